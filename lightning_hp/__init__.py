@@ -1,0 +1,47 @@
+"""Hyperparameter search and babysitting for PyTorch Lightning models."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from lightning_hp.errors import ConfigError, LightningHPError, MonitorError, SearchStopped
+from lightning_hp.samplers import Grid, Random
+from lightning_hp.scales import Choice, Int, Linear, Log, LogInt, ReverseLog
+from lightning_hp.space import Space
+from lightning_hp.study import Study
+from lightning_hp.trial import Trial
+
+if TYPE_CHECKING:
+    from lightning_hp.babysit import Babysitter
+    from lightning_hp.loop import SearchLoop
+
+__version__ = "0.1.0"
+__all__ = [
+    "Babysitter",
+    "Choice",
+    "ConfigError",
+    "Grid",
+    "Int",
+    "LightningHPError",
+    "Linear",
+    "Log",
+    "LogInt",
+    "MonitorError",
+    "Random",
+    "ReverseLog",
+    "SearchLoop",
+    "SearchStopped",
+    "Space",
+    "Study",
+    "Trial",
+]
+
+# These two import torch and Lightning, which takes seconds: only when they are used.
+_HEAVY = {"Babysitter": "lightning_hp.babysit", "SearchLoop": "lightning_hp.loop"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HEAVY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HEAVY[name]), name)

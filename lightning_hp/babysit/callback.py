@@ -1,0 +1,167 @@
+"""The Babysitter: a Lightning callback that watches a metric and acts on plateaus."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.optim import Optimizer
+
+from lightning_hp.babysit import knobs, log
+from lightning_hp.babysit.policy import Reduce
+from lightning_hp.babysit.signals import Plateau, PlateauState, intervened, observe
+from lightning_hp.errors import ConfigError, MonitorError, did_you_mean
+from lightning_hp.trial import Mode
+
+
+class Babysitter(Callback):
+    """Lowers lr and raises momentum when a metric stops improving.
+
+    Works with SGD, RMSprop and the Adam family (whose beta1 is the momentum), and with any torch schedule, which goes on from
+    the new value. Beside a ReduceLROnPlateau the two share one patience: whichever acts first, the other starts counting anew.
+    Each intervention goes to babysit.jsonl in the logger's folder, and to TensorBoard as curves and a sentence.
+
+    Args:
+        monitor: the metric to watch, as logged by the module.
+        mode: whether it shall fall (``"min"``) or rise (``"max"``).
+        patience: checks without improvement that are borne. A check is a validation, or an epoch for a training metric.
+        min_delta: least change that counts as an improvement, in the metric's own unit.
+        cooldown: checks after an intervention that do not count.
+        factor: lr becomes lr * factor.
+        min_lr: lr is never lowered below.
+        momentum_factor: 1 - momentum becomes that times this, one step along the reverse-log scale: 0.5 takes 0.9 to 0.95,
+            then to 0.975. 1 leaves momentum alone.
+        max_momentum: momentum is never raised above.
+
+    Raises:
+        ConfigError: an argument is out of its range.
+        MonitorError: in the fit, if the module never logs ``monitor``.
+
+    >>> Babysitter("val_acc", mode="max", patience=3).state_key
+    "Babysitter{'monitor': 'val_acc', 'mode': 'max'}"
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        mode: Mode = "min",
+        patience: int = 5,
+        min_delta: float = 1e-4,
+        cooldown: int = 0,
+        factor: float = 0.5,
+        min_lr: float = 0.0,
+        momentum_factor: float = 0.5,
+        max_momentum: float = 0.99,
+    ) -> None:
+        _check("monitor", monitor, "the name of a logged metric", isinstance(monitor, str) and monitor != "")
+        _check("mode", mode, "'min' or 'max'", mode in ("min", "max"))
+        _check("patience", patience, "a whole number of at least 0", _whole(patience))
+        _check("min_delta", min_delta, "a number of at least 0", _number(min_delta, 0, math.inf))
+        _check("cooldown", cooldown, "a whole number of at least 0", _whole(cooldown))
+        _check("factor", factor, "a number above 0 and below 1", _number(factor, 0, 1) and 0 < factor < 1)
+        _check("min_lr", min_lr, "a number of at least 0", _number(min_lr, 0, math.inf))
+        _check("momentum_factor", momentum_factor, "a number above 0, at most 1", _number(momentum_factor, 0, 1) and momentum_factor > 0)
+        _check("max_momentum", max_momentum, "a number from 0 to below 1", _number(max_momentum, 0, 1) and max_momentum < 1)
+        self.monitor = monitor
+        self.plateau = Plateau(mode, patience, min_delta, cooldown)
+        self.policy = Reduce(factor, min_lr, momentum_factor, max_momentum)
+        self.state = PlateauState()
+        self.interventions = 0
+        self._pending: str | None = None
+        self._validates = False
+        self._ended_epoch = False
+        self._lrs: list[float] = []
+
+    @property
+    def state_key(self) -> str:
+        return self._generate_state_key(monitor=self.monitor, mode=self.plateau.mode)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"plateau": asdict(self.state), "interventions": self.interventions, "pending": self._pending}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.state = PlateauState(**state_dict["plateau"])
+        self.interventions = state_dict["interventions"]
+        self._pending = state_dict["pending"]
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking and self.monitor in trainer.callback_metrics:
+            self._validates = True
+            self._observe(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._ended_epoch = True
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # A training metric is looked at here, because the module's own on_train_epoch_end may log it after ours has run.
+        if not self._ended_epoch or self._validates:
+            return
+        if self.monitor in trainer.callback_metrics:
+            self._observe(trainer)
+        elif trainer.current_epoch >= (trainer.check_val_every_n_epoch or 1):
+            logged = sorted(trainer.callback_metrics)
+            raise MonitorError(
+                f"Babysitter monitor={self.monitor!r} is not logged by the module{did_you_mean(self.monitor, logged)}; "
+                f"it logged {', '.join(logged) or 'nothing'}"
+            )
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        # Here a change is safe: the schedulers of the last step and epoch have all stepped.
+        if self._pending is not None:
+            reason, self._pending = self._pending, None
+            for optimizer in trainer.optimizers:
+                self._intervene(trainer, optimizer, reason)
+
+    def _observe(self, trainer: Trainer) -> None:
+        if self._plateau_scheduler_acted(trainer):
+            self.state = intervened(self.plateau, self.state)
+        best, value = self.state.best, float(trainer.callback_metrics[self.monitor])
+        self.state, plateau = observe(self.plateau, self.state, value)
+        if plateau:
+            before = "none" if best is None else f"{best:.4g}"
+            self._pending = (
+                f"plateau: {self.monitor} is {value:.4g}, and {before} has not been beaten in {self.plateau.patience + 1} checks"
+            )
+
+    def _intervene(self, trainer: Trainer, optimizer: Optimizer, reason: str) -> None:
+        before = knobs.read(optimizer)
+        moves = self.policy.moves(before)
+        if all(move.nothing for move in moves):
+            return
+        schedulers = [config.scheduler for config in trainer.lr_scheduler_configs if config.scheduler.optimizer is optimizer]
+        knobs.apply(optimizer, schedulers, moves)
+        for scheduler in knobs.plateau_schedulers(schedulers):
+            scheduler.num_bad_epochs = 0
+            scheduler.cooldown_counter = scheduler.cooldown
+        self._lrs = _lrs(trainer)
+        self.interventions += 1
+        record = log.Intervention(trainer.current_epoch, trainer.global_step, reason, before, knobs.read(optimizer))
+        folder = trainer.log_dir or trainer.default_root_dir
+        if trainer.is_global_zero:
+            log.write(record, Path(folder), trainer.loggers)
+
+    def _plateau_scheduler_acted(self, trainer: Trainer) -> bool:
+        before, self._lrs = self._lrs, _lrs(trainer)
+        if not knobs.plateau_schedulers([config.scheduler for config in trainer.lr_scheduler_configs]):
+            return False
+        return any(now < then for now, then in zip(self._lrs, before, strict=False))
+
+
+def _lrs(trainer: Trainer) -> list[float]:
+    return [group.lr for optimizer in trainer.optimizers for group in knobs.read(optimizer)]
+
+
+def _check(name: str, value: object, wanted: str, fine: bool) -> None:
+    if not fine:
+        raise ConfigError(f"Babysitter needs {name} to be {wanted}, got {value!r}")
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _number(value: object, low: float, high: float) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high

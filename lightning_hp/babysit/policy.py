@@ -1,0 +1,61 @@
+"""Policy: from a signal to a move, in scale coordinates (lr by a factor, momentum by its distance to 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """Where learning rate and momentum of one parameter group stand. Momentum is None where the optimizer has none."""
+
+    lr: float
+    momentum: float | None
+
+
+@dataclass(frozen=True)
+class Move:
+    """What to do to one parameter group: multiply lr by one factor, and 1 - momentum by another."""
+
+    lr_factor: float = 1.0
+    momentum_factor: float = 1.0
+
+    @property
+    def nothing(self) -> bool:
+        return self.lr_factor == 1.0 and self.momentum_factor == 1.0
+
+
+@dataclass(frozen=True)
+class Reduce:
+    """Lower lr, and raise momentum one step along the reverse-log scale.
+
+    Attributes:
+        factor: lr becomes lr * factor.
+        min_lr: lr never goes below.
+        momentum_factor: 1 - momentum becomes that times this: 0.5 takes 0.9 to 0.95, then 0.975. 1 leaves it alone.
+        max_momentum: momentum never goes above.
+    """
+
+    factor: float
+    min_lr: float
+    momentum_factor: float
+    max_momentum: float
+
+    def moves(self, groups: Sequence[Knobs]) -> list[Move]:
+        """One move per parameter group; a group at its bounds, or with momentum off (0), gets a smaller one or none.
+
+        >>> Reduce(factor=0.5, min_lr=0.06, momentum_factor=0.5, max_momentum=0.99).moves([Knobs(0.1, 0.9)])
+        [Move(lr_factor=0.6, momentum_factor=0.5)]
+        """
+        return [Move(self._lr_factor(group.lr), self._momentum_factor(group.momentum)) for group in groups]
+
+    def _lr_factor(self, lr: float) -> float:
+        # Schedules that warm up from 0 have nothing to divide by yet.
+        return min(1.0, max(self.factor, self.min_lr / lr)) if lr > 0 else self.factor
+
+    def _momentum_factor(self, momentum: float | None) -> float:
+        # Momentum 0 is a choice of plain gradient descent, not a small momentum.
+        if not momentum or momentum >= self.max_momentum:
+            return 1.0
+        return max(self.momentum_factor, (1.0 - self.max_momentum) / (1.0 - momentum))

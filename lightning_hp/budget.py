@@ -1,0 +1,48 @@
+"""A budget of time, in the forms in which Lightning's Trainer takes ``max_time``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from lightning_hp.errors import ConfigError
+
+_TEXT = re.compile(r"(\d+):(\d+):(\d+):(\d+)")
+
+
+def seconds(max_time: Any) -> float | None:
+    """A time budget in seconds; None for no limit.
+
+    Args:
+        max_time: a timedelta, a dict of its arguments, a text ``DD:HH:MM:SS``, or a number of seconds.
+
+    Raises:
+        ConfigError: it is none of these, or not above 0.
+
+    >>> seconds("00:01:30:00"), seconds({"minutes": 2}), seconds(90)
+    (5400.0, 120.0, 90.0)
+    """
+    if max_time is None:
+        return None
+    found = _seconds(max_time)
+    if found is None or not found > 0:
+        raise ConfigError(f"max_time needs seconds above 0, 'DD:HH:MM:SS', a timedelta or a dict of its arguments, got {max_time!r}")
+    return found
+
+
+def _seconds(max_time: Any) -> float | None:
+    if isinstance(max_time, timedelta):
+        return max_time.total_seconds()
+    if isinstance(max_time, str) and (match := _TEXT.fullmatch(max_time)):
+        days, hours, minutes, rest = (int(part) for part in match.groups())
+        return timedelta(days=days, hours=hours, minutes=minutes, seconds=rest).total_seconds()
+    if isinstance(max_time, Mapping):
+        try:
+            return timedelta(**max_time).total_seconds()
+        except TypeError:
+            return None
+    if isinstance(max_time, (int, float)) and not isinstance(max_time, bool):
+        return float(max_time)
+    return None

@@ -1,0 +1,38 @@
+"""The errors a user can meet, all under one root.
+
+    LightningHPError
+    ├── ConfigError         what was asked for cannot work: nothing was trained (exit code 2)
+    │   └── MonitorError    the monitored metric is never logged: found after the first epoch
+    └── SearchStopped       the search gave up: its first trials all failed in the same way
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LightningHPError(Exception):
+    """Root of everything that lightning_hp raises on purpose."""
+
+
+class ConfigError(LightningHPError, ValueError):
+    """The space, the arguments or the config are wrong. The message names the value and what to do."""
+
+
+class MonitorError(ConfigError):
+    """The module never logs the metric named by ``monitor``. The message lists what it logged."""
+
+
+class SearchStopped(LightningHPError, RuntimeError):
+    """The first trials of a search all failed in the same way. The message ends with the traceback."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint for a mistyped name, or an empty string.
+
+    >>> did_you_mean("hiden", ["hidden", "lr"])
+    " (did you mean 'hidden'?)"
+    """
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean '{close[0]}'?)" if close else ""

@@ -1,0 +1,120 @@
+"""The callback that keeps a trial's record: its metrics, best value, checkpoints, and whether it diverged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from lightning_hp.errors import MonitorError, did_you_mean
+from lightning_hp.study.history import add_epoch
+from lightning_hp.trial import Mode, is_better
+
+
+class Reporter(Checkpoint):
+    """Watches one fit.
+
+    Being a `Checkpoint`, it runs after all other callbacks, and Lightning shows it what modules log in their own
+    ``on_train_epoch_end``.
+
+    Args:
+        monitor: the metric that is the objective.
+        mode: ``min`` or ``max``.
+        folder: where ``best.ckpt`` and ``last.ckpt`` go; None writes none.
+        on_epoch: called with (epoch, metrics) at the end of each.
+
+    Attributes:
+        best: best value of ``monitor`` so far, over all validations.
+        epochs: epochs that were finished.
+        metrics: per metric one value an epoch.
+        diverged: why the fit counts as diverged, or None.
+    """
+
+    def __init__(
+        self, monitor: str, mode: Mode, folder: Path | None, on_epoch: Callable[[int, Mapping[str, float]], None]
+    ) -> None:
+        self.monitor = monitor
+        self.mode: Mode = mode
+        self.folder = folder
+        self.on_epoch = on_epoch
+        self.best: float | None = None
+        self.best_path: Path | None = None
+        self.epochs = 0
+        self.metrics: dict[str, list[float | None]] = {}
+        self.diverged: str | None = None
+        self._before_validation: dict[str, Any] = {}
+        self._validated: set[str] = set()
+        self._validated_now = False
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validated_now = False
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        # Reading the loss waits for the device, so not after every batch.
+        if (batch_idx + 1) % trainer.log_every_n_steps == 0 or trainer.is_last_batch:
+            loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+            if isinstance(loss, torch.Tensor) and not bool(torch.isfinite(loss).all()):
+                self._stop_diverged(trainer, "loss", float(loss.detach().float().mean()))
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._before_validation = dict(trainer.callback_metrics)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
+        before, now = self._before_validation, trainer.callback_metrics
+        self._validated |= {name for name, value in now.items() if before.get(name) is not value}
+        self._validated_now = True
+        if self.monitor in self._validated:
+            self._judge(trainer, float(now[self.monitor]))
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        metrics = self._fresh_metrics(trainer)
+        if self.monitor in metrics and self.monitor not in self._validated:
+            self._judge(trainer, metrics[self.monitor])
+        add_epoch(self.metrics, self.epochs, metrics)
+        self.epochs += 1
+        self.on_epoch(self.epochs - 1, metrics)
+        if self.diverged is not None:
+            return
+        if self._validated_now or not trainer.enable_validation:
+            self.check_monitor()
+        if self.folder is not None:
+            trainer.save_checkpoint(self.folder / "last.ckpt")
+
+    def check_monitor(self) -> None:
+        """Raises a `MonitorError` if the monitored metric has not been logged up to now."""
+        if self.monitor not in self.metrics and self.diverged is None:
+            logged = sorted(self.metrics)
+            listed = f"it logged {', '.join(logged)}" if logged else "it logged nothing that lasts an epoch"
+            raise MonitorError(f"monitor={self.monitor!r} is not logged by the module{did_you_mean(self.monitor, logged)}; {listed}")
+
+    def _fresh_metrics(self, trainer: Trainer) -> dict[str, float]:
+        # Lightning keeps showing the last validation's metrics in epochs without one.
+        logged = trainer.callback_metrics
+        return {
+            name: float(value)
+            for name, value in logged.items()
+            if (self._validated_now or name not in self._validated)
+            and not (name.endswith("_step") and f"{name.removesuffix('_step')}_epoch" in logged)
+        }
+
+    def _judge(self, trainer: Trainer, value: float) -> None:
+        if not math.isfinite(value):
+            self._stop_diverged(trainer, self.monitor, value)
+        elif is_better(value, self.best, self.mode):
+            self.best = value
+            if self.folder is not None:
+                trainer.save_checkpoint(self.folder / "best.ckpt")
+                self.best_path = self.folder / "best.ckpt"
+
+    def _stop_diverged(self, trainer: Trainer, name: str, value: float) -> None:
+        self.diverged = self.diverged or f"{name} is {value} in epoch {trainer.current_epoch}, step {trainer.global_step}"
+        trainer.should_stop = True

@@ -1,0 +1,57 @@
+"""Whether a call will be accepted, judged by the signature before anything is called."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from lightning_hp.errors import ConfigError, did_you_mean
+
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def arguments(function: Callable[..., Any]) -> tuple[set[str], set[str], bool]:
+    """The names that a callable takes by keyword, those of them it requires, and whether it takes any other.
+
+    >>> arguments(lambda lr, momentum=0.9: None) == ({"lr", "momentum"}, {"lr"}, False)
+    True
+    """
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return set(), set(), True
+    named = {each.name for each in parameters if each.kind in _NAMED}
+    required = {each.name for each in parameters if each.kind in _NAMED and each.default is each.empty}
+    return named, required, any(each.kind is each.VAR_KEYWORD for each in parameters)
+
+
+def check_call(function: Callable[..., Any], names: Mapping[str, str], fixed: Collection[str] = ()) -> None:
+    """Checks that a callable accepts some arguments and requires no others.
+
+    Args:
+        function: the factory.
+        names: argument name to the name in the space, for the message.
+        fixed: arguments that are given besides.
+
+    Raises:
+        ConfigError: naming the unknown or missing argument and what the callable takes.
+    """
+    known, required, open_ended = arguments(function)
+    what = name_of(function)
+    for argument, full_name in names.items():
+        if argument not in known and not open_ended:
+            takes = f"it takes {', '.join(sorted(known))}" if known else "it takes no arguments"
+            raise ConfigError(f"space[{full_name!r}]: {what} has no argument {argument!r}{did_you_mean(argument, known)}; {takes}")
+    missing = sorted(required - names.keys() - set(fixed))
+    if missing:
+        raise ConfigError(
+            f"{what} requires {', '.join(map(repr, missing))}, which the space does not give: add a scale for it, or fix it "
+            f"with functools.partial({what}, {missing[0]}=...)"
+        )
+
+
+def name_of(function: Any) -> str:
+    """The name of a callable as its author wrote it."""
+    inner = getattr(function, "func", function)
+    return str(getattr(inner, "__qualname__", None) or type(inner).__qualname__)

@@ -1,0 +1,419 @@
+"""Scales: how one hyperparameter is laid out between its bounds.
+
+Each scale maps the unit interval to values and back. Equal lengths of the unit interval get equal shares of the draws,
+so the choice of scale says where the draws should go. Values come in and go out as Python scalars or numpy arrays.
+
+``value -> unit -> value`` gives back every value that a scale can produce, to the last bit: continuous values are
+rounded a few digits short of float precision (12 significant digits for `Log`, 14 decimals of the range for the others),
+which is what makes the way back exact, and hyperparameters readable.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lightning_hp.errors import ConfigError
+
+LOG_DIGITS = 12
+LINEAR_DIGITS = 14
+# Beyond 2**53 neighbouring integers share a float, and beyond 2**40 the log of neighbours differs by too few bits to invert.
+MAX_INT_VALUES = 2**53
+MAX_LOG_INT = 2**40
+
+
+class Scale(ABC):
+    """One hyperparameter's values, laid out on the unit interval."""
+
+    @abstractmethod
+    def from_unit(self, unit: ArrayLike) -> Any:
+        """Values at positions of the unit interval: 0 gives the first value (low), 1 the last (high).
+
+        Args:
+            unit: a float in [0, 1], or an array of them.
+
+        Returns:
+            A Python scalar for a scalar, an array of the same shape for an array.
+
+        Raises:
+            ValueError: a position lies outside [0, 1] or is NaN.
+        """
+
+    @abstractmethod
+    def to_unit(self, value: Any) -> Any:
+        """Positions in [0, 1] of values: the inverse of `from_unit`.
+
+        Integers and choices own a stretch of the interval and give its middle.
+
+        Raises:
+            ValueError: a value is not one of the scale's.
+        """
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """The scale as it is written in a YAML config, for example ``{"scale": "log", "low": 0.1, "high": 1.0}``."""
+
+    def grid(self, points: int) -> list[Any]:
+        """At most ``points`` values, evenly spaced in the scale's own coordinate and both ends included.
+
+        >>> Log(1e-3, 1e-1).grid(3)
+        [0.001, 0.01, 0.1]
+        >>> Int(2, 4).grid(10)
+        [2, 3, 4]
+        """
+        units = np.linspace(0.0, 1.0, points) if points > 1 else np.array([0.5])
+        return list(dict.fromkeys(self.from_unit(units).tolist()))
+
+
+@dataclass(frozen=True)
+class Linear(Scale):
+    """Every stretch of the range gets the same share of draws: dropout, a loss weight, label smoothing.
+
+    Args:
+        low: smallest value, reachable.
+        high: largest value, reachable.
+
+    Raises:
+        ConfigError: unless ``low < high``, both finite.
+
+    >>> Linear(0.0, 0.5).from_unit(0.5)
+    0.25
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        _check_bounds(self, float)
+        if not math.isfinite(self.high - self.low):
+            raise ConfigError(f"Linear needs a range that a float can hold, {_got(self)}")
+
+    def from_unit(self, unit: ArrayLike) -> Any:
+        u = _checked_unit(unit)
+        digits = LINEAR_DIGITS - math.ceil(math.log10(max(abs(self.low), abs(self.high))))
+        return _bounded(self, u, _round_decimals(self.low + u * (self.high - self.low), digits))
+
+    def to_unit(self, value: Any) -> Any:
+        v = _checked_values(self, value)
+        return _plain(np.clip((v - self.low) / (self.high - self.low), 0.0, 1.0))
+
+    def describe(self) -> dict[str, Any]:
+        return {"scale": "linear", "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True)
+class Log(Scale):
+    """Every factor of ten gets the same share of draws: learning rate, weight decay.
+
+    Args:
+        low: smallest value, above 0, reachable.
+        high: largest value, reachable.
+
+    Raises:
+        ConfigError: unless ``0 < low < high``, both finite.
+
+    >>> Log(1e-4, 1.0).from_unit([0.0, 0.25, 0.5, 1.0])
+    array([1.e-04, 1.e-03, 1.e-02, 1.e+00])
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        _check_bounds(self, float)
+        if self.low <= 0:
+            raise ConfigError(
+                f"Log needs 0 < low < high, {_got(self)}. For a range that includes 0 use Linear, or start at 1e-6"
+            )
+
+    def from_unit(self, unit: ArrayLike) -> Any:
+        u = _checked_unit(unit)
+        low, high = math.log(self.low), math.log(self.high)
+        return _bounded(self, u, _round_significant(np.exp(low + u * (high - low))))
+
+    def to_unit(self, value: Any) -> Any:
+        v = _checked_values(self, value)
+        low, high = math.log(self.low), math.log(self.high)
+        return _plain(np.clip((np.log(v) - low) / (high - low), 0.0, 1.0))
+
+    def describe(self) -> dict[str, Any]:
+        return {"scale": "log", "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True)
+class ReverseLog(Scale):
+    """Values approaching 1, such as momentum, Adam's betas or an EMA decay: 1 - value is log-uniform.
+
+    The step from 0.999 to 0.9995 changes an average's memory as much as the one from 0.9 to 0.95, so both get the same
+    share of draws. KerasTuner and Vizier call "reverse log" another thing, a mirrored log scale: on (0.9, 0.999) it puts
+    9.6% of the draws above 0.99, this one half of them.
+
+    Args:
+        low: smallest value, reachable.
+        high: largest value, below 1, reachable.
+
+    Raises:
+        ConfigError: unless ``low < high < 1``, both finite.
+
+    >>> ReverseLog(0.9, 0.999).from_unit(0.5)
+    0.99
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        _check_bounds(self, float)
+        if self.high >= 1:
+            raise ConfigError(
+                f"ReverseLog needs low < high < 1, {_got(self)}. It is for values that approach 1 and never reach it: "
+                "try high=0.999"
+            )
+
+    def from_unit(self, unit: ArrayLike) -> Any:
+        u = _checked_unit(unit)
+        low, high = math.log(1.0 - self.low), math.log(1.0 - self.high)
+        digits = LINEAR_DIGITS - math.ceil(math.log10(max(abs(self.low), 1.0)))
+        return _bounded(self, u, _round_decimals(1.0 - np.exp(low + u * (high - low)), digits))
+
+    def to_unit(self, value: Any) -> Any:
+        v = _checked_values(self, value)
+        low, high = math.log(1.0 - self.low), math.log(1.0 - self.high)
+        return _plain(np.clip((np.log(1.0 - v) - low) / (high - low), 0.0, 1.0))
+
+    def describe(self) -> dict[str, Any]:
+        return {"scale": "reverse_log", "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True)
+class Int(Scale):
+    """Whole numbers, each with the same chance, both ends included: layers, hidden units.
+
+    Args:
+        low: smallest integer.
+        high: largest integer.
+
+    Raises:
+        ConfigError: unless both are integers and ``low < high``.
+
+    >>> Int(2, 4).from_unit([0.0, 0.5, 1.0])
+    array([2, 3, 4])
+    """
+
+    low: int
+    high: int
+
+    def __post_init__(self) -> None:
+        _check_bounds(self, int)
+        if max(self._count, abs(self.low), abs(self.high)) > MAX_INT_VALUES:
+            raise ConfigError(f"Int needs bounds and a count of values of at most 2**53, {_got(self)}")
+
+    @property
+    def _count(self) -> int:
+        return self.high - self.low + 1
+
+    def from_unit(self, unit: ArrayLike) -> Any:
+        u = _checked_unit(unit)
+        steps = np.minimum(np.floor(u * self._count), self._count - 1)
+        return _plain(self.low + steps.astype(np.int64))
+
+    def to_unit(self, value: Any) -> Any:
+        v = _checked_values(self, value, whole=True)
+        return _plain((v - self.low + 0.5) / self._count)
+
+    def describe(self) -> dict[str, Any]:
+        return {"scale": "int", "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True)
+class LogInt(Scale):
+    """Whole numbers whose logarithm is spread evenly: batch size, hidden units over a wide range.
+
+    An integer n owns the stretch from n - 1/2 to n + 1/2 on the log axis, both ends included, so its chance is
+    proportional to log((n + 1/2) / (n - 1/2)).
+
+    Args:
+        low: smallest integer, at least 1.
+        high: largest integer, at most 2**40.
+
+    Raises:
+        ConfigError: unless both are integers and ``1 <= low < high <= 2**40``.
+
+    >>> LogInt(16, 256).grid(5)
+    [16, 32, 64, 128, 256]
+    """
+
+    low: int
+    high: int
+
+    def __post_init__(self) -> None:
+        _check_bounds(self, int)
+        if self.low < 1 or self.high > MAX_LOG_INT:
+            raise ConfigError(
+                f"LogInt needs 1 <= low < high <= 2**40, {_got(self)}. For a range that includes 0 use Int"
+            )
+
+    @property
+    def _log_ends(self) -> tuple[float, float]:
+        return math.log(self.low - 0.5), math.log(self.high + 0.5)
+
+    def from_unit(self, unit: ArrayLike) -> Any:
+        u = _checked_unit(unit)
+        low, high = self._log_ends
+        nearest = np.floor(np.exp(low + u * (high - low)) + 0.5)
+        return _plain(np.clip(nearest, self.low, self.high).astype(np.int64))
+
+    def to_unit(self, value: Any) -> Any:
+        v = _checked_values(self, value, whole=True)
+        low, high = self._log_ends
+        middle = (np.log(v - 0.5) + np.log(v + 0.5)) / 2
+        return _plain((middle - low) / (high - low))
+
+    def grid(self, points: int) -> list[Any]:
+        # From low to high themselves: the outer half cells that from_unit owns would shift every inner point.
+        if points == 1:
+            return [self.from_unit(0.5)]
+        ends = np.log([self.low, self.high])
+        return list(dict.fromkeys(np.rint(np.exp(np.linspace(*ends, points))).astype(np.int64).tolist()))
+
+    def describe(self) -> dict[str, Any]:
+        return {"scale": "log_int", "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True, init=False)
+class Choice(Scale):
+    """One of some values, each with the same chance: an activation, an optimizer.
+
+    Args:
+        *values: strings, numbers, None, or any object such as a class or function; two may not read the same in a table.
+
+    Raises:
+        ConfigError: there are no values, or two of them have the same `label`.
+
+    >>> Choice("relu", "tanh").from_unit([0.0, 0.7])
+    array(['relu', 'tanh'], dtype=object)
+    """
+
+    values: tuple[Any, ...]
+
+    def __init__(self, *values: Any) -> None:
+        object.__setattr__(self, "values", values)
+        if not values:
+            raise ConfigError("Choice needs at least one value, got none: write Choice('relu', 'tanh')")
+        if len(values) == 1 and isinstance(values[0], (list, tuple, set, dict)):
+            raise ConfigError(f"Choice takes its values one by one, got one {type(values[0]).__name__}: write Choice(*values)")
+        labels = [str(label(value)) for value in values]
+        twice = next((text for text in labels if labels.count(text) > 1), None)
+        if twice is not None:
+            raise ConfigError(f"Choice needs values that can be told apart, got {twice!r} more than once")
+
+    def from_unit(self, unit: ArrayLike) -> Any:
+        u = _checked_unit(unit)
+        index = np.minimum(np.floor(u * len(self.values)), len(self.values) - 1).astype(np.int64)
+        # np.array(values) would turn equal-length lists into a table.
+        table = np.empty(len(self.values), dtype=object)
+        table[:] = self.values
+        return table[index]
+
+    def to_unit(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return np.reshape([self.to_unit(each) for each in value.flat], value.shape)
+        return (self._index(value) + 0.5) / len(self.values)
+
+    def grid(self, points: int) -> list[Any]:
+        """All the values, whatever ``points`` says: choices have no order to thin out."""
+        return list(self.values)
+
+    def describe(self) -> dict[str, Any]:
+        return {"scale": "choice", "values": [label(value) for value in self.values]}
+
+    def _index(self, value: Any) -> int:
+        for index, mine in enumerate(self.values):
+            # `True == 1`, but Choice(True, 1) means two different things.
+            if value is mine or (type(value) is type(mine) and value == mine):
+                return index
+        raise ValueError(f"{value!r} is not one of the values {list(self.values)!r}")
+
+
+def label(value: Any) -> bool | int | float | str | None:
+    """A value as it is stored and shown: itself where JSON has it, else its name.
+
+    >>> label(0.1), label(dict), label(None)
+    (0.1, 'dict', None)
+    """
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return label(value.item())
+    return str(getattr(value, "__qualname__", value))
+
+
+def _check_bounds(scale: Any, kind: type) -> None:
+    name = type(scale).__name__
+    wanted = "whole numbers" if kind is int else "numbers"
+    for bound in ("low", "high"):
+        value = getattr(scale, bound)
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            hint = ", which is text: remove the quotes, and in YAML write 1.0e-4 for 1e-4" if isinstance(value, str) else ""
+            raise ConfigError(f"{name} needs finite {wanted}, got {bound}={value!r}{hint}")
+        if kind is int and value != int(value):
+            raise ConfigError(f"{name} needs {wanted}, got {bound}={value!r}")
+        object.__setattr__(scale, bound, kind(value))
+    if scale.low >= scale.high:
+        raise ConfigError(f"{name} needs low < high, {_got(scale)}")
+
+
+def _got(scale: Any) -> str:
+    return f"got low={scale.low!r}, high={scale.high!r}"
+
+
+def _checked_unit(unit: ArrayLike) -> NDArray[np.float64]:
+    u = np.asarray(unit, dtype=np.float64)
+    if not np.all((u >= 0.0) & (u <= 1.0)):
+        raise ValueError(f"positions must lie in [0, 1], got {unit!r}")
+    return u
+
+
+def _checked_values(scale: Any, value: Any, whole: bool = False) -> NDArray[np.float64]:
+    v = np.asarray(value, dtype=np.float64)
+    if not np.all((v >= scale.low) & (v <= scale.high)):
+        raise ValueError(f"{value!r} is outside [{scale.low}, {scale.high}]")
+    if whole and not np.all(v == np.floor(v)):
+        raise ValueError(f"{value!r} is not a whole number")
+    return v
+
+
+def _bounded(scale: Any, u: NDArray[np.float64], v: NDArray[np.float64]) -> Any:
+    inside = np.clip(v, scale.low, scale.high)
+    return _plain(np.where(u == 0.0, scale.low, np.where(u == 1.0, scale.high, inside)))
+
+
+def _plain(v: Any) -> Any:
+    return v.item() if np.ndim(v) == 0 else v
+
+
+def _round_decimals(v: NDArray[np.float64], digits: int) -> NDArray[np.float64]:
+    if digits <= 22:
+        return np.asarray(np.round(v, digits))
+    # numpy's rounding multiplies by a power of ten, which above 1e22 is not exact; whole multiples of a step always are.
+    step = 10.0**-digits
+    return np.asarray(np.rint(v / step) * step)
+
+
+def _round_significant(v: NDArray[np.float64]) -> NDArray[np.float64]:
+    digits = LOG_DIGITS - 1 - np.floor(np.log10(v))
+    exact = np.abs(digits) <= 22
+    power = 10.0 ** np.where(exact, np.abs(digits), 0.0)
+    rounded = np.where(digits >= 0, np.rint(v * power) / power, np.rint(v / power) * power)
+    if not np.all(exact):
+        # Only values below 1e-11 or above 1e34 come here, where powers of ten are inexact and text is the exact way.
+        text = np.char.mod(f"%.{LOG_DIGITS - 1}e", np.atleast_1d(v))
+        rounded = np.where(exact, rounded, text.astype(np.float64).reshape(v.shape))
+    return rounded

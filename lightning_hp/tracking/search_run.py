@@ -1,0 +1,60 @@
+"""The TensorBoard run of the whole search: the objective, the best so far, and the one HParams experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from lightning_hp.space import Space
+from lightning_hp.tracking.hparams import experiment
+from lightning_hp.tracking.trial_run import OBJECTIVE
+from lightning_hp.trial import Event, Finished, Mode, Trial, is_better
+
+BEST = "best"
+
+
+class SearchRun:
+    """Writes ROOT/search.
+
+    The run is made anew from the study each time a search starts, so that it is right whatever happened before.
+
+    Args:
+        folder: where to.
+        space: for the HParams experiment.
+        monitor: shown as the objective's name.
+        mode: ``min`` or ``max``.
+        finished: the trials that are finished already.
+    """
+
+    def __init__(self, folder: Path, space: Space, monitor: str, mode: Mode, finished: Iterable[Trial]) -> None:
+        for stale in folder.glob("events.out.tfevents.*"):
+            stale.unlink()
+        self._writer = SummaryWriter(folder)
+        self._mode: Mode = mode
+        self._best: float | None = None
+        self._writer._get_file_writer().add_summary(experiment(space, OBJECTIVE, monitor))
+        for trial in finished:
+            self._add(trial.number, trial.value)
+        self._writer.flush()
+
+    def record(self, event: Event) -> None:
+        if isinstance(event, Finished):
+            self._add(event.number, event.outcome.value)
+            self._writer.flush()
+
+    def __enter__(self) -> SearchRun:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self._writer.close()
+
+    def _add(self, number: int, value: float | None) -> None:
+        if value is None:
+            return
+        if is_better(value, self._best, self._mode):
+            self._best = value
+        self._writer.add_scalar(OBJECTIVE, value, number)
+        self._writer.add_scalar(BEST, self._best, number)

@@ -1,0 +1,68 @@
+"""The TensorBoard run of one trial: Lightning's own logger, in the trial's folder, as one session of the HParams table."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from lightning_hp.space import Hparams, Space
+from lightning_hp.tracking.hparams import session, session_end
+from lightning_hp.trial import Outcome
+
+OBJECTIVE = "objective"
+
+
+class TrialLogger(TensorBoardLogger):
+    """Lightning's TensorBoardLogger for one trial.
+
+    Lightning's own writes an HParams experiment into every run that has hyperparameters, of which TensorBoard reads the
+    first it meets; the one of the study is in its search run, and a trial only adds its session to that.
+
+    Args:
+        folder: the trial's; its name becomes the run's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(save_dir=folder, name="", version="", default_hp_metric=False)
+
+    @rank_zero_only
+    def log_hyperparams(
+        self,
+        params: dict[str, Any] | Namespace,
+        metrics: dict[str, Any] | None = None,
+        step: int | None = None,
+    ) -> None:
+        """Keeps the module's hyperparameters for hparams.yaml, and writes its metrics as curves."""
+        self.hparams.update(vars(params) if isinstance(params, Namespace) else params)
+        if metrics:
+            self.log_metrics(metrics, step)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Leaves the file open: `end` has the last word."""
+        self.experiment.flush()
+        if status == "success":
+            self.save()
+
+    @rank_zero_only
+    def begin(self, space: Space, hparams: Hparams) -> None:
+        """Opens the trial's session in the HParams table."""
+        _write(self.experiment, session(space, hparams, name=Path(self.save_dir).name))
+
+    @rank_zero_only
+    def end(self, outcome: Outcome) -> None:
+        """Closes the session with the true objective and status, and the file."""
+        writer = self.experiment
+        if outcome.value is not None:
+            writer.add_scalar(OBJECTIVE, outcome.value, outcome.epochs)
+        _write(writer, session_end(success=outcome.state in ("complete", "pruned")))
+        writer.close()
+
+
+def _write(writer: SummaryWriter, message: Any) -> None:
+    writer._get_file_writer().add_summary(message)

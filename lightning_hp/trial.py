@@ -1,0 +1,147 @@
+"""What passes between the parts: a trial, its outcome, and the events of a search. Plain frozen values, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule
+
+State = Literal["waiting", "running", "complete", "pruned", "failed", "diverged"]
+FINISHED: tuple[State, ...] = ("complete", "pruned", "failed", "diverged")
+Mode = Literal["min", "max"]
+# One value an epoch; None where the metric was not logged in that epoch.
+Metrics: TypeAlias = Mapping[str, list[float | None]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial's fit ended.
+
+    Attributes:
+        state: ``complete``, ``pruned``, ``failed`` or ``diverged``.
+        value: best value of the monitored metric over the fit; None for a failed or diverged trial.
+        epochs: epochs that were finished.
+        metrics: per metric one value an epoch.
+        reason: why the trial did not complete, in one line.
+        traceback: of a failure, for the log.
+        checkpoint: file with the weights of the best epoch, if one was written.
+        error: the exception that condemns the whole search and not only this trial.
+    """
+
+    state: State
+    value: float | None = None
+    epochs: int = 0
+    metrics: Metrics = field(default_factory=dict)
+    reason: str | None = None
+    traceback: str | None = None
+    checkpoint: Path | None = None
+    error: Exception | None = None
+
+    def applied_to(self, trial: Trial) -> Trial:
+        """The trial with this outcome."""
+        return replace(
+            trial,
+            state=self.state,
+            value=self.value,
+            epochs=self.epochs,
+            metrics=self.metrics,
+            reason=self.reason,
+            checkpoint=self.checkpoint,
+            traceback=self.traceback,
+        )
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One point of the space, its fit and its outcome.
+
+    Attributes:
+        number: 0, 1, 2, ... in the order in which the sampler proposed them.
+        hparams: the user's names and values.
+        seed: of the trial's weights, dropout and the like.
+        state: ``waiting``, ``running``, ``complete``, ``pruned``, ``failed`` or ``diverged``.
+        value: best value of the monitored metric over the epochs; None unless complete or pruned.
+        epochs: epochs that were finished.
+        metrics: per metric one value an epoch, None where it was not logged.
+        reason: why it did not complete, in one line.
+        checkpoint: file with the weights of the best epoch.
+    """
+
+    number: int
+    hparams: dict[str, Any]
+    seed: int
+    state: State = "waiting"
+    value: float | None = None
+    epochs: int = 0
+    metrics: Metrics = field(default_factory=dict)
+    reason: str | None = None
+    checkpoint: Path | None = None
+    traceback: str | None = field(default=None, repr=False)
+    loader: Callable[[Trial], LightningModule] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def finished(self) -> bool:
+        return self.state in FINISHED
+
+    def load(self) -> LightningModule:
+        """The model of the best epoch: rebuilt by the search's factory from ``hparams``, then given its weights.
+
+        Raises:
+            LookupError: no checkpoint was written, or the study was opened without the search that has the factory.
+        """
+        if self.loader is None:
+            raise LookupError("this study was opened without a model factory: load() needs the study that SearchLoop.run() returns")
+        return self.loader(self)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Trials that run together in one process on one device."""
+
+    trials: tuple[Trial, ...]
+
+
+@dataclass(frozen=True)
+class Started:
+    """A trial begins. ``time`` in seconds since the epoch of the clock."""
+
+    trial: Trial
+    time: float
+
+
+@dataclass(frozen=True)
+class EpochEnded:
+    """A trial finished epoch number ``epoch`` (from 0) of ``max_epochs`` (None if open-ended), with these metrics."""
+
+    number: int
+    epoch: int
+    max_epochs: int | None
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A trial has ended. ``time`` in seconds since the epoch of the clock."""
+
+    number: int
+    outcome: Outcome
+    time: float
+
+
+Event: TypeAlias = Started | EpochEnded | Finished
+Emit: TypeAlias = Callable[[Event], None]
+
+
+def is_better(value: float, best: float | None, mode: Mode) -> bool:
+    """Whether a value beats the best so far. A tie does not, and NaN never does.
+
+    >>> is_better(0.9, 0.8, "max"), is_better(0.8, 0.8, "max"), is_better(float("nan"), None, "min")
+    (True, False, False)
+    """
+    if value != value:
+        return False
+    return best is None or (value > best if mode == "max" else value < best)

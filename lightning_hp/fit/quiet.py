@@ -25,6 +25,8 @@ def quiet(verbose: bool = False) -> Iterator[None]:
             logger.setLevel(logging.WARNING)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PossibleUserWarning)
+            # Lightning calling something of torch that is on its way out is no news for the user.
+            warnings.filterwarnings("ignore", category=FutureWarning, module=r"lightning\.")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -93,7 +93,7 @@ class SearchLoop:
             model=model,
             space=self.space,
             data=data,
-            trainer=dict(trainer or {}),
+            trainer={} if trainer is None else trainer,
             monitor=monitor,
             mode=mode,
             seed=self.seed,

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 
-from lightning_hp.fit.rng import rng_states, set_rng_states
+from lightning_hp.fit.rng import rng_states, seeded_states, set_rng_states
 from lightning_hp.seeds import data_seed, epoch_seed
 
 
@@ -46,15 +46,16 @@ class SharedOrder(Callback):
         set_rng_states(self._trial_states)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        seed = epoch_seed(self.seed, trainer.current_epoch)
         for loader in CombinedLoader(trainer.train_dataloader).flattened:
             for owner in _shufflers(loader):
                 if owner.generator is None:
                     owner.generator = torch.Generator()
-                owner.generator.manual_seed(epoch_seed(self.seed, trainer.current_epoch))
+                owner.generator.manual_seed(seed)
 
     def _lend(self) -> None:
         self._trial_states = rng_states()
-        seed_everything(data_seed(self.seed), workers=True, verbose=False)
+        set_rng_states(seeded_states(data_seed(self.seed)))
 
 
 def _shufflers(loader: Any) -> list[Any]:

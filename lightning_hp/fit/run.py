@@ -18,6 +18,7 @@ from lightning_hp.errors import MonitorError
 from lightning_hp.fit.order import SharedOrder
 from lightning_hp.fit.recipe import Recipe
 from lightning_hp.fit.reporter import Reporter
+from lightning_hp.fit.rng import seeded_states, set_rng_states
 from lightning_hp.seeds import data_seed
 from lightning_hp.space import split
 from lightning_hp.tracking.trial_run import TrialLogger
@@ -98,7 +99,7 @@ def _reporter(recipe: Recipe, trial: Trial, folder: Path, emit: Emit) -> Reporte
 
 def _fit(recipe: Recipe, trial: Trial, folder: Path, logger: TrialLogger, reporter: Reporter) -> Trainer:
     hparams = split(trial.hparams)
-    seed_everything(data_seed(recipe.seed), workers=True, verbose=False)
+    set_rng_states(seeded_states(data_seed(recipe.seed)))
     data = recipe.make_data(hparams["data"])
     seed_everything(trial.seed, workers=True, verbose=False)
     model = recipe.make_model(hparams["model"])

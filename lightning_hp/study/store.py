@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_hp.errors import ConfigError
-from lightning_hp.trial import Outcome, Trial
+from lightning_hp.trial import Trial
 
 FILE = "study.db"
 # Kept in SQLite's user_version: a file of another layout is refused and not misread.
@@ -90,32 +90,32 @@ class Store:
             connection.execute("DELETE FROM study")
             connection.executemany("INSERT INTO study VALUES (?, ?)", [(k, json.dumps(v)) for k, v in asked.items()])
 
-    def start(self, trial: Trial, time: float) -> None:
-        """Marks a trial as running, dropping what an interrupted attempt at it left."""
-        row = (trial.number, json.dumps(trial.hparams), trial.seed, "running", time)
-        with self._transaction() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO trials (number, hparams, seed, state, started) VALUES (?, ?, ?, ?, ?)", row
-            )
+    def write(self, trial: Trial, started: float, ended: float | None = None) -> None:
+        """Writes a trial as it stands, over what stood there. On the disk when this returns.
 
-    def update(self, number: int, epochs: int, metrics: dict[str, list[float | None]]) -> None:
-        """Writes the metrics so far of a running trial."""
-        with self._transaction() as connection:
-            connection.execute(
-                "UPDATE trials SET epochs = ?, metrics = ? WHERE number = ? AND state = 'running'",
-                (epochs, json.dumps(metrics), number),
-            )
+        The checkpoint's path is kept relative to the root, so that a study can be moved.
 
-    def finish(self, number: int, outcome: Outcome, time: float) -> None:
-        """Writes how a trial ended. The checkpoint's path is kept relative to the root, so that a study can be moved."""
-        checkpoint = outcome.checkpoint and str(outcome.checkpoint.relative_to(self.root))
-        row = (outcome.state, outcome.value, outcome.epochs, json.dumps(outcome.metrics), outcome.reason)
+        Args:
+            trial: with hyperparameters as labels.
+            started: seconds since the epoch of the clock.
+            ended: the same; None while it runs.
+        """
+        row = (
+            trial.number,
+            json.dumps(trial.hparams),
+            trial.seed,
+            trial.state,
+            trial.value,
+            trial.epochs,
+            json.dumps(trial.metrics),
+            trial.reason,
+            str(trial.checkpoint.relative_to(self.root)) if trial.checkpoint else None,
+            trial.traceback,
+            started,
+            ended,
+        )
         with self._transaction() as connection:
-            connection.execute(
-                "UPDATE trials SET state = ?, value = ?, epochs = ?, metrics = ?, reason = ?, checkpoint = ?, traceback = ?,"
-                " ended = ? WHERE number = ?",
-                (*row, checkpoint, outcome.traceback, time, number),
-            )
+            connection.execute(f"INSERT OR REPLACE INTO trials VALUES ({', '.join('?' * len(row))})", row)
 
     def release(self) -> None:
         """Marks the trials that an interrupted search left running as waiting."""

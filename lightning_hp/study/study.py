@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from lightning_hp.study.history import add_epoch
 from lightning_hp.study.store import Store
 from lightning_hp.trial import EpochEnded, Event, Finished, Started, Trial
 
-# Metrics of a running trial are for onlookers, so they are written at most this often, in seconds.
+# How a running trial stands is for onlookers, so it is written at most this often, in seconds: a write costs a sync.
 UPDATE_INTERVAL = 1.0
 
 
@@ -122,22 +122,25 @@ class Recorder:
         if before != asked:
             self._store.ask(asked)
         self._store.release()
-        self._running: dict[int, dict[str, list[float | None]]] = {}
-        self._updated = 0.0
+        self._running: dict[int, Running] = {}
+        self._updated = -UPDATE_INTERVAL
 
     def trials(self) -> list[Trial]:
         return [replace(trial, hparams=self._space.from_labels(trial.hparams)) for trial in self._store.trials()]
 
     def record(self, event: Event) -> None:
-        """Writes one event; a finished trial is on the disk when this returns."""
+        """Writes one event. A finished trial is on the disk when this returns; the rest is for onlookers and may wait."""
         if isinstance(event, Started):
-            self._running[event.trial.number] = {}
-            self._store.start(replace(event.trial, hparams=self._space.labels(event.trial.hparams)), event.time)
+            self._running[event.trial.number] = Running(event)
         elif isinstance(event, EpochEnded):
-            self._epoch(event)
+            running = self._running[event.number]
+            add_epoch(running.metrics, event.epoch, event.metrics)
+            running.epochs = event.epoch + 1
         elif isinstance(event, Finished):
-            self._running.pop(event.number, None)
-            self._store.finish(event.number, event.outcome, event.time)
+            started = self._running.pop(event.number).started
+            self._store.write(self._labelled(event.outcome.applied_to(started.trial)), started.time, event.time)
+        if self._running and time.monotonic() - self._updated >= UPDATE_INTERVAL:
+            self._update()
 
     def close(self) -> None:
         self._store.close()
@@ -146,13 +149,23 @@ class Recorder:
         """Marks running trials as waiting: the search is interrupted."""
         self._store.release()
 
-    def _epoch(self, event: EpochEnded) -> None:
-        metrics = self._running[event.number]
-        add_epoch(metrics, event.epoch, event.metrics)
-        now = time.monotonic()
-        if now - self._updated >= UPDATE_INTERVAL:
-            self._store.update(event.number, event.epoch + 1, metrics)
-            self._updated = now
+    def _update(self) -> None:
+        for running in self._running.values():
+            trial = replace(running.started.trial, state="running", epochs=running.epochs, metrics=running.metrics)
+            self._store.write(self._labelled(trial), running.started.time)
+        self._updated = time.monotonic()
+
+    def _labelled(self, trial: Trial) -> Trial:
+        return replace(trial, hparams=self._space.labels(trial.hparams))
+
+
+@dataclass
+class Running:
+    """What the recorder knows of a trial that runs."""
+
+    started: Started
+    epochs: int = 0
+    metrics: dict[str, list[float | None]] = field(default_factory=dict)
 
 
 def _number(value: float | None) -> float:

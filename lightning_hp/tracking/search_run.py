@@ -13,7 +13,7 @@ from lightning_hp.tracking.hparams import experiment
 from lightning_hp.tracking.trial_run import OBJECTIVE
 from lightning_hp.trial import Event, Finished, Mode, Trial, is_better
 
-BEST = "best"
+OBJECTIVE_CURVE, BEST_CURVE = "search/objective", "search/best"
 
 
 class SearchRun:
@@ -56,5 +56,5 @@ class SearchRun:
             return
         if is_better(value, self._best, self._mode):
             self._best = value
-        self._writer.add_scalar(OBJECTIVE, value, number)
-        self._writer.add_scalar(BEST, self._best, number)
+        self._writer.add_scalar(OBJECTIVE_CURVE, value, number)
+        self._writer.add_scalar(BEST_CURVE, self._best, number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from lightning_hp.tracking.hparams import session, session_end
 from lightning_hp.trial import Outcome
 
 OBJECTIVE = "objective"
+# A flush costs more than the event it is for; seconds.
+FLUSH_INTERVAL = 1.0
 
 
 class TrialLogger(TensorBoardLogger):
@@ -29,6 +32,7 @@ class TrialLogger(TensorBoardLogger):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(save_dir=folder, name="", version="", default_hp_metric=False)
+        self._flushed = -FLUSH_INTERVAL
 
     @rank_zero_only
     def log_hyperparams(
@@ -43,11 +47,17 @@ class TrialLogger(TensorBoardLogger):
             self.log_metrics(metrics, step)
 
     @rank_zero_only
+    def save(self) -> None:
+        """Flushes, which Lightning asks for after every log call, at most once in `FLUSH_INTERVAL`."""
+        now = time.monotonic()
+        if now - self._flushed >= FLUSH_INTERVAL:
+            self._flushed = now
+            super().save()
+
+    @rank_zero_only
     def finalize(self, status: str) -> None:
         """Leaves the file open: `end` has the last word."""
-        self.experiment.flush()
-        if status == "success":
-            self.save()
+        super().save()
 
     @rank_zero_only
     def begin(self, space: Space, hparams: Hparams) -> None:

@@ -1,0 +1,479 @@
+"""SearchLoop: what a user gets from whole searches."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import yaml
+from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import EarlyStopping
+from torch import nn
+
+from examples.digits import DigitsData, LitDigits
+from lightning_hp import Babysitter, Choice, ConfigError, Grid, Int, Log, MonitorError, SearchStopped, Study
+
+
+def rows(study):
+    """What must be equal between two runs of one search."""
+    return [(t.number, t.hparams, t.seed, t.state, t.value, t.epochs, t.metrics, t.reason) for t in study.trials]
+
+
+def test_a_search_records_every_trial_with_its_metrics(search):
+    study = search().run()
+    assert [trial.number for trial in study.trials] == [0, 1, 2]
+    for trial in study.trials:
+        assert trial.state == "complete"
+        assert trial.epochs == 2
+        assert {"val_acc", "val_loss", "train_loss"} <= trial.metrics.keys()
+        assert all(len(values) == 2 for values in trial.metrics.values())
+        assert trial.value == max(trial.metrics["val_acc"])
+        assert trial.checkpoint.exists()
+        assert (trial.checkpoint.parent / "last.ckpt").exists()
+    assert study.best.value == max(trial.value for trial in study.trials)
+
+
+def test_the_objective_is_the_best_epoch_and_not_the_last(search):
+    class UpThenDown(LitDigits):
+        def validation_step(self, batch, batch_idx):
+            self.log("val_acc", [0.1, 0.9, 0.4][self.current_epoch])
+
+    study = search(UpThenDown, trials=1, trainer={"max_epochs": 3, "accelerator": "cpu"}).run()
+    assert study.best.value == pytest.approx(0.9)
+    assert study.best.metrics["val_acc"] == pytest.approx([0.1, 0.9, 0.4])
+    checkpoint = torch.load(study.best.checkpoint, weights_only=True)
+    assert checkpoint["epoch"] == 1
+
+
+def test_best_load_rebuilds_the_model_of_the_best_epoch(search):
+    study = search().run()
+    model = study.best.load()
+    assert isinstance(model, LitDigits)
+    assert not model.training
+    assert model.hparams.lr == study.best.hparams["lr"]
+    data = DigitsData()
+    data.setup("fit")
+    saved = torch.load(study.best.checkpoint, weights_only=True)["state_dict"]
+    assert all(torch.equal(saved[name], value) for name, value in model.state_dict().items())
+
+
+def test_load_needs_no_saved_hyperparameters(search):
+    class Bare(LightningModule):
+        def __init__(self, lr, activation):
+            super().__init__()
+            self.lr = lr
+            self.net = nn.Sequential(nn.Linear(64, 16), activation(), nn.Linear(16, 10))
+
+        def training_step(self, batch, batch_idx):
+            return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+
+        def validation_step(self, batch, batch_idx):
+            self.log("val_loss", nn.functional.cross_entropy(self.net(batch[0]), batch[1]))
+
+        def configure_optimizers(self):
+            return torch.optim.Adam(self.parameters(), self.lr)
+
+    space = {"lr": Log(1e-3, 1e-1), "activation": Choice(nn.ReLU, nn.Tanh)}
+    study = search(Bare, space=space, monitor="val_loss", mode="min", trials=2).run()
+    assert study.best.hparams["activation"] in (nn.ReLU, nn.Tanh)
+    assert isinstance(study.best.load().net[1], study.best.hparams["activation"])
+    # Without the space there are only names.
+    assert Study(study.root).best.hparams["activation"] in ("ReLU", "Tanh")
+
+
+def test_the_same_search_gives_the_same_trials_anywhere(search, tmp_path):
+    one = search(root_dir=tmp_path / "one", seed=1).run()
+    other = search(root_dir=tmp_path / "other", seed=1).run()
+    assert rows(one) == rows(other)
+    changed = search(root_dir=tmp_path / "changed", seed=2).run()
+    assert [t.hparams for t in changed.trials] != [t.hparams for t in one.trials]
+    assert {t.seed for t in changed.trials}.isdisjoint(t.seed for t in one.trials)
+
+
+def test_running_again_runs_nothing_again(search):
+    first = rows(search().run())
+    calls = []
+
+    def counted(**hparams):
+        calls.append(hparams)
+        return LitDigits(**hparams)
+
+    assert rows(search(counted).run()) == first
+    assert calls == []
+
+
+def test_more_trials_continue_the_study(search, tmp_path):
+    search(trials=2).run()
+    continued = search(trials=4).run()
+    at_once = search(trials=4, root_dir=tmp_path / "at_once").run()
+    assert rows(continued) == rows(at_once)
+
+
+def test_an_interrupted_trial_is_run_again(search, tmp_path):
+    class Interrupting(LitDigits):
+        def on_train_epoch_start(self):
+            if self.current_epoch == 1 and self.hparams.lr == second_lr:
+                raise KeyboardInterrupt
+
+    second_lr = search().sampler.propose(search().space, 0, [1], [])[0]["lr"]
+    with pytest.raises(KeyboardInterrupt):
+        search(Interrupting).run()
+    states = [trial.state for trial in Study(tmp_path / "study").trials]
+    assert states[0] == "complete"
+    assert "running" not in states
+    resumed = search().run()
+    assert rows(resumed) == rows(search(root_dir=tmp_path / "whole").run())
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"seed": 7}, "seed was 0, is 7"),
+        ({"mode": "min"}, "mode was 'max', is 'min'"),
+        ({"monitor": "val_loss"}, "monitor"),
+        ({"strategy": "grid"}, "strategy"),
+        ({"trainer": {"max_epochs": 3, "accelerator": "cpu"}}, "trainer['max_epochs'] was 2, is 3"),
+        ({"space": {"lr": Log(1e-2, 0.5)}}, "space['lr']"),
+    ],
+)
+def test_another_search_in_the_same_folder_is_refused_with_the_difference(search, change, told):
+    before = rows(search(trials=1).run())
+    with pytest.raises(ConfigError) as error:
+        search(**{"trials": 1, **change}).run()
+    assert told in str(error.value)
+    assert rows(Study(search().root)) == before
+
+
+def test_all_trials_see_the_same_split_and_batch_order(search):
+    seen = {}
+
+    class Watching(LitDigits):
+        def __init__(self, lr, dropout):
+            super().__init__(lr=lr)
+            self.net = nn.Sequential(nn.Linear(64, 32), nn.Dropout(dropout), nn.Linear(32, 10))
+
+        def on_train_batch_start(self, batch, batch_idx):
+            seen.setdefault(self.hparams.lr, []).append(batch[0].sum().item())
+
+        def validation_step(self, batch, batch_idx):
+            torch.rand(int(1e3 * self.hparams.lr))
+            super().validation_step(batch, batch_idx)
+
+    space = {"lr": Log(1e-3, 1.0), "dropout": Choice(0.0, 0.5)}
+    search(Watching, space=space, trials=4).run()
+    orders = list(seen.values())
+    assert len(orders) == 4
+    assert all(order == orders[0] for order in orders)
+    half = len(orders[0]) // 2
+    assert orders[0][:half] != orders[0][half:]
+
+
+def test_weights_are_seeded_per_trial(search):
+    first_weights = []
+
+    class Watching(LitDigits):
+        def on_fit_start(self):
+            first_weights.append(self.net[0][0].weight.detach().clone())
+
+    space = {"lr": Log(1e-2, 1.0)}
+    search(Watching, space=space).run()
+    assert not torch.equal(first_weights[0], first_weights[1])
+
+
+def test_a_search_leaves_the_users_random_numbers_alone(search):
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    search(trials=1).run()
+    assert torch.equal(torch.rand(2), expected)
+
+
+def test_data_and_trainer_names_reach_their_factories(search):
+    seen = []
+
+    class Watching(LitDigits):
+        def on_train_start(self):
+            seen.append((self.trainer.datamodule.batch_size, self.trainer.gradient_clip_val))
+
+    space = {"model.lr": Log(1e-2, 1.0), "data.batch_size": Choice(100, 200), "trainer.gradient_clip_val": Choice(0.5, 1.0)}
+    study = search(Watching, space=space, strategy=Grid(1)).run()
+    assert seen == [(t.hparams["data.batch_size"], t.hparams["trainer.gradient_clip_val"]) for t in study.trials]
+    assert len(set(seen)) > 1
+
+
+def test_grid_runs_every_combination_once_and_ends(search):
+    space = {"lr": Log(1e-2, 1.0), "layers": Int(1, 2)}
+    study = search(space=space, strategy=Grid({"lr": 2}), trials=None).run()
+    assert [t.hparams for t in study.trials] == [
+        {"lr": 0.01, "layers": 1},
+        {"lr": 0.01, "layers": 2},
+        {"lr": 1.0, "layers": 1},
+        {"lr": 1.0, "layers": 2},
+    ]
+
+
+def test_no_trial_begins_after_max_time(search):
+    study = search(trials=None, max_time=1e-9).run()
+    assert study.trials == []
+    with pytest.raises(LookupError, match="none has started"):
+        _ = study.best
+    assert len(search(trials=100, max_time={"seconds": 0.5}).run().trials) < 100
+
+
+def test_data_may_be_an_instance_or_a_function_that_returns_loaders(search):
+    space = {"lr": Log(1e-2, 1.0)}
+
+    def loaders():
+        data = DigitsData(128)
+        data.setup("fit")
+        return data.train_dataloader(), data.val_dataloader()
+
+    by_instance = search(space=space, data=DigitsData(128), trials=2).run()
+    assert all(trial.state == "complete" for trial in by_instance.trials)
+    by_function = search(space=space, data=loaders, trials=2, root_dir=by_instance.root / "other").run()
+    assert rows(by_function) == rows(by_instance)
+
+
+def test_a_model_may_bring_its_own_loaders(search):
+    class WithData(LitDigits):
+        def setup(self, stage):
+            self.digits = DigitsData(128)
+            self.digits.setup(stage)
+
+        def train_dataloader(self):
+            return self.digits.train_dataloader()
+
+        def val_dataloader(self):
+            return self.digits.val_dataloader()
+
+    assert search(WithData, data=None, space={"lr": Log(1e-2, 1.0)}, trials=1).run().best.state == "complete"
+
+
+def test_each_trial_gets_its_own_callbacks(search):
+    made = []
+
+    def stopping():
+        made.append(EarlyStopping("val_acc", mode="max", patience=0, min_delta=2.0))
+        return made[-1]
+
+    trainer = {"max_epochs": 5, "accelerator": "cpu", "callbacks": [stopping]}
+    study = search(trials=2, trainer=trainer).run()
+    assert len(made) == 2
+    assert [trial.epochs for trial in study.trials] == [2, 2]
+
+
+def test_checkpoints_can_be_turned_off(search):
+    trainer = {"max_epochs": 1, "accelerator": "cpu", "enable_checkpointing": False}
+    study = search(trials=1, trainer=trainer).run()
+    assert study.best.checkpoint is None
+    assert not list(study.root.rglob("*.ckpt"))
+    with pytest.raises(LookupError, match="no checkpoint"):
+        study.best.load()
+
+
+def test_a_training_metric_can_be_the_objective(search):
+    study = search(monitor="train_loss", mode="min", trials=1).run()
+    assert study.best.value == min(study.best.metrics["train_loss"])
+
+
+def test_validation_every_other_epoch_leaves_gaps_and_the_right_best(search):
+    trainer = {"max_epochs": 4, "accelerator": "cpu", "check_val_every_n_epoch": 2}
+    trial = search(trials=1, trainer=trainer).run().best
+    assert [value is None for value in trial.metrics["val_acc"]] == [True, False, True, False]
+    assert None not in trial.metrics["train_loss"]
+    assert trial.value == max(value for value in trial.metrics["val_acc"] if value is not None)
+
+
+def test_babysitting_is_a_flag(search):
+    babysitter = Babysitter("val_acc", "max", patience=0, min_delta=2.0)
+    study = search(trials=2, babysit=babysitter, trainer={"max_epochs": 3, "accelerator": "cpu"}).run()
+    for trial in study.trials:
+        lines = (study.root / "trials" / f"{trial.number:06d}" / "babysit.jsonl").read_text().splitlines()
+        assert json.loads(lines[0])["after"][0]["lr"] == pytest.approx(trial.hparams["lr"] / 2)
+    assert search(trials=1, babysit=True, root_dir=study.root / "other").run().best.state == "complete"
+
+
+# One bad trial hurts nobody.
+
+
+def test_a_failing_trial_is_recorded_with_its_reason_and_the_search_goes_on(search):
+    def sometimes(activation, **hparams):
+        if activation == "tanh":
+            raise RuntimeError("no tanh today")
+        return LitDigits(activation=activation, **hparams)
+
+    study = search(functools.wraps(LitDigits)(sometimes), trials=6).run()
+    failed = [trial for trial in study.trials if trial.hparams["activation"] == "tanh"]
+    assert 0 < len(failed) < 6
+    for trial in failed:
+        assert (trial.state, trial.value) == ("failed", None)
+        assert trial.reason == "RuntimeError: no tanh today"
+        assert "no tanh today" in trial.traceback
+    assert study.best.hparams["activation"] == "relu"
+
+
+def test_a_nan_loss_is_diverged_and_never_best(search):
+    class Diverging(LitDigits):
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            return loss * math.nan if self.hparams.activation == "tanh" else loss
+
+    study = search(Diverging, trials=6).run()
+    diverged = [trial for trial in study.trials if trial.hparams["activation"] == "tanh"]
+    assert diverged
+    for trial in diverged:
+        assert trial.state == "diverged"
+        assert trial.value is None
+        assert "is nan in epoch 0" in trial.reason
+        assert trial.epochs == 1
+    assert study.best.hparams["activation"] == "relu"
+
+
+def test_a_diverging_learning_rate_ends_by_itself(search):
+    class Exploding(LitDigits):
+        def training_step(self, batch, batch_idx):
+            return self(batch[0]).exp().sum()
+
+    study = search(Exploding, trials=2, space={"lr": Log(1e3, 1e6)}).run()
+    assert [trial.state for trial in study.trials] == ["diverged", "diverged"]
+
+
+def test_five_identical_failures_from_the_start_stop_the_search_with_the_traceback(search):
+    class Wrong(LitDigits):
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=self.hparams.lr, momentun=0.9)
+
+    with pytest.raises(SearchStopped) as error:
+        search(Wrong, trials=20).run()
+    assert "momentun" in str(error.value)
+    assert "configure_optimizers" in str(error.value)
+    trials = Study(search().root).trials
+    assert [trial.state for trial in trials] == ["failed"] * 5
+
+
+def test_failures_that_differ_in_their_numbers_only_are_identical(search):
+    def failing(lr, **_):
+        raise ValueError(f"cannot use lr={lr}")
+
+    with pytest.raises(SearchStopped):
+        search(failing, trials=20).run()
+
+
+def test_failures_after_a_success_do_not_stop_the_search(search):
+    made = []
+
+    def once(**hparams):
+        made.append(hparams)
+        if len(made) > 1:
+            raise RuntimeError("only once")
+        return LitDigits(**hparams)
+
+    study = search(once, trials=8).run()
+    assert [trial.state for trial in study.trials] == ["complete"] + ["failed"] * 7
+
+
+def test_different_failures_do_not_stop_the_search(search):
+    made = []
+
+    def various(**hparams):
+        made.append(hparams)
+        if len(made) % 2:
+            raise RuntimeError("odd")
+        raise TypeError("even")
+
+    study = search(various, trials=7).run()
+    assert {trial.state for trial in study.trials} == {"failed"}
+    with pytest.raises(LookupError, match="7 failed"):
+        _ = study.best
+
+
+def test_a_monitor_that_is_never_logged_stops_the_search_and_lists_what_was(search):
+    with pytest.raises(MonitorError) as error:
+        search(monitor="val_accuracy").run()
+    assert "'val_accuracy' is not logged" in str(error.value)
+    assert "did you mean 'val_acc'?" in str(error.value)
+    assert "train_loss, val_acc, val_loss" in str(error.value)
+    (trial,) = Study(search().root).trials
+    assert (trial.state, trial.epochs) == ("failed", 1)
+
+
+# Files of a study.
+
+
+def test_the_folder_holds_what_the_design_says(search):
+    root = search(trials=1).run().root
+    assert (root / "study.db").is_file()
+    assert (root / "search").is_dir()
+    assert sorted(path.name for path in (root / "trials" / "000000").iterdir() if "tfevents" not in path.name) == [
+        "checkpoints",
+        "hparams.yaml",
+    ]
+    config = yaml.safe_load((root / "config.yaml").read_text())
+    assert config["model"]["class_path"] == "examples.digits.LitDigits"
+    assert config["search"]["space"]["lr"] == {"scale": "log", "low": 0.01, "high": 1.0}
+    assert config["trainer"]["max_epochs"] == 2
+
+
+def test_a_study_can_be_moved(search, tmp_path):
+    study = search(trials=1).run()
+    moved = study.root.rename(tmp_path / "moved")
+    assert Study(moved).best.checkpoint.is_file()
+
+
+# Errors before anything is trained or written.
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"model": LitDigits()}, "made already"),
+        ({"model": 3}, "model needs a LightningModule class"),
+        ({"space": {"hiden": Int(1, 2)}}, "did you mean 'hidden'?"),
+        ({"space": {"data.batchsize": Int(1, 2)}}, "DigitsData has no argument 'batchsize'"),
+        ({"space": {"trainer.max_epoch": Int(1, 2)}}, "Trainer has no argument 'max_epoch'"),
+        ({"data": DigitsData(), "space": {"data.batch_size": Int(1, 2)}}, "an instance, which is made already"),
+        ({"data": None}, "needs data="),
+        ({"data": [1]}, "data needs"),
+        ({"model": lambda lr, width: None, "space": {"lr": Log(1e-2, 1)}}, "requires 'width'"),
+        ({"trainer": {"max_epoch": 3}}, "did you mean 'max_epochs'?"),
+        ({"trainer": {"default_root_dir": "x"}}, "every trial has its own folder"),
+        ({"trainer": {"callbacks": [EarlyStopping("val_acc")]}}, "lambda: EarlyStopping(...)"),
+        ({"trainer": {"callbacks": [EarlyStopping]}}, "requires 'monitor'"),
+        ({"trainer": 5}, "trainer needs a dict"),
+        ({"mode": "maximum"}, "mode needs 'min' or 'max'"),
+        ({"monitor": ""}, "monitor needs"),
+        ({"trials": 0}, "trials needs a whole number"),
+        ({"trials": None}, "the search has no end"),
+        ({"max_time": "soon"}, "max_time needs"),
+        ({"strategy": "gird"}, "did you mean 'grid'?"),
+        ({"strategy": Grid({"lrr": 2})}, "is not in the space"),
+        ({"executor": "thread"}, "executor='thread' is not one of"),
+        ({"seed": -1}, "seed needs"),
+        ({"babysit": "yes"}, "babysit needs"),
+        ({"space": {}}, "space is empty"),
+    ],
+)
+def test_bad_arguments_are_told_before_anything_is_written(search, tmp_path, change, told):
+    with pytest.raises(ConfigError) as error:
+        search(**change)
+    assert told in str(error.value)
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_factory_that_returns_no_module_says_so(search):
+    study = search(lambda lr: nn.Linear(1, 1), space={"lr": Log(1e-2, 1.0)}, trials=1).run()
+    assert "returned a Linear, not a LightningModule" in study.trials[0].reason
+
+
+def test_a_partial_may_fix_arguments(search):
+    study = search(functools.partial(LitDigits, hidden=17), space={"lr": Log(1e-2, 1.0)}, trials=1).run()
+    assert study.best.load().hparams.hidden == 17
+
+
+def test_trials_can_be_compared(search):
+    study = search(trials=1).run()
+    assert study.best == replace(study.trials[0])

@@ -28,7 +28,9 @@ def seconds(max_time: Any) -> float | None:
         return None
     found = _seconds(max_time)
     if found is None or not found > 0:
-        raise ConfigError(f"max_time needs seconds above 0, 'DD:HH:MM:SS', a timedelta or a dict of its arguments, got {max_time!r}")
+        raise ConfigError(
+            f"max_time needs seconds above 0, 'DD:HH:MM:SS', a timedelta or a dict of its arguments, got {max_time!r}"
+        )
     return found
 
 

@@ -1,9 +1,9 @@
 """The errors a user can meet, all under one root.
 
-    LightningHPError
-    ├── ConfigError         what was asked for cannot work: nothing was trained (exit code 2)
-    │   └── MonitorError    the monitored metric is never logged: found after the first epoch
-    └── SearchStopped       the search gave up: its first trials all failed in the same way
+LightningHPError
+├── ConfigError         what was asked for cannot work: nothing was trained (exit code 2)
+│   └── MonitorError    the monitored metric is never logged: found after the first epoch
+└── SearchStoppedError       the search gave up: its first trials all failed in the same way
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class MonitorError(ConfigError):
     """The module never logs the metric named by ``monitor``. The message lists what it logged."""
 
 
-class SearchStopped(LightningHPError, RuntimeError):
+class SearchStoppedError(LightningHPError, RuntimeError):
     """The first trials of a search all failed in the same way. The message ends with the traceback."""
 
 

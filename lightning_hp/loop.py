@@ -14,7 +14,7 @@ from lightning.pytorch import LightningModule
 
 from lightning_hp import budget
 from lightning_hp.babysit import Babysitter
-from lightning_hp.errors import ConfigError, SearchStopped
+from lightning_hp.errors import ConfigError, SearchStoppedError
 from lightning_hp.executors import executor_for
 from lightning_hp.fit import Recipe, load_model, run_job
 from lightning_hp.fit.quiet import quiet
@@ -113,7 +113,7 @@ class SearchLoop:
 
         Raises:
             ConfigError: the folder holds a study of another search, or the monitored metric is never logged.
-            SearchStopped: the first five trials failed in the same way.
+            SearchStoppedError: the first five trials failed in the same way.
         """
         recorder = Recorder(self.root, self.asked(), _FREE, self.space)
         try:
@@ -189,7 +189,7 @@ def _stop_if_hopeless(event: Finished, finished: list[Trial]) -> None:
         raise event.outcome.error
     first = sorted(finished, key=lambda trial: trial.number)[:SAME_FAILURES]
     if len(finished) == SAME_FAILURES and all(_same_failure(trial, first[0]) for trial in first):
-        raise SearchStopped(
+        raise SearchStoppedError(
             f"the first {SAME_FAILURES} trials all failed in the same way: {first[0].reason}\n\n{first[-1].traceback}"
         )
 

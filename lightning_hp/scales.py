@@ -19,9 +19,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lightning_hp.errors import ConfigError
+from lightning_hp.rounding import round_decimals, round_significant
 
-LOG_DIGITS = 12
-LINEAR_DIGITS = 14
+# Of a range, or of 1.
+DECIMALS = 14
+SIGNIFICANT_DIGITS = 12
 # Beyond 2**53 neighbouring integers share a float, and beyond 2**40 the log of neighbours differs by too few bits to invert.
 MAX_INT_VALUES = 2**53
 MAX_LOG_INT = 2**40
@@ -95,8 +97,8 @@ class Linear(Scale):
 
     def from_unit(self, unit: ArrayLike) -> Any:
         u = _checked_unit(unit)
-        digits = LINEAR_DIGITS - math.ceil(math.log10(max(abs(self.low), abs(self.high))))
-        return _bounded(self, u, _round_decimals(self.low + u * (self.high - self.low), digits))
+        digits = DECIMALS - math.ceil(math.log10(max(abs(self.low), abs(self.high))))
+        return _bounded(self, u, round_decimals(self.low + u * (self.high - self.low), digits))
 
     def to_unit(self, value: Any) -> Any:
         v = _checked_values(self, value)
@@ -134,7 +136,7 @@ class Log(Scale):
     def from_unit(self, unit: ArrayLike) -> Any:
         u = _checked_unit(unit)
         low, high = math.log(self.low), math.log(self.high)
-        return _bounded(self, u, _round_significant(np.exp(low + u * (high - low))))
+        return _bounded(self, u, round_significant(np.exp(low + u * (high - low)), SIGNIFICANT_DIGITS))
 
     def to_unit(self, value: Any) -> Any:
         v = _checked_values(self, value)
@@ -178,8 +180,8 @@ class ReverseLog(Scale):
     def from_unit(self, unit: ArrayLike) -> Any:
         u = _checked_unit(unit)
         low, high = math.log(1.0 - self.low), math.log(1.0 - self.high)
-        digits = LINEAR_DIGITS - math.ceil(math.log10(max(abs(self.low), 1.0)))
-        return _bounded(self, u, _round_decimals(1.0 - np.exp(low + u * (high - low)), digits))
+        digits = DECIMALS - math.ceil(math.log10(max(abs(self.low), 1.0)))
+        return _bounded(self, u, round_decimals(1.0 - np.exp(low + u * (high - low)), digits))
 
     def to_unit(self, value: Any) -> Any:
         v = _checked_values(self, value)
@@ -254,9 +256,7 @@ class LogInt(Scale):
     def __post_init__(self) -> None:
         _check_bounds(self, int)
         if self.low < 1 or self.high > MAX_LOG_INT:
-            raise ConfigError(
-                f"LogInt needs 1 <= low < high <= 2**40, {_got(self)}. For a range that includes 0 use Int"
-            )
+            raise ConfigError(f"LogInt needs 1 <= low < high <= 2**40, {_got(self)}. For a range that includes 0 use Int")
 
     @property
     def _log_ends(self) -> tuple[float, float]:
@@ -278,8 +278,8 @@ class LogInt(Scale):
         # From low to high themselves: the outer half cells that from_unit owns would shift every inner point.
         if points == 1:
             return [self.from_unit(0.5)]
-        ends = np.log([self.low, self.high])
-        return list(dict.fromkeys(np.rint(np.exp(np.linspace(*ends, points))).astype(np.int64).tolist()))
+        logs = np.linspace(math.log(self.low), math.log(self.high), points)
+        return list(dict.fromkeys(np.rint(np.exp(logs)).astype(np.int64).tolist()))
 
     def describe(self) -> dict[str, Any]:
         return {"scale": "log_int", "low": self.low, "high": self.high}
@@ -397,23 +397,3 @@ def _bounded(scale: Any, u: NDArray[np.float64], v: NDArray[np.float64]) -> Any:
 
 def _plain(v: Any) -> Any:
     return v.item() if np.ndim(v) == 0 else v
-
-
-def _round_decimals(v: NDArray[np.float64], digits: int) -> NDArray[np.float64]:
-    if digits <= 22:
-        return np.asarray(np.round(v, digits))
-    # numpy's rounding multiplies by a power of ten, which above 1e22 is not exact; whole multiples of a step always are.
-    step = 10.0**-digits
-    return np.asarray(np.rint(v / step) * step)
-
-
-def _round_significant(v: NDArray[np.float64]) -> NDArray[np.float64]:
-    digits = LOG_DIGITS - 1 - np.floor(np.log10(v))
-    exact = np.abs(digits) <= 22
-    power = 10.0 ** np.where(exact, np.abs(digits), 0.0)
-    rounded = np.where(digits >= 0, np.rint(v * power) / power, np.rint(v / power) * power)
-    if not np.all(exact):
-        # Only values below 1e-11 or above 1e34 come here, where powers of ten are inexact and text is the exact way.
-        text = np.char.mod(f"%.{LOG_DIGITS - 1}e", np.atleast_1d(v))
-        rounded = np.where(exact, rounded, text.astype(np.float64).reshape(v.shape))
-    return rounded

@@ -94,7 +94,7 @@ class Trial:
             LookupError: no checkpoint was written, or the study was opened without the search that has the factory.
         """
         if self.loader is None:
-            raise LookupError("this study was opened without a model factory: load() needs the study that SearchLoop.run() returns")
+            raise LookupError("this study was opened without a model factory: load() needs the study of SearchLoop.run()")
         return self.loader(self)
 
 

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch import nn
 
 from examples.digits import DigitsData, LitDigits
-from lightning_hp import Babysitter, Choice, ConfigError, Grid, Int, Log, MonitorError, SearchStopped, Study
+from lightning_hp import Babysitter, Choice, ConfigError, Grid, Int, Log, MonitorError, SearchStoppedError, Study
 
 
 def rows(study):
@@ -347,7 +347,7 @@ def test_five_identical_failures_from_the_start_stop_the_search_with_the_traceba
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), lr=self.hparams.lr, momentun=0.9)
 
-    with pytest.raises(SearchStopped) as error:
+    with pytest.raises(SearchStoppedError) as error:
         search(Wrong, trials=20).run()
     assert "momentun" in str(error.value)
     assert "configure_optimizers" in str(error.value)
@@ -359,7 +359,7 @@ def test_failures_that_differ_in_their_numbers_only_are_identical(search):
     def failing(lr, **_):
         raise ValueError(f"cannot use lr={lr}")
 
-    with pytest.raises(SearchStopped):
+    with pytest.raises(SearchStoppedError):
         search(failing, trials=20).run()
 
 

@@ -63,7 +63,8 @@ class Babysitter(Callback):
         _check("cooldown", cooldown, "a whole number of at least 0", _whole(cooldown))
         _check("factor", factor, "a number above 0 and below 1", _number(factor, 0, 1) and 0 < factor < 1)
         _check("min_lr", min_lr, "a number of at least 0", _number(min_lr, 0, math.inf))
-        _check("momentum_factor", momentum_factor, "a number above 0, at most 1", _number(momentum_factor, 0, 1) and momentum_factor > 0)
+        up_to_1 = _number(momentum_factor, 0, 1) and momentum_factor > 0
+        _check("momentum_factor", momentum_factor, "a number above 0, at most 1", up_to_1)
         _check("max_momentum", max_momentum, "a number from 0 to below 1", _number(max_momentum, 0, 1) and max_momentum < 1)
         self.monitor = monitor
         self.plateau = Plateau(mode, patience, min_delta, cooldown)
@@ -121,10 +122,9 @@ class Babysitter(Callback):
         best, value = self.state.best, float(trainer.callback_metrics[self.monitor])
         self.state, plateau = observe(self.plateau, self.state, value)
         if plateau:
-            before = "none" if best is None else f"{best:.4g}"
-            self._pending = (
-                f"plateau: {self.monitor} is {value:.4g}, and {before} has not been beaten in {self.plateau.patience + 1} checks"
-            )
+            bar = "none" if best is None else f"{best:.4g}"
+            checks = self.plateau.patience + 1
+            self._pending = f"plateau: {self.monitor} is {value:.4g}, and {bar} has not been beaten in {checks} checks"
 
     def _intervene(self, trainer: Trainer, optimizer: Optimizer, reason: str) -> None:
         before = knobs.read(optimizer)

@@ -27,13 +27,15 @@ def load(path: str, flags: Mapping[str, Any]) -> dict[str, Any]:
     config = read_config(Path(path))
     for section in config:
         if section not in SECTIONS:
-            raise ConfigError(f"{path}: section {section!r} is not one of {', '.join(SECTIONS)}{did_you_mean(str(section), SECTIONS)}")
+            hint = did_you_mean(str(section), SECTIONS)
+            raise ConfigError(f"{path}: section {section!r} is not one of {', '.join(SECTIONS)}{hint}")
     search = config.get("search") or {}
     if not isinstance(search, Mapping):
         raise ConfigError(f"{path}: search needs a mapping of settings, got {search!r}")
     for key in search:
         if key not in SETTINGS:
-            raise ConfigError(f"{path}: search.{key} is not a setting{did_you_mean(str(key), SETTINGS)}; there are {', '.join(SETTINGS)}")
+            hint = did_you_mean(str(key), SETTINGS)
+            raise ConfigError(f"{path}: search.{key} is not a setting{hint}; there are {', '.join(SETTINGS)}")
     return {**config, "search": {**search, **flags}}
 
 

@@ -15,7 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from lightning_hp.errors import ConfigError
 
-_BASES = {"model": LightningModule, "data": LightningDataModule}
+_BASES: dict[str, type[LightningModule] | type[LightningDataModule]] = {"model": LightningModule, "data": LightningDataModule}
 # Trainer arguments that are objects: each trial needs its own.
 _OBJECTS = ("callbacks", "logger", "plugins", "profiler", "strategy")
 # What jsonargparse says around the line that helps.
@@ -137,8 +137,9 @@ def _instantiate(parser: LightningArgumentParser, parsed: Any) -> Any:
 def _helpful(message: str) -> str:
     """jsonargparse's message without the lines that surround what is wrong.
 
-    >>> _helpful("Parser key \\"model\\":\\n  Subtypes: [x]\\n  Errors:\\n    - Option 'hiden' is not accepted\\n  Given value: {}")
+    >>> _helpful("Parser key \\"model\\":\\n  Subtypes: [x]\\n  Errors:\\n    - Option 'hiden' is not accepted")
     "model: Option 'hiden' is not accepted"
     """
-    lines = [line.strip().removeprefix("- ").rstrip(":") for line in message.splitlines() if line.strip() and not _NOISE.match(line)]
+    kept = [line.strip() for line in message.splitlines() if line.strip() and not _NOISE.match(line)]
+    lines = [line.removeprefix("- ").rstrip(":") for line in kept]
     return re.sub(r'Parser key "([^"]+)"', r"\1", ": ".join(lines))

@@ -94,7 +94,7 @@ class Recipe:
         if not isinstance(model, LightningModule):
             hint = ""
             if any(base.__module__.startswith("pytorch_lightning") for base in type(model).__mro__):
-                hint = "; it comes from the package pytorch_lightning, where lightning.pytorch is used here: import from one of them"
+                hint = "; it comes from the package pytorch_lightning: import from lightning.pytorch, which is used here"
             raise TypeError(f"{name_of(self.model)} returned a {type(model).__qualname__}, not a LightningModule{hint}")
         return model
 
@@ -107,7 +107,8 @@ class Recipe:
             return {"datamodule": made}
         if isinstance(made, tuple) and len(made) == 2:
             return {"train_dataloaders": made[0], "val_dataloaders": made[1]}
-        raise TypeError(f"{name_of(self.data)} returned a {type(made).__qualname__}, not a LightningDataModule or (train, val) loaders")
+        returned = f"{name_of(self.data)} returned a {type(made).__qualname__}"
+        raise TypeError(f"{returned}, not a LightningDataModule or (train, val) loaders")
 
     def make_trainer_kwargs(self, hparams: Hparams) -> dict[str, Any]:
         """Keyword arguments of Trainer with every factory called, so that no two trials share a callback or logger."""

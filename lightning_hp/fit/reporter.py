@@ -15,6 +15,9 @@ from lightning_hp.errors import MonitorError, did_you_mean
 from lightning_hp.study.history import add_epoch
 from lightning_hp.trial import Mode, is_better
 
+# Training batches from one look at the loss to the next: a look waits for the device.
+LOSS_CHECK_INTERVAL = 50
+
 
 class Reporter(Checkpoint):
     """Watches one fit.
@@ -57,8 +60,7 @@ class Reporter(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        # Reading the loss waits for the device, so not after every batch.
-        if (batch_idx + 1) % trainer.log_every_n_steps == 0 or trainer.is_last_batch:
+        if (batch_idx + 1) % LOSS_CHECK_INTERVAL == 0 or trainer.is_last_batch:
             loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
             if isinstance(loss, torch.Tensor) and not bool(torch.isfinite(loss).all()):
                 self._stop_diverged(trainer, "loss", float(loss.detach().float().mean()))
@@ -94,7 +96,8 @@ class Reporter(Checkpoint):
         if self.monitor not in self.metrics and self.diverged is None:
             logged = sorted(self.metrics)
             listed = f"it logged {', '.join(logged)}" if logged else "it logged nothing that lasts an epoch"
-            raise MonitorError(f"monitor={self.monitor!r} is not logged by the module{did_you_mean(self.monitor, logged)}; {listed}")
+            hint = did_you_mean(self.monitor, logged)
+            raise MonitorError(f"monitor={self.monitor!r} is not logged by the module{hint}; {listed}")
 
     def _fresh_metrics(self, trainer: Trainer) -> dict[str, float]:
         # Lightning keeps showing the last validation's metrics in epochs without one.

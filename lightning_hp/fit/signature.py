@@ -42,7 +42,8 @@ def check_call(function: Callable[..., Any], names: Mapping[str, str], fixed: Co
     for argument, full_name in names.items():
         if argument not in known and not open_ended:
             takes = f"it takes {', '.join(sorted(known))}" if known else "it takes no arguments"
-            raise ConfigError(f"space[{full_name!r}]: {what} has no argument {argument!r}{did_you_mean(argument, known)}; {takes}")
+            hint = did_you_mean(argument, known)
+            raise ConfigError(f"space[{full_name!r}]: {what} has no argument {argument!r}{hint}; {takes}")
     missing = sorted(required - names.keys() - set(fixed))
     if missing:
         raise ConfigError(

@@ -22,7 +22,7 @@ class Random:
 
     >>> from lightning_hp import Log
     >>> Random().propose(Space({"lr": Log(1e-4, 1.0)}), seed=0, numbers=[5], history=[])
-    [{'lr': 0.00138370838447}]
+    [{'lr': 0.00141378214643}]
     """
 
     def propose(self, space: Space, seed: int, numbers: Sequence[int], history: Sequence[Trial]) -> list[Hparams]:

@@ -114,11 +114,12 @@ class Recorder:
         self._space = space
         asked = json.loads(json.dumps(asked))
         before = self._store.asked()
-        changes = [_change(key, before.get(key), asked.get(key)) for key in asked if key not in free and before]
-        changes = [change for change in changes if change]
+        decisive = [key for key in asked if key not in free and before]
+        changes = [change for key in decisive if (change := _change(key, before.get(key), asked[key]))]
         if changes:
             self.close()
-            raise ConfigError(f"{root} holds a study of another search: {'; '.join(changes)}. Take another folder, or ask as before")
+            difference = "; ".join(changes)
+            raise ConfigError(f"{root} holds a study of another search: {difference}. Take another folder, or ask as before")
         if before != asked:
             self._store.ask(asked)
         self._store.release()

@@ -10,6 +10,7 @@ from typing import Any
 
 from tensorboard.compat.proto import summary_pb2
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2
+from torch.utils.tensorboard.writer import SummaryWriter
 
 from lightning_hp.scales import Choice, Int, Linear, Log, LogInt, ReverseLog, label
 from lightning_hp.space import Hparams, Space
@@ -45,6 +46,11 @@ def session_end(success: bool) -> Any:
         tensor=metadata.NULL_TENSOR,
     )
     return message
+
+
+def add_summary(writer: SummaryWriter, message: Any) -> None:
+    """Writes a summary as it is; SummaryWriter's own methods make only those of the kinds that it knows."""
+    writer._get_file_writer().add_summary(message)  # type: ignore[no-untyped-call]
 
 
 def _domain(scale: Any) -> Any:

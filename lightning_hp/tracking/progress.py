@@ -1,4 +1,4 @@
-"""The terminal: a bar for the search, one for the running trial's epochs, the best so far. Plain lines where it is no terminal."""
+"""The terminal: a bar for the search, one for the running trial's epochs, the best so far. Elsewhere, a line per trial."""
 
 from __future__ import annotations
 

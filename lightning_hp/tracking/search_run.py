@@ -9,7 +9,7 @@ from types import TracebackType
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from lightning_hp.space import Space
-from lightning_hp.tracking.hparams import experiment
+from lightning_hp.tracking.hparams import add_summary, experiment
 from lightning_hp.tracking.trial_run import OBJECTIVE
 from lightning_hp.trial import Event, Finished, Mode, Trial, is_better
 
@@ -35,7 +35,7 @@ class SearchRun:
         self._writer = SummaryWriter(folder)
         self._mode: Mode = mode
         self._best: float | None = None
-        self._writer._get_file_writer().add_summary(experiment(space, OBJECTIVE, monitor))
+        add_summary(self._writer, experiment(space, OBJECTIVE, monitor))
         for trial in finished:
             self._add(trial.number, trial.value)
         self._writer.flush()

@@ -7,12 +7,11 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from torch.utils.tensorboard.writer import SummaryWriter
 
 from lightning_hp.space import Hparams, Space
-from lightning_hp.tracking.hparams import session, session_end
+from lightning_hp.tracking.hparams import add_summary, session, session_end
 from lightning_hp.trial import Outcome
 
 OBJECTIVE = "objective"
@@ -62,7 +61,7 @@ class TrialLogger(TensorBoardLogger):
     @rank_zero_only
     def begin(self, space: Space, hparams: Hparams) -> None:
         """Opens the trial's session in the HParams table."""
-        _write(self.experiment, session(space, hparams, name=Path(self.save_dir).name))
+        add_summary(self.experiment, session(space, hparams, name=Path(self.save_dir).name))
 
     @rank_zero_only
     def end(self, outcome: Outcome) -> None:
@@ -70,9 +69,5 @@ class TrialLogger(TensorBoardLogger):
         writer = self.experiment
         if outcome.value is not None:
             writer.add_scalar(OBJECTIVE, outcome.value, outcome.epochs)
-        _write(writer, session_end(success=outcome.state in ("complete", "pruned")))
+        add_summary(writer, session_end(success=outcome.state in ("complete", "pruned")))
         writer.close()
-
-
-def _write(writer: SummaryWriter, message: Any) -> None:
-    writer._get_file_writer().add_summary(message)

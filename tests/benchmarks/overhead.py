@@ -122,9 +122,11 @@ def main() -> None:
     measure(3, options.epochs)
     rounds = [measure(options.trials, options.epochs) for _ in range(options.rounds)]
     for number, (alone, with_search) in enumerate(rounds):
-        print(f"round {number}: bare {alone:.2f} ms a trial, SearchLoop {with_search:.2f} ms, more {with_search - alone:+.2f} ms")
-    more = sorted(with_search - alone for alone, with_search in rounds)
-    print(f"SearchLoop costs {statistics.median(more):+.2f} ms a trial more (median of {len(more)} rounds; {more[0]:+.2f} to {more[-1]:+.2f})")
+        more = with_search - alone
+        print(f"round {number}: bare {alone:.2f} ms a trial, SearchLoop {with_search:.2f} ms, more {more:+.2f} ms")
+    differences = sorted(with_search - alone for alone, with_search in rounds)
+    spread = f"median of {len(differences)} rounds; {differences[0]:+.2f} to {differences[-1]:+.2f}"
+    print(f"SearchLoop costs {statistics.median(differences):+.2f} ms a trial more ({spread})")
     print(f"torch {torch.__version__}, lightning {lightning.__version__}, Python {platform.python_version()}")
 
 

@@ -104,7 +104,8 @@ def test_mixed_choices_are_text_on_both_sides(search):
     tags = hparams_tags(study.root)
     experiment = metadata.parse_experiment_plugin_data(tags["search", metadata.EXPERIMENT_TAG])
     domain = {value.string_value for value in experiment.hparam_infos[1].domain_discrete.values}
-    starts = [metadata.parse_session_start_info_plugin_data(tags[f"{n:06d}", metadata.SESSION_START_INFO_TAG]) for n in range(4)]
+    contents = [tags[f"{number:06d}", metadata.SESSION_START_INFO_TAG] for number in range(4)]
+    starts = [metadata.parse_session_start_info_plugin_data(content) for content in contents]
     assert {start.hparams["trainer.gradient_clip_val"].string_value for start in starts} == domain == {"None", "0.5"}
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
@@ -43,6 +44,13 @@ class Intervention:
         return f"{self.reason}: {', '.join(change for change in changes if change)}"
 
 
+def read(file: Path) -> list[Intervention]:
+    """The interventions in a babysit.jsonl; none where there is no such file."""
+    if not file.exists():
+        return []
+    return [_parsed(json.loads(line)) for line in file.read_text().splitlines()]
+
+
 def write(intervention: Intervention, folder: Path, loggers: Sequence[Logger]) -> None:
     """Appends to babysit.jsonl, and gives lr, momentum and the sentence to the loggers.
 
@@ -61,6 +69,11 @@ def write(intervention: Intervention, folder: Path, loggers: Sequence[Logger]) -
         logger.log_metrics(curves, step=intervention.step)
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_text("babysit", intervention.sentence(), intervention.step)
+
+
+def _parsed(record: dict[str, Any]) -> Intervention:
+    groups = {when: [Knobs(**knobs) for knobs in record[when]] for when in ("before", "after")}
+    return Intervention(**{**record, **groups})
 
 
 def _change(name: str, before: Sequence[float | None], after: Sequence[float | None]) -> str:

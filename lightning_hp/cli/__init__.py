@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
     babysit = commands.add_parser("babysit", help="one babysat fit", description="One babysat fit of the config as it stands.")
     babysit.add_argument("config", metavar="CONFIG", help=_CONFIG_HELP)
-    _add_settings(babysit, {name: SETTINGS[name] for name in ("monitor", "mode", "seed", "root")})
+    _add_settings(babysit, {name: SETTINGS[name] for name in ("monitor", "mode", "seed", "root", "verbose")})
 
     show = commands.add_parser("show", help="the leaderboard of a study", description="Shows the leaderboard of a study.")
     show.add_argument("root", metavar="DIR", help="the study's folder")

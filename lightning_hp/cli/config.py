@@ -51,6 +51,20 @@ def build(path: str, config: Mapping[str, Any]) -> SearchLoop:
         raise ConfigError(f"{path}: {error}") from None
 
 
+def babysitter_for(settings: Any, monitor: Any, mode: Any) -> Babysitter:
+    """The Babysitter of a config: by its own settings, and where they are silent by those of the search.
+
+    Raises:
+        ConfigError: a setting is none of Babysitter's arguments, or out of its range.
+    """
+    given = settings if isinstance(settings, Mapping) else {}
+    known, _, _ = arguments(Babysitter)
+    for key in given:
+        if key not in known:
+            raise ConfigError(f"search.babysit.{key} is not an argument of Babysitter{did_you_mean(str(key), known)}")
+    return Babysitter(**{"monitor": monitor, "mode": mode, **given})
+
+
 def _build(config: Mapping[str, Any], default_root: str) -> SearchLoop:
     search = dict(config["search"])
     for key in ("space", "monitor"):
@@ -97,13 +111,7 @@ def _strategy(strategy: Any, points: Any) -> Any:
 
 
 def _babysit(babysit: Any, monitor: Any, mode: Any) -> bool | Babysitter:
-    if not isinstance(babysit, Mapping):
-        return _boolean("babysit", babysit)
-    known, _, _ = arguments(Babysitter)
-    for key in babysit:
-        if key not in known:
-            raise ConfigError(f"search.babysit.{key} is not an argument of Babysitter{did_you_mean(str(key), known)}")
-    return Babysitter(**{"monitor": monitor, "mode": mode, **babysit})
+    return babysitter_for(babysit, monitor, mode) if isinstance(babysit, Mapping) else _boolean("babysit", babysit)
 
 
 def _boolean(name: str, value: Any) -> bool:

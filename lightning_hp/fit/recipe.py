@@ -110,20 +110,30 @@ class Recipe:
         returned = f"{name_of(self.data)} returned a {type(made).__qualname__}"
         raise TypeError(f"{returned}, not a LightningDataModule or (train, val) loaders")
 
-    def make_trainer_kwargs(self, hparams: Hparams) -> dict[str, Any]:
-        """Keyword arguments of Trainer with every factory called, so that no two trials share a callback or logger."""
-        made = {key: _made(value) for key, value in {**self.trainer, **hparams}.items()}
-        for key in ("callbacks", "logger"):
-            value = made.get(key)
-            if isinstance(value, (Callback, Logger)):
-                made[key] = [value]
-        return made
+
+def trainer_kwargs(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of Trainer with every factory called, so that no two fits share a callback or logger.
+
+    Returns:
+        ``callbacks`` is always a list; ``logger`` is False or a list of the loggers wanted besides our own.
+    """
+    made = {key: _made(value) for key, value in trainer.items()}
+    logger = made.get("logger")
+    made["callbacks"] = _listed(made.get("callbacks"))
+    made["logger"] = False if logger is False else _listed(None if logger is True else logger)
+    return made
 
 
 def _made(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_made(each) for each in value]
     return value() if callable(value) else value
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
 
 
 def _check_trainer(trainer: Mapping[str, Any]) -> None:

@@ -29,7 +29,7 @@ class Reporter(Checkpoint):
         monitor: the metric that is the objective.
         mode: ``min`` or ``max``.
         folder: where ``best.ckpt`` and ``last.ckpt`` go; None writes none.
-        on_epoch: called with (epoch, metrics) at the end of each.
+        on_epoch: called with (epoch, metrics) at the end of each epoch.
 
     Attributes:
         best: best value of ``monitor`` so far, over all validations.
@@ -39,7 +39,7 @@ class Reporter(Checkpoint):
     """
 
     def __init__(
-        self, monitor: str, mode: Mode, folder: Path | None, on_epoch: Callable[[int, Mapping[str, float]], None]
+        self, monitor: str, mode: Mode, folder: Path | None, on_epoch: Callable[[int, Mapping[str, float]], None] | None = None
     ) -> None:
         self.monitor = monitor
         self.mode: Mode = mode
@@ -83,7 +83,8 @@ class Reporter(Checkpoint):
             self._judge(trainer, metrics[self.monitor])
         add_epoch(self.metrics, self.epochs, metrics)
         self.epochs += 1
-        self.on_epoch(self.epochs - 1, metrics)
+        if self.on_epoch is not None:
+            self.on_epoch(self.epochs - 1, metrics)
         if self.diverged is not None:
             return
         if self._validated_now or not trainer.enable_validation:

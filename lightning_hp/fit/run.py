@@ -11,12 +11,11 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import LearningRateMonitor
-from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from lightning_hp.errors import MonitorError
 from lightning_hp.fit.order import SharedOrder
-from lightning_hp.fit.recipe import Recipe
+from lightning_hp.fit.recipe import Recipe, trainer_kwargs
 from lightning_hp.fit.reporter import Reporter
 from lightning_hp.fit.rng import seeded_states, set_rng_states
 from lightning_hp.seeds import data_seed
@@ -103,28 +102,23 @@ def _fit(recipe: Recipe, trial: Trial, folder: Path, logger: TrialLogger, report
     data = recipe.make_data(hparams["data"])
     seed_everything(trial.seed, workers=True, verbose=False)
     model = recipe.make_model(hparams["model"])
-    kwargs: dict[str, Any] = _DEFAULTS | recipe.make_trainer_kwargs(hparams["trainer"])
+    kwargs: dict[str, Any] = _DEFAULTS | trainer_kwargs({**recipe.trainer, **hparams["trainer"]})
     order = SharedOrder(recipe.seed)
     own: list[Callback] = [order, reporter]
     if recipe.babysitter is not None:
         own.append(recipe.babysitter())
-    users = kwargs.pop("callbacks", None) or []
-    loggers = _loggers(logger, kwargs.pop("logger", None))
+    users = kwargs.pop("callbacks")
+    # With logger=False the user wants none at all.
+    loggers = [] if kwargs["logger"] is False else [logger, *kwargs["logger"]]
+    kwargs["logger"] = loggers
     if loggers and not any(isinstance(callback, LearningRateMonitor) for callback in users):
         own.append(LearningRateMonitor(log_momentum=True))
     # The user's False turns off our files, but without a Checkpoint callback there would be no reporter either.
     kwargs["enable_checkpointing"] = True
-    trainer = Trainer(default_root_dir=folder, callbacks=[*own, *users], logger=loggers, **kwargs)
+    trainer = Trainer(default_root_dir=folder, callbacks=[*own, *users], **kwargs)
     order.before_fit()
     trainer.fit(model, **data)
     return trainer
-
-
-def _loggers(own: TrialLogger, users: Any) -> list[Logger]:
-    """The trial's own logger beside the user's; none at all where the user said ``logger=False``."""
-    if users is False:
-        return []
-    return [own, *(users if isinstance(users, list) else [])]
 
 
 def _outcome(reporter: Reporter, trainer: Trainer) -> Outcome:

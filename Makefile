@@ -14,7 +14,7 @@ $(READY): pyproject.toml .ci/constraints.txt
 
 demo: $(READY)
 	$(BIN)/lightning-hp search configs/digits.yaml --trials 24 --root runs/demo
-	@echo "look at it:      $(BIN)/tensorboard --logdir runs/demo"
+	@echo "look at it:      $(BIN)/tensorboard --logdir runs/demo, then http://localhost:6006 in a browser"
 
 test: $(READY)
 	$(BIN)/python -m pytest

@@ -100,7 +100,7 @@ class SearchLoop:
             root=self.root,
             babysitter=_babysitter_factory(babysit, monitor, mode),
         )
-        self._check_budget()
+        self.total = self._total()
         self.progress = progress
         self.verbose = verbose
         self.config: Mapping[str, Any] | None = None
@@ -141,7 +141,7 @@ class SearchLoop:
     def _run(self, recorder: Recorder) -> None:
         history = {trial.number: trial for trial in recorder.trials() if trial.finished}
         search_run = SearchRun(self.root / "search", self.space, self.recipe.monitor, self.recipe.mode, list(history.values()))
-        progress = Progress(self.trials, self.recipe.monitor, self.recipe.mode, list(history.values()), self.progress)
+        progress = Progress(self.total, self.recipe.monitor, self.recipe.mode, list(history.values()), self.progress)
         running: dict[int, Trial] = {}
 
         def emit(event: Event) -> None:
@@ -170,11 +170,14 @@ class SearchLoop:
                 yield Job((running[number],))
             number += 1
 
-    def _check_budget(self) -> None:
+    def _total(self) -> int | None:
+        """How many trials there will be; None if only time will tell."""
         if isinstance(self.sampler, Grid):
-            self.sampler.values(self.space)
-        elif self.trials is None and self.seconds is None:
+            size = self.sampler.size(self.space)
+            return size if self.trials is None else min(self.trials, size)
+        if self.trials is None and self.seconds is None:
             raise ConfigError("the search has no end: give trials=, max_time= or both")
+        return self.trials
 
     def _as_config(self) -> dict[str, Any]:
         """The search as a config, as far as Python objects have a name."""

@@ -153,7 +153,7 @@ class ReverseLog(Scale):
 
     The step from 0.999 to 0.9995 changes an average's memory as much as the one from 0.9 to 0.95, so both get the same
     share of draws. KerasTuner and Vizier call "reverse log" another thing, a mirrored log scale: on (0.9, 0.999) it puts
-    9.6% of the draws above 0.99, this one half of them.
+    9.5% of the draws above 0.99, this one half of them.
 
     Args:
         low: smallest value, reachable.

@@ -43,13 +43,14 @@ def print_leaderboard(study: Study, console: Console, most: int | None = None) -
     asked = study.asked
     rows = [(str(trial.number), _value(trial.value), *_values(trial, asked["space"])) for trial in ranked[:most]]
     title = f"{len(ranked)} of {len(trials)} trials complete; best {asked['monitor']} first ({asked['mode']})"
-    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for index, name in enumerate(["trial", asked["monitor"], *_short_names(asked["space"])]):
         # In a narrow terminal names may wrap; values stay whole.
         widest = max((len(row[index]) for row in rows), default=0)
         table.add_column(name, justify="right", overflow="fold", min_width=widest)
     for row in rows:
         table.add_row(*row)
+    console.print(title, soft_wrap=True, highlight=False)
     console.print(table)
     if most is not None and len(ranked) > most:
         console.print(f"and {len(ranked) - most} more: lightning-hp show {study.root}", soft_wrap=True, highlight=False)

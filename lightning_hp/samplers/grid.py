@@ -52,9 +52,12 @@ class Grid:
                 raise ConfigError(f"Grid points[{name!r}] is not in the space{did_you_mean(name, space)}")
         return {name: scale.grid(counts.get(name, DEFAULT_POINTS)) for name, scale in space.items()}
 
+    def size(self, space: Space) -> int:
+        """How many combinations there are."""
+        return math.prod(len(each) for each in self.values(space).values())
+
     def propose(self, space: Space, seed: int, numbers: Sequence[int], history: Sequence[Trial]) -> list[Hparams]:
-        values = self.values(space)
-        size = math.prod(len(each) for each in values.values())
+        values, size = self.values(space), self.size(space)
         return [_combination(values, number) for number in numbers if number < size]
 
 

@@ -1,0 +1,65 @@
+"""The README does what it says: its Python blocks and its commands run, in order, as they stand."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lightning_hp.cli import main
+
+REPOSITORY = Path(__file__).parent.parent
+README = (REPOSITORY / "README.md").read_text()
+
+
+def blocks(language):
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return [text for named, text in found if named == language]
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """A folder with what the README's lines need, to be written into."""
+    for folder in ("configs", "examples"):
+        shutil.copytree(REPOSITORY / folder, tmp_path / folder)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_its_python_runs(clone):
+    assert len(blocks("python")) == 2
+    names = {}
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), names)
+    assert names["study"].best.value > 0.9
+    assert type(names["model"]).__name__ == "LitDigits"
+    assert (clone / "runs/digits/study.db").exists()
+
+
+@pytest.mark.slow
+def test_its_commands_run(clone, capsys):
+    lines = [line for block in blocks("") for line in block.splitlines() if line.startswith("lightning-hp ")]
+    assert {line.split()[1] for line in lines} == {"lint", "search", "show", "babysit"}
+    for line in lines:
+        assert main(shlex.split(line, comments=True)[1:]) == 0, line
+    assert "6 of 6 trials complete" in capsys.readouterr().out
+
+
+def test_its_config_is_the_digits_config_with_parts_left_out():
+    (shown,) = (yaml.safe_load(block) for block in blocks("yaml"))
+    real = yaml.safe_load((REPOSITORY / "configs/digits.yaml").read_text())
+    space = shown["search"].pop("space")
+    assert space.items() <= real["search"].pop("space").items()
+    assert shown == real
+
+
+def test_its_pictures_and_links_exist():
+    targets = re.findall(r"\]\(([^)]+)\)", README)
+    assert len(targets) >= 4
+    for target in targets:
+        assert (REPOSITORY / target).is_file(), target

@@ -51,7 +51,8 @@ class SearchLoop:
             its arguments. It counts from the start of this run.
         strategy: ``"random"``, ``"grid"``, or a sampler such as ``Grid(points=5)``.
         trainer: keyword arguments of ``lightning.pytorch.Trainer``. Callbacks and loggers as functions that make one,
-            since each trial needs its own: ``{"callbacks": [lambda: EarlyStopping("val_loss")]}``.
+            since each trial needs its own: ``{"callbacks": [lambda: EarlyStopping("val_loss")]}``. A trial runs on one device,
+            on the accelerator that Lightning finds unless you say which.
         babysit: True, or a `Babysitter` whose copy watches each trial.
         executor: ``"auto"`` or ``"inline"``: one trial after another in this process.
         seed: decides the trials' hyperparameters, their weights, the data's split and the batch order.

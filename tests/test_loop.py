@@ -444,6 +444,8 @@ def test_a_study_can_be_moved(search, tmp_path):
         ({"trainer": {"callbacks": [EarlyStopping("val_acc")]}}, "lambda: EarlyStopping(...)"),
         ({"trainer": {"callbacks": [EarlyStopping]}}, "requires 'monitor'"),
         ({"trainer": 5}, "trainer needs a dict"),
+        ({"trainer": {"devices": 2}}, "a trial runs on one device, got 2"),
+        ({"trainer": {"barebones": True}}, "callbacks and loggers that a search needs"),
         ({"mode": "maximum"}, "mode needs 'min' or 'max'"),
         ({"monitor": ""}, "monitor needs"),
         ({"trials": 0}, "trials needs a whole number"),
@@ -462,6 +464,12 @@ def test_bad_arguments_are_told_before_anything_is_written(search, tmp_path, cha
         search(**change)
     assert told in str(error.value)
     assert not (tmp_path / "study").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_told(search, tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(ConfigError, match="taken cannot be made: File exists"):
+        search(root_dir=tmp_path / "taken").run()
 
 
 def test_a_factory_that_returns_no_module_says_so(search):

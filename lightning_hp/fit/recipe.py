@@ -115,9 +115,12 @@ def trainer_kwargs(trainer: Mapping[str, Any]) -> dict[str, Any]:
     """Keyword arguments of Trainer with every factory called, so that no two fits share a callback or logger.
 
     Returns:
-        ``callbacks`` is always a list; ``logger`` is False or a list of the loggers wanted besides our own.
+        ``callbacks`` is always a list; ``logger`` is False or a list of the loggers wanted besides our own; ``devices`` is
+        never ``"auto"``, which would take all there are.
     """
     made = {key: _made(value) for key, value in trainer.items()}
+    if made.get("devices") == "auto":
+        made["devices"] = 1
     logger = made.get("logger")
     made["callbacks"] = _listed(made.get("callbacks"))
     made["logger"] = False if logger is False else _listed(None if logger is True else logger)
@@ -147,6 +150,14 @@ def _check_trainer(trainer: Mapping[str, Any]) -> None:
             raise ConfigError(f"trainer[{key!r}] cannot be set in a search: {_OWN_TRAINER_KEYS[key]}")
         for each in value if isinstance(value, (list, tuple)) else [value]:
             _check_not_shared(key, each)
+    if trainer.get("barebones"):
+        raise ConfigError("trainer['barebones']=True turns off the callbacks and loggers that a search needs: leave it out")
+    if not _one_device(trainer.get("devices", 1)):
+        raise ConfigError(f"trainer['devices'] needs 1 or 'auto', since a trial runs on one device, got {trainer['devices']!r}")
+
+
+def _one_device(devices: Any) -> bool:
+    return devices in ("auto", "1", 1) or (isinstance(devices, (list, tuple)) and len(devices) == 1)
 
 
 def _check_not_shared(key: str, value: Any) -> None:

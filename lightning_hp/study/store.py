@@ -57,7 +57,7 @@ class Store:
         if not path.exists() and not create:
             raise ConfigError(f"{root} holds no study: {FILE} is missing")
         if create:
-            root.mkdir(parents=True, exist_ok=True)
+            _make(root)
         self._connection = sqlite3.connect(path, isolation_level=None, timeout=30.0)
         try:
             self._prepare(create)
@@ -154,3 +154,10 @@ class Store:
             self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
+
+
+def _make(root: Path) -> None:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"the study's folder {root} cannot be made: {error.strerror}") from None

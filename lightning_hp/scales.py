@@ -21,9 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from lightning_hp.errors import ConfigError
 from lightning_hp.rounding import round_decimals, round_significant
 
-# Of a range, or of 1.
-DECIMALS = 14
-SIGNIFICANT_DIGITS = 12
+DECIMALS, SIGNIFICANT_DIGITS = 14, 12
 # Beyond 2**53 neighbouring integers share a float, and beyond 2**40 the log of neighbours differs by too few bits to invert.
 MAX_INT_VALUES = 2**53
 MAX_LOG_INT = 2**40
@@ -354,8 +352,7 @@ def label(value: Any) -> bool | int | float | str | None:
 
 
 def _check_bounds(scale: Any, kind: type) -> None:
-    name = type(scale).__name__
-    wanted = "whole numbers" if kind is int else "numbers"
+    name, wanted = type(scale).__name__, "whole numbers" if kind is int else "numbers"
     for bound in ("low", "high"):
         value = getattr(scale, bound)
         if isinstance(value, np.generic):
@@ -376,18 +373,21 @@ def _got(scale: Any) -> str:
 
 def _checked_unit(unit: ArrayLike) -> NDArray[np.float64]:
     u = np.asarray(unit, dtype=np.float64)
-    if not np.all((u >= 0.0) & (u <= 1.0)):
-        raise ValueError(f"positions must lie in [0, 1], got {unit!r}")
+    _check_all((u >= 0.0) & (u <= 1.0), u, "is no position in [0, 1]")
     return u
 
 
 def _checked_values(scale: Any, value: Any, whole: bool = False) -> NDArray[np.float64]:
     v = np.asarray(value, dtype=np.float64)
-    if not np.all((v >= scale.low) & (v <= scale.high)):
-        raise ValueError(f"{value!r} is outside [{scale.low}, {scale.high}]")
-    if whole and not np.all(v == np.floor(v)):
-        raise ValueError(f"{value!r} is not a whole number")
+    _check_all((v >= scale.low) & (v <= scale.high), v, f"is outside [{scale.low}, {scale.high}]")
+    if whole:
+        _check_all(v == np.floor(v), v, "is not a whole number")
     return v
+
+
+def _check_all(fine: NDArray[np.bool_], values: NDArray[np.float64], wrong: str) -> None:
+    if not np.all(fine):
+        raise ValueError(f"{np.extract(~fine, values)[0].item()!r} {wrong}")
 
 
 def _bounded(scale: Any, u: NDArray[np.float64], v: NDArray[np.float64]) -> Any:

@@ -91,15 +91,17 @@ class Space(Mapping[str, Scale]):
         Raises:
             ValueError: a name is missing or unknown, or a value is not one of its scale's.
         """
-        units = np.empty((len(hparams), len(self)))
-        for row, point in enumerate(hparams):
+        for point in hparams:
             if point.keys() != self.keys():
                 raise ValueError(f"hparams need the names {list(self)}, got {list(point)}")
-            for column, (name, scale) in enumerate(self.items()):
-                try:
-                    units[row, column] = scale.to_unit(point[name])
-                except (ValueError, TypeError) as error:
-                    raise ValueError(f"hparams[{name!r}]: {error}") from None
+        units = np.empty((len(hparams), len(self)))
+        values = np.empty(len(hparams), dtype=object)
+        for column, (name, scale) in enumerate(self.items()):
+            values[:] = [point[name] for point in hparams]
+            try:
+                units[:, column] = scale.to_unit(values)
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"hparams[{name!r}]: {error}") from None
         return units
 
     def sample(self, n: int, seed: int = 0) -> list[Hparams]:

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/overhead.py [--trials 30] [--rounds 7] [--epochs 1]
 
-All sides log to TensorBoard and write the best and the last checkpoint. SearchLoop and Optuna also write each trial durably
-to SQLite; SearchLoop besides writes lr and momentum curves and the HParams table, and shares the batch order. The sides take
-turns; printed is how many milliseconds a trial costs more than in the bare loop of the same round.
+All sides log the same curves to TensorBoard, lr and momentum included, and write the best and the last checkpoint. SearchLoop
+and Optuna also write each trial durably to SQLite; SearchLoop besides writes the HParams table and shares the batch order. The
+sides take turns; printed is how many milliseconds a trial costs more than in the bare loop of the same round.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 import lightning
 import torch
 from lightning.pytorch import LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -75,7 +75,7 @@ def fit(number: int, hparams: dict[str, float], epochs: int, root: Path) -> floa
         devices=1,
         default_root_dir=folder,
         logger=TensorBoardLogger(folder, name="", version=""),
-        callbacks=[checkpoint],
+        callbacks=[checkpoint, LearningRateMonitor(log_momentum=True)],
         enable_progress_bar=False,
         enable_model_summary=False,
     )

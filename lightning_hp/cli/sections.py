@@ -13,16 +13,18 @@ from typing import Any
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 
-from lightning_hp.errors import ConfigError
+from lightning_hp.errors import ConfigError, did_you_mean
+from lightning_hp.fit.signature import arguments
 
 _BASES: dict[str, type[LightningModule] | type[LightningDataModule]] = {"model": LightningModule, "data": LightningDataModule}
 # Trainer arguments that are objects: each trial needs its own.
 _OBJECTS = ("callbacks", "logger", "plugins", "profiler", "strategy")
-# What jsonargparse says around the line that helps.
+# What jsonargparse says around the line that helps: the other types of a union, and values too long for a line.
 _NOISE = re.compile(
-    r"\s*(Does not validate against any of the Union subtypes|Subtypes: .*|Errors:|- Expected a <class 'NoneType'>.*|"
-    r"Given value type: .*|Given value: .*)$"
+    r"Does not validate against .*|Subtypes: .*|Errors:|Expected a <class 'NoneType'>.*|Given value type: .*|"
+    r"Given value: [\[{].*|Not a valid subclass of .*|Subclass types expect .*|a class path \(str\)|a dict with.*"
 )
+_SHORTER = {r'Parser key "([^"]+)"': r"\1", r"<class '(?:\w+\.)*(\w+)'>": r"\1", r"(: Given|\. Got) value: ": ", got "}
 
 
 class SectionFactory:
@@ -43,7 +45,9 @@ class SectionFactory:
         self.class_path: str = section["class_path"]
         self.init_args = dict(section.get("init_args") or {})
         self.__qualname__ = self.class_path
-        self.__signature__ = _signature(_import(key, self.class_path), self.init_args)
+        made = _import(key, self.class_path)
+        _check_names(f"{key}.init_args", self.init_args, made, self.class_path)
+        self.__signature__ = _signature(made, self.init_args)
         self._rest = {name: value for name, value in section.items() if name != "init_args"}
         self._parser = LightningArgumentParser(exit_on_error=False)
         self._parser.add_lightning_class_args(_BASES[key], key, subclass_mode=True)
@@ -71,6 +75,7 @@ class TrainerSection:
         if section is not None and not isinstance(section, Mapping):
             raise ConfigError(f"trainer needs a mapping of Trainer arguments, such as max_epochs: 10, got {section!r}")
         self.section = dict(section or {})
+        _check_names("trainer", self.section, Trainer, "Trainer")
         self._parser = LightningArgumentParser(exit_on_error=False)
         self._parser.add_lightning_class_args(Trainer, "trainer")
         self.check({})
@@ -108,6 +113,13 @@ def _import(key: str, class_path: str) -> Any:
     return found
 
 
+def _check_names(where: str, given: Mapping[str, Any], made: Any, name: str) -> None:
+    known, _, open_ended = arguments(made)
+    for argument in given:
+        if argument not in known and not open_ended:
+            raise ConfigError(f"{where}.{argument} is not an argument of {name}{did_you_mean(str(argument), known)}")
+
+
 def _signature(made: Any, given: Mapping[str, Any]) -> inspect.Signature:
     """A class's signature with the arguments that the config gives turned into defaults."""
     signature = inspect.signature(made)
@@ -140,6 +152,8 @@ def _helpful(message: str) -> str:
     >>> _helpful("Parser key \\"model\\":\\n  Subtypes: [x]\\n  Errors:\\n    - Option 'hiden' is not accepted")
     "model: Option 'hiden' is not accepted"
     """
-    kept = [line.strip() for line in message.splitlines() if line.strip() and not _NOISE.match(line)]
-    lines = [line.removeprefix("- ").rstrip(":") for line in kept]
-    return re.sub(r'Parser key "([^"]+)"', r"\1", ": ".join(lines))
+    lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
+    told = ": ".join(line.rstrip(":") for line in lines if line and not _NOISE.fullmatch(line))
+    for pattern, short in _SHORTER.items():
+        told = re.sub(pattern, short, told)
+    return told

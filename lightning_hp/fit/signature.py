@@ -8,6 +8,8 @@ from typing import Any
 
 from lightning_hp.errors import ConfigError, did_you_mean
 
+# Trainer's forty would hide the message.
+MOST_LISTED = 20
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -41,15 +43,20 @@ def check_call(function: Callable[..., Any], names: Mapping[str, str], fixed: Co
     what = name_of(function)
     for argument, full_name in names.items():
         if argument not in known and not open_ended:
-            takes = f"it takes {', '.join(sorted(known))}" if known else "it takes no arguments"
             hint = did_you_mean(argument, known)
-            raise ConfigError(f"space[{full_name!r}]: {what} has no argument {argument!r}{hint}; {takes}")
+            raise ConfigError(f"space[{full_name!r}]: {what} has no argument {argument!r}{hint}{_takes(known)}")
     missing = sorted(required - names.keys() - set(fixed))
     if missing:
         raise ConfigError(
             f"{what} requires {', '.join(map(repr, missing))}, which the space does not give: add a scale for it, or fix it "
             f"with functools.partial({what}, {missing[0]}=...)"
         )
+
+
+def _takes(known: Collection[str]) -> str:
+    if len(known) > MOST_LISTED:
+        return ""
+    return f"; it takes {', '.join(sorted(known)) or 'no arguments'}"
 
 
 def name_of(function: Any) -> str:

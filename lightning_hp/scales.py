@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lightning_hp.bounds import check_bounds, checked_unit, checked_values, got
 from lightning_hp.errors import ConfigError
 from lightning_hp.rounding import round_decimals, round_significant
 
@@ -89,17 +90,17 @@ class Linear(Scale):
     high: float
 
     def __post_init__(self) -> None:
-        _check_bounds(self, float)
+        check_bounds(self, float)
         if not math.isfinite(self.high - self.low):
-            raise ConfigError(f"Linear needs a range that a float can hold, {_got(self)}")
+            raise ConfigError(f"Linear needs a range that a float can hold, {got(self)}")
 
     def from_unit(self, unit: ArrayLike) -> Any:
-        u = _checked_unit(unit)
+        u = checked_unit(unit)
         digits = DECIMALS - math.ceil(math.log10(max(abs(self.low), abs(self.high))))
         return _bounded(self, u, round_decimals(self.low + u * (self.high - self.low), digits))
 
     def to_unit(self, value: Any) -> Any:
-        v = _checked_values(self, value)
+        v = checked_values(self, value)
         return _plain(np.clip((v - self.low) / (self.high - self.low), 0.0, 1.0))
 
     def describe(self) -> dict[str, Any]:
@@ -125,19 +126,19 @@ class Log(Scale):
     high: float
 
     def __post_init__(self) -> None:
-        _check_bounds(self, float)
+        check_bounds(self, float)
         if self.low <= 0:
             raise ConfigError(
-                f"Log needs 0 < low < high, {_got(self)}. For a range that includes 0 use Linear, or start at 1e-6"
+                f"Log needs 0 < low < high, {got(self)}. For a range that includes 0 use Linear, or start at 1e-6"
             )
 
     def from_unit(self, unit: ArrayLike) -> Any:
-        u = _checked_unit(unit)
+        u = checked_unit(unit)
         low, high = math.log(self.low), math.log(self.high)
         return _bounded(self, u, round_significant(np.exp(low + u * (high - low)), SIGNIFICANT_DIGITS))
 
     def to_unit(self, value: Any) -> Any:
-        v = _checked_values(self, value)
+        v = checked_values(self, value)
         low, high = math.log(self.low), math.log(self.high)
         return _plain(np.clip((np.log(v) - low) / (high - low), 0.0, 1.0))
 
@@ -168,21 +169,21 @@ class ReverseLog(Scale):
     high: float
 
     def __post_init__(self) -> None:
-        _check_bounds(self, float)
+        check_bounds(self, float, size=1.0)
         if self.high >= 1:
             raise ConfigError(
-                f"ReverseLog needs low < high < 1, {_got(self)}. It is for values that approach 1 and never reach it: "
+                f"ReverseLog needs low < high < 1, {got(self)}. It is for values that approach 1 and never reach it: "
                 "try high=0.999"
             )
 
     def from_unit(self, unit: ArrayLike) -> Any:
-        u = _checked_unit(unit)
+        u = checked_unit(unit)
         low, high = math.log(1.0 - self.low), math.log(1.0 - self.high)
         digits = DECIMALS - math.ceil(math.log10(max(abs(self.low), 1.0)))
         return _bounded(self, u, round_decimals(1.0 - np.exp(low + u * (high - low)), digits))
 
     def to_unit(self, value: Any) -> Any:
-        v = _checked_values(self, value)
+        v = checked_values(self, value)
         low, high = math.log(1.0 - self.low), math.log(1.0 - self.high)
         return _plain(np.clip((np.log(1.0 - v) - low) / (high - low), 0.0, 1.0))
 
@@ -209,21 +210,21 @@ class Int(Scale):
     high: int
 
     def __post_init__(self) -> None:
-        _check_bounds(self, int)
+        check_bounds(self, int)
         if max(self._count, abs(self.low), abs(self.high)) > MAX_INT_VALUES:
-            raise ConfigError(f"Int needs bounds and a count of values of at most 2**53, {_got(self)}")
+            raise ConfigError(f"Int needs bounds and a count of values of at most 2**53, {got(self)}")
 
     @property
     def _count(self) -> int:
         return self.high - self.low + 1
 
     def from_unit(self, unit: ArrayLike) -> Any:
-        u = _checked_unit(unit)
+        u = checked_unit(unit)
         steps = np.minimum(np.floor(u * self._count), self._count - 1)
         return _plain(self.low + steps.astype(np.int64))
 
     def to_unit(self, value: Any) -> Any:
-        v = _checked_values(self, value, whole=True)
+        v = checked_values(self, value, whole=True)
         return _plain((v - self.low + 0.5) / self._count)
 
     def describe(self) -> dict[str, Any]:
@@ -252,31 +253,30 @@ class LogInt(Scale):
     high: int
 
     def __post_init__(self) -> None:
-        _check_bounds(self, int)
+        check_bounds(self, int)
         if self.low < 1 or self.high > MAX_LOG_INT:
-            raise ConfigError(f"LogInt needs 1 <= low < high <= 2**40, {_got(self)}. For a range that includes 0 use Int")
+            raise ConfigError(f"LogInt needs 1 <= low < high <= 2**40, {got(self)}. For a range that includes 0 use Int")
 
     @property
     def _log_ends(self) -> tuple[float, float]:
         return math.log(self.low - 0.5), math.log(self.high + 0.5)
 
     def from_unit(self, unit: ArrayLike) -> Any:
-        u = _checked_unit(unit)
+        u = checked_unit(unit)
         low, high = self._log_ends
         nearest = np.floor(np.exp(low + u * (high - low)) + 0.5)
         return _plain(np.clip(nearest, self.low, self.high).astype(np.int64))
 
     def to_unit(self, value: Any) -> Any:
-        v = _checked_values(self, value, whole=True)
+        v = checked_values(self, value, whole=True)
         low, high = self._log_ends
         middle = (np.log(v - 0.5) + np.log(v + 0.5)) / 2
         return _plain((middle - low) / (high - low))
 
     def grid(self, points: int) -> list[Any]:
         # From low to high themselves: the outer half cells that from_unit owns would shift every inner point.
-        if points == 1:
-            return [self.from_unit(0.5)]
-        logs = np.linspace(math.log(self.low), math.log(self.high), points)
+        low, high = math.log(self.low), math.log(self.high)
+        logs = np.linspace(low, high, points) if points > 1 else np.array([(low + high) / 2])
         return list(dict.fromkeys(np.rint(np.exp(logs)).astype(np.int64).tolist()))
 
     def describe(self) -> dict[str, Any]:
@@ -311,7 +311,7 @@ class Choice(Scale):
             raise ConfigError(f"Choice needs values that can be told apart, got {twice!r} more than once")
 
     def from_unit(self, unit: ArrayLike) -> Any:
-        u = _checked_unit(unit)
+        u = checked_unit(unit)
         index = np.minimum(np.floor(u * len(self.values)), len(self.values) - 1).astype(np.int64)
         # np.array(values) would turn equal-length lists into a table.
         table = np.empty(len(self.values), dtype=object)
@@ -351,48 +351,12 @@ def label(value: Any) -> bool | int | float | str | None:
     return str(getattr(value, "__qualname__", value))
 
 
-def _check_bounds(scale: Any, kind: type) -> None:
-    name, wanted = type(scale).__name__, "whole numbers" if kind is int else "numbers"
-    for bound in ("low", "high"):
-        value = getattr(scale, bound)
-        if isinstance(value, np.generic):
-            value = value.item()
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            hint = ", which is text: remove the quotes, and in YAML write 1.0e-4 for 1e-4" if isinstance(value, str) else ""
-            raise ConfigError(f"{name} needs finite {wanted}, got {bound}={value!r}{hint}")
-        if kind is int and value != int(value):
-            raise ConfigError(f"{name} needs {wanted}, got {bound}={value!r}")
-        object.__setattr__(scale, bound, kind(value))
-    if scale.low >= scale.high:
-        raise ConfigError(f"{name} needs low < high, {_got(scale)}")
-
-
-def _got(scale: Any) -> str:
-    return f"got low={scale.low!r}, high={scale.high!r}"
-
-
-def _checked_unit(unit: ArrayLike) -> NDArray[np.float64]:
-    u = np.asarray(unit, dtype=np.float64)
-    _check_all((u >= 0.0) & (u <= 1.0), u, "is no position in [0, 1]")
-    return u
-
-
-def _checked_values(scale: Any, value: Any, whole: bool = False) -> NDArray[np.float64]:
-    v = np.asarray(value, dtype=np.float64)
-    _check_all((v >= scale.low) & (v <= scale.high), v, f"is outside [{scale.low}, {scale.high}]")
-    if whole:
-        _check_all(v == np.floor(v), v, "is not a whole number")
-    return v
-
-
-def _check_all(fine: NDArray[np.bool_], values: NDArray[np.float64], wrong: str) -> None:
-    if not np.all(fine):
-        raise ValueError(f"{np.extract(~fine, values)[0].item()!r} {wrong}")
-
-
 def _bounded(scale: Any, u: NDArray[np.float64], v: NDArray[np.float64]) -> Any:
     inside = np.clip(v, scale.low, scale.high)
-    return _plain(np.where(u == 0.0, scale.low, np.where(u == 1.0, scale.high, inside)))
+    # What rounding has brought so near to a bound that the way back would end there, is the bound.
+    back = scale.to_unit(inside)
+    at_low, at_high = (u == 0.0) | (back == 0.0), (u == 1.0) | (back == 1.0)
+    return _plain(np.where(at_low, scale.low, np.where(at_high, scale.high, inside)))
 
 
 def _plain(v: Any) -> Any:

@@ -1,0 +1,70 @@
+"""Whether bounds make a scale, and whether values and positions belong to it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lightning_hp.errors import ConfigError
+
+# Of the larger bound: a range that rounding would eat up is no range.
+MIN_SPAN = 1e-9
+# Floats not far below have fewer and fewer digits.
+NORMAL = 1e-280
+
+
+def check_bounds(scale: Any, kind: type, size: float = NORMAL) -> None:
+    """Makes a scale's low and high plain numbers of a kind (int or float), or says what is wrong with them.
+
+    Args:
+        scale: a frozen dataclass with ``low`` and ``high``.
+        kind: int or float.
+        size: of the numbers that the scale works with, where they are larger than the bounds.
+
+    Raises:
+        ConfigError: a bound is no finite number of that kind, or they are not in order, or too near to each other.
+    """
+    name, wanted = type(scale).__name__, "whole numbers" if kind is int else "numbers"
+    for bound in ("low", "high"):
+        value = getattr(scale, bound)
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            hint = ", which is text: remove the quotes, and in YAML write 1.0e-4 for 1e-4" if isinstance(value, str) else ""
+            raise ConfigError(f"{name} needs finite {wanted}, got {bound}={value!r}{hint}")
+        if kind is int and value != int(value):
+            raise ConfigError(f"{name} needs {wanted}, got {bound}={value!r}")
+        object.__setattr__(scale, bound, kind(value))
+    if scale.low >= scale.high:
+        raise ConfigError(f"{name} needs low < high, {got(scale)}")
+    if kind is float and scale.high - scale.low < MIN_SPAN * max(abs(scale.low), abs(scale.high), size):
+        raise ConfigError(f"{name} needs bounds that differ by more than a part in 10**9, {got(scale)}")
+
+
+def got(scale: Any) -> str:
+    """A scale's bounds, for a message."""
+    return f"got low={scale.low!r}, high={scale.high!r}"
+
+
+def checked_unit(unit: ArrayLike) -> NDArray[np.float64]:
+    """Positions as an array. Raises ValueError unless all lie in [0, 1]."""
+    u = np.asarray(unit, dtype=np.float64)
+    _check_all((u >= 0.0) & (u <= 1.0), u, "is no position in [0, 1]")
+    return u
+
+
+def checked_values(scale: Any, value: Any, whole: bool = False) -> NDArray[np.float64]:
+    """Values as an array. Raises ValueError unless all lie between the scale's bounds, and are whole if that is asked."""
+    v = np.asarray(value, dtype=np.float64)
+    _check_all((v >= scale.low) & (v <= scale.high), v, f"is outside [{scale.low}, {scale.high}]")
+    if whole:
+        _check_all(v == np.floor(v), v, "is not a whole number")
+    return v
+
+
+def _check_all(fine: NDArray[np.bool_], values: NDArray[np.float64], wrong: str) -> None:
+    if not np.all(fine):
+        raise ValueError(f"{np.extract(~fine, values)[0].item()!r} {wrong}")

@@ -1,0 +1,158 @@
+"""Study and Recorder: what users read is what the search recorded, and another search is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from lightning_hp import Choice, ConfigError, Log, Space, Study, Trial
+from lightning_hp.study import Recorder
+from lightning_hp.study import study as study_module
+from lightning_hp.study.history import add_epoch
+from lightning_hp.trial import EpochEnded, Finished, Outcome, Started
+
+SPACE = Space({"lr": Log(0.1, 1.0), "cell": Choice(dict, list)})
+ASKED = {"monitor": "val_acc", "mode": "max", "trials": 9, "seed": 0, "space": SPACE.describe()}
+FREE = frozenset({"trials"})
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """Makes a study of these outcomes."""
+
+    def record(outcomes, mode="max"):
+        recorder = Recorder(tmp_path, {**ASKED, "mode": mode}, FREE, SPACE)
+        for number, outcome in enumerate(outcomes):
+            recorder.record(Started(Trial(number, {"lr": 0.5, "cell": dict}, seed=number), time=1.0))
+            recorder.record(Finished(number, outcome, time=2.0))
+        recorder.close()
+        return Study(tmp_path, SPACE)
+
+    return record
+
+
+def test_the_best_is_the_best_complete_trial_and_of_equals_the_first(recorded):
+    outcomes = [
+        Outcome("failed"),
+        Outcome("complete", value=0.7),
+        Outcome("complete", value=0.9),
+        Outcome("pruned", value=0.99),
+        Outcome("diverged"),
+        Outcome("complete", value=0.9),
+    ]
+    study = recorded(outcomes)
+    assert study.best.number == 2
+    assert [trial.number for trial in study.leaderboard()] == [2, 5, 1]
+
+
+def test_for_min_the_lowest_comes_first(recorded):
+    study = recorded([Outcome("complete", value=value) for value in (0.3, -0.1, 0.2)], mode="min")
+    assert [trial.number for trial in study.leaderboard()] == [1, 2, 0]
+
+
+def test_without_a_complete_trial_there_is_no_best(recorded):
+    study = recorded([Outcome("failed"), Outcome("diverged"), Outcome("failed")])
+    with pytest.raises(LookupError, match="is complete: 1 diverged, 2 failed"):
+        _ = study.best
+
+
+def test_choices_come_back_as_the_users_objects_and_without_the_space_as_names(recorded):
+    study = recorded([Outcome("complete", value=1.0)])
+    assert study.best.hparams == {"lr": 0.5, "cell": dict}
+    assert Study(study.root).best.hparams == {"lr": 0.5, "cell": "dict"}
+
+
+def test_a_study_opened_alone_cannot_load(recorded):
+    study = recorded([Outcome("complete", value=1.0)])
+    with pytest.raises(LookupError, match=r"needs the study of SearchLoop\.run"):
+        study.best.load()
+
+
+def test_as_plain_values_it_is_strict_json_with_the_documented_keys(recorded):
+    study = recorded(
+        [Outcome("complete", value=0.5, epochs=2, metrics={"loss": [math.nan, 0.1]}), Outcome("failed", reason="x")]
+    )
+    plain = json.loads(json.dumps(Study(study.root).to_dict(), allow_nan=False))
+    assert list(plain) == ["study", "best", "trials"]
+    assert plain["best"] == 0
+    assert plain["study"].items() >= ASKED.items()
+    keys = ["number", "state", "value", "hparams", "seed", "epochs", "metrics", "reason", "checkpoint"]
+    assert [list(trial) for trial in plain["trials"]] == [keys, keys]
+    assert plain["trials"][0]["metrics"] == {"loss": [None, 0.1]}
+
+
+def test_a_folder_without_a_study_is_told(tmp_path):
+    with pytest.raises(ConfigError, match="holds no study"):
+        Study(tmp_path)
+
+
+# The recorder
+
+
+def test_onlookers_see_a_running_trial(tmp_path, monkeypatch):
+    monkeypatch.setattr(study_module, "UPDATE_INTERVAL", 0.0)
+    recorder = Recorder(tmp_path, ASKED, FREE, SPACE)
+    recorder.record(Started(Trial(0, {"lr": 0.5, "cell": list}, seed=1), time=1.0))
+    recorder.record(EpochEnded(0, epoch=0, max_epochs=3, metrics={"val_acc": 0.25}))
+    (trial,) = Study(tmp_path).trials
+    assert (trial.state, trial.epochs, trial.metrics) == ("running", 1, {"val_acc": [0.25]})
+    recorder.release()
+    assert Study(tmp_path).trials[0].state == "waiting"
+    recorder.close()
+
+
+def test_epochs_are_written_no_more_often_than_onlookers_need(tmp_path, monkeypatch):
+    monkeypatch.setattr(study_module, "UPDATE_INTERVAL", 1e9)
+    recorder = Recorder(tmp_path, ASKED, FREE, SPACE)
+    recorder.record(Started(Trial(0, {"lr": 0.5, "cell": list}, seed=1), time=1.0))
+    for epoch in range(5):
+        recorder.record(EpochEnded(0, epoch=epoch, max_epochs=5, metrics={"val_acc": 0.25}))
+    assert Study(tmp_path).trials[0].epochs == 0
+    recorder.record(Finished(0, Outcome("complete", value=0.25, epochs=5), time=2.0))
+    assert Study(tmp_path).trials[0].epochs == 5
+    recorder.close()
+
+
+def test_what_is_free_may_change_and_is_written_down(tmp_path):
+    Recorder(tmp_path, ASKED, FREE, SPACE).close()
+    Recorder(tmp_path, {**ASKED, "trials": 20}, FREE, SPACE).close()
+    assert Study(tmp_path).asked["trials"] == 20
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"seed": 3}, "seed was 0, is 3"),
+        ({"monitor": "val_loss"}, "monitor was 'val_acc', is 'val_loss'"),
+        (
+            {"space": Space({**SPACE, "lr": Log(0.1, 2.0)}).describe()},
+            "space['lr'] was {'scale': 'log', 'low': 0.1, 'high': 1.0}",
+        ),
+        (
+            {"space": Space({"lr": SPACE["lr"]}).describe()},
+            "space['cell'] was {'scale': 'choice', 'values': ['dict', 'list']}, is None",
+        ),
+        (
+            {"space": Space({name: SPACE[name] for name in ("cell", "lr")}).describe()},
+            "another order: was ['lr', 'cell'], is ['cell', 'lr']",
+        ),
+    ],
+)
+def test_another_search_is_refused_with_the_difference_and_nothing_changes(tmp_path, change, told):
+    Recorder(tmp_path, ASKED, FREE, SPACE).close()
+    before = (tmp_path / "study.db").read_bytes()
+    with pytest.raises(ConfigError) as error:
+        Recorder(tmp_path, {**ASKED, **change}, FREE, SPACE)
+    assert told in str(error.value)
+    assert "Take another folder" in str(error.value)
+    assert (tmp_path / "study.db").read_bytes() == before
+
+
+def test_a_history_keeps_one_value_an_epoch_for_every_metric():
+    history = {}
+    add_epoch(history, 0, {"train_loss": 1.0})
+    add_epoch(history, 1, {"train_loss": 0.5, "val_loss": 0.7})
+    add_epoch(history, 2, {"val_loss": 0.6})
+    assert history == {"train_loss": [1.0, 0.5, None], "val_loss": [None, 0.7, 0.6]}

@@ -1,0 +1,170 @@
+"""Space: named scales in order, points of the unit cube to hyperparameters and back, and advice on what is unwise."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as st_numpy
+
+from lightning_hp import Choice, ConfigError, Int, Linear, Log, LogInt, ReverseLog, Space
+from lightning_hp.space import lint, route, split
+
+SIX = {
+    "lr": Log(1e-4, 1.0),
+    "momentum": ReverseLog(0.9, 0.999),
+    "dropout": Linear(0.0, 0.5),
+    "hidden": Int(50, 100),
+    "data.batch_size": LogInt(16, 256),
+    "activation": Choice("relu", "tanh", None),
+}
+
+
+def test_a_space_keeps_the_order_in_which_it_was_given():
+    assert list(Space(SIX)) == list(SIX)
+    assert list(Space(dict(reversed(SIX.items())))) == list(reversed(SIX))
+    assert list(Space(SIX).sample(1)[0]) == list(SIX)
+
+
+def test_scales_may_be_plain_dicts():
+    plain = {
+        "lr": {"scale": "log", "low": 1e-4, "high": 1},
+        "momentum": {"scale": "reverse_log", "low": 0.9, "high": 0.999},
+        "dropout": {"scale": "linear", "low": 0, "high": 0.5},
+        "hidden": {"scale": "int", "low": 50, "high": 100},
+        "data.batch_size": {"scale": "log_int", "low": 16, "high": 256},
+        "activation": {"scale": "choice", "values": ["relu", "tanh", None]},
+    }
+    assert dict(Space(plain)) == SIX
+    assert dict(Space(Space(plain).describe())) == SIX
+
+
+@given(points=st_numpy.arrays(float, st.tuples(st.integers(0, 6), st.just(6)), elements=st.floats(0, 1)))
+def test_points_to_hyperparameters_to_points_to_hyperparameters_is_the_identity(points):
+    space = Space(SIX)
+    hparams = space.from_unit(points)
+    back = space.to_unit(hparams)
+    assert back.shape == points.shape
+    assert space.from_unit(back) == hparams
+
+
+def test_hyperparameters_are_plain_python_values():
+    (hparams,) = Space(SIX).sample(1)
+    assert {type(value) for value in hparams.values()} <= {float, int, str, type(None)}
+
+
+def test_a_seed_decides_the_sample():
+    space = Space(SIX)
+    assert space.sample(20, seed=3) == space.sample(20, seed=3)
+    assert space.sample(20, seed=3) != space.sample(20, seed=4)
+    assert space.sample(0) == []
+
+
+def test_a_million_draws_stay_in_bounds():
+    space = Space(SIX)
+    points = np.random.default_rng(0).random((1_000_000, 6))
+    for column, scale in enumerate(space.values()):
+        values = scale.from_unit(points[:, column])
+        if isinstance(scale, Choice):
+            assert set(values) == set(scale.values)
+        else:
+            assert scale.low <= values.min() <= values.max() <= scale.high
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 5), (1, 2, 6)])
+def test_points_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=re.escape(f"need shape (n, 6), got {shape}")):
+        Space(SIX).from_unit(np.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"lr": 2.0}, "hparams['lr']: 2.0 is outside [0.0001, 1.0]"),
+        ({"hidden": 60.5}, "hparams['hidden']: 60.5 is not a whole number"),
+        ({"activation": "gelu"}, "hparams['activation']: 'gelu' is not one of the values"),
+        ({"lr": "fast"}, "hparams['lr']: could not convert"),
+        ({"extra": 1}, "need the names"),
+    ],
+)
+def test_hyperparameters_that_are_not_the_spaces_are_refused(change, told):
+    space = Space(SIX)
+    with pytest.raises(ValueError, match=re.escape(told)):
+        space.to_unit([*space.sample(2), {**space.sample(1)[0], **change}])
+
+
+@pytest.mark.parametrize(
+    ("scales", "told"),
+    [
+        ({}, "space is empty"),
+        ([("lr", Log(0.1, 1))], "needs a dict of name to scale"),
+        ({"lr": 0.1}, "space['lr'] needs a scale such as Log(1e-4, 1.0), got 0.1"),
+        ({"lr": {"scale": "lgo", "low": 0.1, "high": 1}}, "scale='lgo' is not one of linear, log"),
+        ({"lr": {"low": 0.1, "high": 1}}, "space['lr']: scale=None is not one of"),
+        ({"lr": {"scale": "log", "low": 0.1}}, "space['lr']: scale log needs high and low, got low"),
+        ({"lr": {"scale": "log", "low": 0.1, "high": 1, "base": 2}}, "got low, high, base"),
+        ({"lr": {"scale": "log", "low": 0, "high": 1}}, "space['lr']: Log needs 0 < low < high, got low=0"),
+        ({"a": {"scale": "choice", "values": "relu"}}, "space['a']: choice needs a list of values, got 'relu'"),
+        ({"": Log(0.1, 1)}, "space['']: names are"),
+        ({3: Log(0.1, 1)}, "space[3]: names are"),
+        ({"data.": Int(1, 2)}, "space['data.']: names are"),
+        ({"data": Int(1, 2)}, "space['data']: names are"),
+        ({"../x": Int(1, 2)}, "space['../x']: names are"),
+        ({"lr": Log(0.1, 1), "model.lr": Log(0.1, 1)}, "space['model.lr'] and space['lr'] both set the same argument"),
+    ],
+)
+def test_a_bad_space_is_told_by_its_parameters_name(scales, told):
+    with pytest.raises(ConfigError) as error:
+        Space(scales)
+    assert told in str(error.value)
+
+
+def test_names_say_where_a_hyperparameter_goes():
+    assert route("lr") == route("model.lr") == ("model", "lr")
+    assert route("optimizer.lr") == ("model", "optimizer.lr")
+    assert split({"model.lr": 0.1, "hidden": 64, "data.batch_size": 32, "trainer.max_epochs": 3}) == {
+        "model": {"lr": 0.1, "hidden": 64},
+        "data": {"batch_size": 32},
+        "trainer": {"max_epochs": 3},
+    }
+
+
+def test_choices_of_any_objects_are_stored_by_name_and_come_back():
+    space = Space({"cell": Choice(dict, list), "depth": Choice(1, "two", None), "lr": Log(0.1, 1.0)})
+    for hparams in space.sample(20):
+        labels = space.labels(hparams)
+        assert labels["cell"] in ("dict", "list")
+        assert labels["depth"] == hparams["depth"]
+        assert space.from_labels(labels) == hparams
+
+
+@pytest.mark.parametrize(
+    ("scale", "advice"),
+    [
+        (Linear(1e-4, 1.0), "use log"),
+        (Int(1, 1000), "use log_int"),
+        (Linear(0.9, 0.999), "use reverse_log"),
+        (Log(0.9, 0.999), "use reverse_log"),
+        (Choice("relu"), "only one value, 'relu'"),
+        (Linear(0.0, 0.5), None),
+        (Linear(0.1, 1.0), None),
+        (Int(32, 128), None),
+        (Int(0, 1000), None),
+        (Log(1e-4, 1.0), None),
+        (ReverseLog(0.9, 0.999), None),
+        (LogInt(1, 1024), None),
+        (Choice("relu", "tanh"), None),
+    ],
+    ids=repr,
+)
+def test_lint_tells_what_is_unwise_and_nothing_else(scale, advice):
+    lines = lint(Space({"x": scale}))
+    if advice is None:
+        assert lines == []
+    else:
+        (line,) = lines
+        assert line.startswith("space['x']: ")
+        assert advice in line

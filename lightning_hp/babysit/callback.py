@@ -111,8 +111,11 @@ class Babysitter(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # Here a change is safe: the schedulers of the last step and epoch have all stepped.
-        if self._pending is not None:
-            reason, self._pending = self._pending, None
+        if self._pending is None:
+            return
+        reason, self._pending = self._pending, None
+        # A plateau schedule that sees the same plateau steps between the check and here.
+        if not self._plateau_scheduler_acted(trainer):
             for optimizer in trainer.optimizers:
                 self._intervene(trainer, optimizer, reason)
 

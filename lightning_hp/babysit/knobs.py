@@ -49,6 +49,7 @@ def apply(optimizer: Optimizer, schedulers: list[Any], moves: list[Move]) -> Non
             _scale_list(scheduler, key, [_times(move.lr_factor) for move in moves])
         for key in _SCHEDULER_MOMENTA:
             _scale_list(scheduler, key, [_towards_one(move.momentum_factor) for move in moves])
+        # One floor for all groups: it goes with the first.
         eta_min = getattr(scheduler, "eta_min", None)
         if isinstance(eta_min, (int, float)):
             scheduler.eta_min = eta_min * moves[0].lr_factor

@@ -143,7 +143,11 @@ def _parse(parser: LightningArgumentParser, values: dict[str, Any]) -> Any:
 def _instantiate(parser: LightningArgumentParser, parsed: Any) -> Any:
     # Renamed in jsonargparse 4.49.
     make = getattr(parser, "instantiate", None) or parser.instantiate_classes
-    return make(parsed)
+    try:
+        return make(parsed)
+    except ValueError as error:
+        # What the user's class raises comes wrapped in what jsonargparse says of the types that it tried.
+        raise error.__cause__ or error from None
 
 
 def _helpful(message: str) -> str:

@@ -1,0 +1,51 @@
+"""``lightning-hp babysit``: one fit, looked after."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lightning_hp.babysit.log import read
+
+
+def test_it_tells_each_intervention_and_the_best_checkpoint(run, config):
+    config["trainer"]["max_epochs"] = 3
+    config["search"]["babysit"] = {"patience": 0, "min_delta": 5.0}
+    result = run(config, "babysit", "config.yaml", "--root", "one")
+    assert (result.code, result.err) == (0, "")
+    log = Path("one/version_0/babysit.jsonl").absolute()
+    (intervention,) = read(log)
+    lines = result.out.splitlines()
+    assert lines[0] == f"epoch 2, step {intervention.step}: {intervention.sentence()}"
+    assert "lr 0.1 -> 0.05, momentum 0.9 -> 0.95" in lines[0]
+    assert lines[1] == f"interventions: 1, written to {log}"
+    assert lines[2].startswith("best val_acc 0.")
+    assert Path(lines[2].split(": ")[1]).is_file()
+    assert lines[3] == f"curves: tensorboard --logdir {Path('one').absolute()}"
+
+
+def test_it_needs_no_space(run, config):
+    del config["search"]["space"]
+    result = run(config, "babysit", "config.yaml")
+    assert result.code == 0
+    assert "interventions: 0" in result.out
+    assert Path("study/version_0").is_dir()
+
+
+def test_each_fit_gets_its_own_version(run, config):
+    run(config, "babysit", "config.yaml")
+    run(config, "babysit", "config.yaml")
+    assert sorted(path.name for path in Path("study").iterdir()) == ["version_0", "version_1"]
+
+
+def test_a_monitor_that_is_never_logged_is_one_line(run, config):
+    result = run(config, "babysit", "config.yaml", "--monitor", "val_accuracy")
+    assert (result.code, result.out) == (2, "")
+    (line,) = result.err.splitlines()
+    assert "monitor='val_accuracy' is not logged by the module (did you mean 'val_acc'?)" in line
+
+
+def test_a_fit_that_diverges_is_told(run, config):
+    config["model"]["init_args"]["lr"] = 1e30
+    result = run(config, "babysit", "config.yaml")
+    assert result.code == 1
+    assert "the fit diverged: loss is nan in epoch 0" in result.out

@@ -1,0 +1,208 @@
+"""``lightning-hp search`` and ``show``: whole searches as a user types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lightning_hp import Study
+from lightning_hp.cli.settings import SETTINGS
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def shown(run, root):
+    return json.loads(run(None, "show", root, "--json").out)
+
+
+def test_a_search_ends_with_the_leaderboard_the_checkpoint_and_the_way_to_look(run, config):
+    result = run(config, "search", "config.yaml")
+    assert result.code == 0
+    best = Study("study").best
+    lines = result.out.splitlines()
+    assert lines[0] == "2 of 2 trials complete; best val_acc first (max)"
+    assert f"best checkpoint: {Path('study').absolute() / best.checkpoint.relative_to(Path('study'))}" in lines
+    assert best.checkpoint.is_file()
+    assert f"curves:          tensorboard --logdir {Path('study').absolute()}" in lines
+    assert [line.split(":")[0] for line in result.err.splitlines()] == ["[1/2] trial 0", "[2/2] trial 1"]
+
+
+def test_show_prints_the_leaderboard_best_first_and_what_failed(run, config):
+    config["search"]["space"]["model.activation"] = {"scale": "choice", "values": ["relu", "none"]}
+    config["search"]["trials"] = 5
+    run(config, "search", "config.yaml")
+    result = run(None, "show", "study")
+    trials = Study("study").trials
+    failed = [trial for trial in trials if trial.state == "failed"]
+    assert 0 < len(failed) < 5
+    assert f"{5 - len(failed)} of 5 trials complete" in result.out
+    for trial in failed:
+        assert f"trial {trial.number} failed: KeyError: 'none'" in result.out
+    rows = [line.split() for line in result.out.splitlines() if line.strip()[:1].isdigit()][1:]
+    assert [int(row[0]) for row in rows] == [trial.number for trial in Study("study").leaderboard()]
+
+
+def test_show_as_json_is_the_documented_form(run, config):
+    run(config, "search", "config.yaml")
+    plain = shown(run, "study")
+    assert list(plain) == ["study", "best", "trials"]
+    assert plain["study"]["monitor"] == "val_acc"
+    assert plain["best"] == Study("study").best.number
+    for trial in plain["trials"]:
+        keys = ["number", "state", "value", "hparams", "seed", "epochs", "metrics", "reason", "checkpoint"]
+        assert list(trial) == keys
+        assert trial["value"] == max(trial["metrics"]["val_acc"])
+        assert list(trial["hparams"]) == ["model.lr", "data.batch_size"]
+
+
+def test_the_same_search_in_two_folders_is_the_same(run, config):
+    run(config, "search", "config.yaml", "--root", "one", "--seed", "1")
+    run(config, "search", "config.yaml", "--root", "two", "--seed", "1")
+    run(config, "search", "config.yaml", "--root", "three", "--seed", "2")
+    one, two, three = (shown(run, root)["trials"] for root in ("one", "two", "three"))
+    for first, second in zip(one, two, strict=True):
+        first.pop("checkpoint"), second.pop("checkpoint")
+        assert first == second
+    assert [trial["hparams"] for trial in three] != [trial["hparams"] for trial in one]
+
+
+def test_again_it_runs_nothing_and_with_more_trials_it_goes_on(run, config):
+    run(config, "search", "config.yaml")
+    before = shown(run, "study")["trials"]
+    again = run(config, "search", "config.yaml")
+    assert (again.code, again.err) == (0, "")
+    more = run(config, "search", "config.yaml", "--trials", "3")
+    assert [line.split(":")[0] for line in more.err.splitlines()] == ["[3/3] trial 2"]
+    assert shown(run, "study")["trials"][:2] == before
+
+
+def test_the_written_config_is_enough_to_go_on(run, config):
+    run(config, "search", "config.yaml", "--seed", "5")
+    again = run(None, "search", "study/config.yaml", "--trials", "3")
+    assert again.code == 0
+    assert [line.split(":")[0] for line in again.err.splitlines()] == ["[3/3] trial 2"]
+
+
+def test_a_changed_search_is_refused_in_one_line(run, config):
+    run(config, "search", "config.yaml")
+    result = run(config, "search", "config.yaml", "--seed", "9")
+    assert (result.code, result.out) == (2, "")
+    (line,) = result.err.splitlines()
+    assert "seed was 0, is 9" in line
+
+
+def test_every_setting_is_a_flag(run, config):
+    assert config["search"].keys() <= SETTINGS.keys()
+    space = {"model.lr": {"scale": "log", "low": 0.1, "high": 0.5}}
+    flags = {
+        "monitor": "val_loss",
+        "mode": "min",
+        "trials": 1,
+        "max_time": "00:00:05:00",
+        "strategy": "grid",
+        "points": 2,
+        "space": json.dumps(space),
+        "babysit": "{patience: 3}",
+        "executor": "inline",
+        "seed": 4,
+        "root": "flags",
+        "verbose": "false",
+    }
+    assert flags.keys() == SETTINGS.keys()
+    arguments = [part for name, value in flags.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    assert run(config, "search", "config.yaml", *arguments).code == 0
+    asked = Study("flags").asked
+    kept = {"monitor": "val_loss", "mode": "min", "trials": 1, "max_time": 300.0, "babysit": True, "seed": 4, "space": space}
+    assert kept.items() <= asked.items()
+    assert asked["strategy"] == "Grid(points=2)"
+    assert Study("flags").best.hparams == {"model.lr": 0.1}
+
+
+def test_babysit_is_a_flag_without_a_value(run, config):
+    assert run(config, "search", "config.yaml", "--babysit").code == 0
+    assert Study("study").asked["babysit"] is True
+
+
+def test_callbacks_and_loggers_of_a_config_are_made_anew_for_each_trial(run, config):
+    config["trainer"]["max_epochs"] = 4
+    stopping = {"monitor": "val_acc", "mode": "max", "patience": 1, "min_delta": 2.0}
+    config["trainer"]["callbacks"] = [
+        {"class_path": "lightning.pytorch.callbacks.EarlyStopping", "init_args": stopping},
+        {"class_path": "lightning.pytorch.callbacks.RichModelSummary"},
+    ]
+    config["trainer"]["logger"] = {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "csv"}}
+    assert run(config, "search", "config.yaml").code == 0
+    assert [trial.epochs for trial in Study("study").trials] == [2, 2]
+    assert len(list(Path("csv").rglob("metrics.csv"))) == 2
+
+
+def test_a_monitor_that_is_never_logged_is_one_line(run, config):
+    result = run(config, "search", "config.yaml", "--monitor", "val_accuracy")
+    assert (result.code, result.out) == (2, "")
+    line = result.err.splitlines()[-1]
+    assert "monitor='val_accuracy' is not logged by the module (did you mean 'val_acc'?)" in line
+    assert "val_loss" in line
+
+
+def test_five_failures_alike_end_it_with_the_traceback(run, config):
+    config["search"]["space"]["model.activation"] = {"scale": "choice", "values": ["sigmoid"]}
+    result = run(config, "search", "config.yaml", "--trials", "20")
+    assert result.code == 1
+    assert "the first 5 trials all failed in the same way: KeyError: 'sigmoid'" in result.err
+    assert "Traceback (most recent call last)" in result.err
+    assert len(Study("study").trials) == 5
+
+
+def test_unwise_spaces_are_noted_and_searched(run, config):
+    config["search"]["space"]["model.lr"] = {"scale": "linear", "low": 1e-4, "high": 1.0}
+    result = run(config, "search", "config.yaml", "--trials", "1")
+    assert result.code == 0
+    assert result.err.startswith("note: space['model.lr']")
+    assert "use log" in result.err
+    lint = run(config, "lint", "config.yaml")
+    assert (lint.code, lint.err) == (0, "")
+    assert "use log" in lint.out
+
+
+def test_modules_beside_the_config_can_be_named(run, config):
+    Path("mine.py").write_text("from examples.digits import LitDigits\n\n\nclass Mine(LitDigits):\n    pass\n")
+    config["model"]["class_path"] = "mine.Mine"
+    assert run(config, "search", "config.yaml", "--trials", "1").code == 0
+
+
+def test_the_written_config_says_what_was_asked(run, config):
+    run(config, "search", "config.yaml", "--seed", "3")
+    written = yaml.safe_load(Path("study/config.yaml").read_text())
+    assert written["model"] == config["model"]
+    assert written["search"]["seed"] == 3
+    assert written["search"]["space"] == config["search"]["space"]
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_search_in_one_line_and_the_same_command_goes_on(run, config, tmp_path):
+    config["trainer"]["max_epochs"] = 30
+    (tmp_path / "config.yaml").write_text(json.dumps(config))
+    script = "import sys; from lightning_hp.cli import main; sys.exit(main(['search', 'config.yaml']))"
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, env=environment, **pipes)
+    while not (tmp_path / "study/trials/000000/checkpoints/last.ckpt").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 1
+    assert out == ""
+    assert err.splitlines()[-1] == "lightning-hp: interrupted; the same command goes on from here"
+    assert "Traceback" not in err
+    assert "running" not in [trial.state for trial in Study(tmp_path / "study").trials]
+    assert run(config, "search", "config.yaml").code == 0
+    assert [trial.state for trial in Study("study").trials] == ["complete", "complete"]

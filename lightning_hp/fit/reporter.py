@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor
 
 from lightning_hp.errors import MonitorError, did_you_mean
 from lightning_hp.study.history import add_epoch
@@ -50,12 +50,15 @@ class Reporter(Checkpoint):
         self.epochs = 0
         self.metrics: dict[str, list[float | None]] = {}
         self.diverged: str | None = None
+        # Lightning goes on showing what was logged last: a value is new when it is another object than before.
         self._before_validation: dict[str, Any] = {}
-        self._validated: set[str] = set()
-        self._validated_now = False
+        self._before_epoch: dict[str, Any] = {}
+        self._validated = False
+        self._judged_by_validation = False
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._validated_now = False
+        self._validated = False
+        self._before_epoch = dict(trainer.callback_metrics)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -71,15 +74,15 @@ class Reporter(Checkpoint):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
             return
-        before, now = self._before_validation, trainer.callback_metrics
-        self._validated |= {name for name, value in now.items() if before.get(name) is not value}
-        self._validated_now = True
-        if self.monitor in self._validated:
-            self._judge(trainer, float(now[self.monitor]))
+        self._validated = True
+        value = trainer.callback_metrics.get(self.monitor)
+        if value is not None and value is not self._before_validation.get(self.monitor):
+            self._judged_by_validation = True
+            self._judge(trainer, float(value))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        metrics = self._fresh_metrics(trainer)
-        if self.monitor in metrics and self.monitor not in self._validated:
+        metrics = self._new_metrics(trainer)
+        if self.monitor in metrics and not self._judged_by_validation:
             self._judge(trainer, metrics[self.monitor])
         add_epoch(self.metrics, self.epochs, metrics)
         self.epochs += 1
@@ -87,7 +90,7 @@ class Reporter(Checkpoint):
             self.on_epoch(self.epochs - 1, metrics)
         if self.diverged is not None:
             return
-        if self._validated_now or not trainer.enable_validation:
+        if self._validated or not trainer.enable_validation:
             self.check_monitor()
         if self.folder is not None:
             trainer.save_checkpoint(self.folder / "last.ckpt")
@@ -100,13 +103,17 @@ class Reporter(Checkpoint):
             hint = did_you_mean(self.monitor, logged)
             raise MonitorError(f"monitor={self.monitor!r} is not logged by the module{hint}; {listed}")
 
-    def _fresh_metrics(self, trainer: Trainer) -> dict[str, float]:
-        # Lightning keeps showing the last validation's metrics in epochs without one.
+    def _new_metrics(self, trainer: Trainer) -> dict[str, float]:
+        """What the module logged in this epoch; of a metric logged by step and by epoch, the epoch's value."""
         logged = trainer.callback_metrics
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        monitors = [callback for callback in callbacks if isinstance(callback, LearningRateMonitor)]
+        rates = {name for monitor in monitors for name in (*monitor.lrs, *monitor.last_momentum_values)}
         return {
             name: float(value)
             for name, value in logged.items()
-            if (self._validated_now or name not in self._validated)
+            if value is not self._before_epoch.get(name)
+            and name not in rates
             and not (name.endswith("_step") and f"{name.removesuffix('_step')}_epoch" in logged)
         }
 

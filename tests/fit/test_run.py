@@ -1,0 +1,84 @@
+"""One job: whatever a trial does, it ends with its outcome, and only Ctrl-C goes through."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from examples.digits import LitDigits
+from lightning_hp import Log, Study
+
+SPACE = {"lr": Log(1e-2, 1.0)}
+
+
+@pytest.mark.parametrize("where", ["factory", "training_step", "configure_optimizers", "validation_step", "on_fit_end"])
+@pytest.mark.parametrize("error", [ValueError("not\n  this"), SystemExit(3), MemoryError(), AssertionError()], ids=repr)
+def test_what_the_users_code_raises_fails_its_trial_alone(search, where, error):
+    class Raising(LitDigits):
+        def __init__(self, lr):
+            super().__init__(lr=lr)
+            if where == "factory":
+                raise error
+
+    def raises(self, *arguments):
+        raise error
+
+    if where != "factory":
+        setattr(Raising, where, raises)
+    study = search(Raising, space=SPACE, trials=2).run()
+    for trial in study.trials:
+        assert trial.state == "failed"
+        assert trial.reason.startswith(type(error).__name__)
+        assert "\n" not in trial.reason
+        assert "test_run.py" in trial.traceback
+
+
+@pytest.mark.parametrize("where", ["factory", "training_step", "data"])
+def test_ctrl_c_goes_through_wherever_it_strikes(search, where):
+    class Interrupted(LitDigits):
+        def __init__(self, lr):
+            super().__init__(lr=lr)
+            if where == "factory":
+                raise KeyboardInterrupt
+
+        def training_step(self, batch, batch_idx):
+            raise KeyboardInterrupt
+
+    def data():
+        raise KeyboardInterrupt
+
+    loop = search(Interrupted, space=SPACE, **({"data": data} if where == "data" else {}))
+    with pytest.raises(KeyboardInterrupt):
+        loop.run()
+    assert [trial.state for trial in Study(loop.root).trials] in ([], ["waiting"])
+
+
+def test_data_of_another_kind_fail_with_what_was_returned(search):
+    study = search(space=SPACE, data=lambda: [1, 2, 3], trials=1).run()
+    assert study.trials[0].reason.endswith("returned a list, not a LightningDataModule or (train, val) loaders")
+
+
+def test_a_module_of_the_other_package_is_told_where_to_import_from(search, monkeypatch):
+    class Foreign:
+        def __init__(self, lr):
+            pass
+
+    Foreign.__module__ = "pytorch_lightning.core"
+    study = search(Foreign, space=SPACE, trials=1).run()
+    assert "import from lightning.pytorch" in study.trials[0].reason
+
+
+def test_a_search_is_quiet_and_a_verbose_one_is_lightnings_own(search, caplog, capfd, tmp_path):
+    logger = logging.getLogger("lightning.pytorch")
+    logger.addHandler(caplog.handler)
+    level = logger.level
+    try:
+        search(space=SPACE, trials=1).run()
+        assert caplog.messages == []
+        assert "".join(capfd.readouterr()) == ""
+        assert logger.level == level
+        search(space=SPACE, trials=1, verbose=True, root_dir=tmp_path / "loud").run()
+        assert any("GPU available" in message for message in caplog.messages)
+    finally:
+        logger.removeHandler(caplog.handler)

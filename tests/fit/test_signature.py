@@ -1,0 +1,68 @@
+"""Signatures: what a callable takes and requires, told before it is called."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+
+from lightning_hp import ConfigError
+from lightning_hp.fit.signature import arguments, check_call
+
+
+def plain(lr, *, width=3):
+    pass
+
+
+def open_ended(lr, **rest):
+    pass
+
+
+class Made:
+    def __init__(self, lr, width=3, *rest):
+        pass
+
+    def method(self, lr):
+        pass
+
+
+class Inherited(Made):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (plain, ({"lr", "width"}, {"lr"}, False)),
+        (open_ended, ({"lr"}, {"lr"}, True)),
+        (Made, ({"lr", "width"}, {"lr"}, False)),
+        (Inherited, ({"lr", "width"}, {"lr"}, False)),
+        (Made(1).method, ({"lr"}, {"lr"}, False)),
+        (functools.partial(plain, lr=1), ({"lr", "width"}, set(), False)),
+        (functools.partial(plain, 1), ({"width"}, set(), False)),
+        (dict, (set(), set(), True)),
+    ],
+)
+def test_the_arguments_of_any_callable_are_found(function, expected):
+    assert arguments(function) == expected
+
+
+@pytest.mark.parametrize(
+    ("function", "names", "told"),
+    [
+        (plain, {"lr": "lr", "widht": "model.widht"}, "space['model.widht']: plain has no argument 'widht'"),
+        (plain, {"lr": "lr", "widht": "widht"}, "(did you mean 'width'?); it takes lr, width"),
+        (plain, {"width": "width"}, "plain requires 'lr', which the space does not give: add a scale for it, or fix it"),
+        (lambda: None, {"lr": "lr"}, "it takes no arguments"),
+    ],
+)
+def test_a_call_that_would_fail_is_told(function, names, told):
+    with pytest.raises(ConfigError) as error:
+        check_call(function, names)
+    assert told in str(error.value)
+
+
+def test_a_call_that_would_work_passes():
+    check_call(plain, {"lr": "lr"})
+    check_call(plain, {"width": "width"}, fixed={"lr"})
+    check_call(open_ended, {"lr": "lr", "anything": "anything"})

@@ -62,6 +62,16 @@ class SearchLoop:
 
     Raises:
         ConfigError: an argument is wrong. Nothing has been written then.
+
+    >>> from tempfile import mkdtemp
+    >>> from examples.digits import DigitsData, LitDigits
+    >>> from lightning_hp import Log
+    >>> loop = SearchLoop(
+    ...     LitDigits, space={"lr": Log(1e-2, 1.0)}, data=DigitsData, monitor="val_acc", mode="max", trials=2,
+    ...     trainer={"max_epochs": 1}, root_dir=mkdtemp(), progress=False,
+    ... )
+    >>> [trial.state for trial in loop.run().trials]
+    ['complete', 'complete']
     """
 
     def __init__(

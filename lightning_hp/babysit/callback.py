@@ -126,8 +126,8 @@ class Babysitter(Callback):
         self.state, plateau = observe(self.plateau, self.state, value)
         if plateau:
             bar = "none" if best is None else f"{best:.4g}"
-            checks = self.plateau.patience + 1
-            self._pending = f"plateau: {self.monitor} is {value:.4g}, and {bar} has not been beaten in {checks} checks"
+            checks = f"{self.plateau.patience + 1} checks" if self.plateau.patience else "the last check"
+            self._pending = f"plateau: {self.monitor} is {value:.4g}, and {bar} has not been beaten in {checks}"
 
     def _intervene(self, trainer: Trainer, optimizer: Optimizer, reason: str) -> None:
         before = knobs.read(optimizer)

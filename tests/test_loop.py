@@ -127,6 +127,8 @@ def test_an_interrupted_trial_is_run_again(search, tmp_path):
     assert "running" not in states
     resumed = search().run()
     assert rows(resumed) == rows(search(root_dir=tmp_path / "whole").run())
+    # Curves of the first attempt would mix with those of the second.
+    assert len(list((tmp_path / "study/trials/000001").glob("events.out.tfevents.*"))) == 1
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ class TrialLogger(TensorBoardLogger):
     """
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(save_dir=folder, name="", version="", default_hp_metric=False)
+        super().__init__(save_dir=folder, name="", version="")
         self._flushed = -FLUSH_INTERVAL
 
     @rank_zero_only

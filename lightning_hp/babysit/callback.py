@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch.optim import Optimizer
+from lightning.pytorch.trainer.states import TrainerFn
 
 from lightning_hp.babysit import knobs, log
 from lightning_hp.babysit.policy import Reduce
@@ -72,89 +72,110 @@ class Babysitter(Callback):
         self.state = PlateauState()
         self.interventions = 0
         self._pending: str | None = None
+        # A training metric is looked at after the module's on_train_epoch_end, which may log it and runs after ours.
+        self._epoch_to_look_at = False
+        self._schedules: list[dict[str, Any]] = []
+        # Lightning goes on showing what was logged last: a value is new when it is another object than before.
+        self._before: Any = None
+        self._before_validation: Any = None
         self._validates = False
-        self._ended_epoch = False
-        self._lrs: list[float] = []
+        self._validated = False
 
     @property
     def state_key(self) -> str:
         return self._generate_state_key(monitor=self.monitor, mode=self.plateau.mode)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"plateau": asdict(self.state), "interventions": self.interventions, "pending": self._pending}
+        return {
+            "plateau": asdict(self.state),
+            "interventions": self.interventions,
+            "pending": self._pending,
+            "schedules": self._schedules,
+            "validates": self._validates,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.state = PlateauState(**state_dict["plateau"])
         self.interventions = state_dict["interventions"]
         self._pending = state_dict["pending"]
+        self._schedules = state_dict["schedules"]
+        self._validates = state_dict["validates"]
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        # A fit that goes on from here will not see this epoch's value again.
+        self._look_at_epoch(trainer)
+        checkpoint["callbacks"][self.state_key] = self.state_dict()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._before_validation = trainer.callback_metrics.get(self.monitor)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.sanity_checking and self.monitor in trainer.callback_metrics:
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+            return
+        self._validated = True
+        value = trainer.callback_metrics.get(self.monitor)
+        if value is not None and value is not self._before_validation:
             self._validates = True
-            self._observe(trainer)
+            self._observe(float(value))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._ended_epoch = True
+        self._epoch_to_look_at = True
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # A training metric is looked at here, because the module's own on_train_epoch_end may log it after ours has run.
-        if not self._ended_epoch or self._validates:
-            return
-        if self.monitor in trainer.callback_metrics:
-            self._observe(trainer)
-        elif trainer.current_epoch >= (trainer.check_val_every_n_epoch or 1):
+        if self._epoch_to_look_at and (self._validated or not trainer.enable_validation):
+            self._check_monitor(trainer)
+        self._look_at_epoch(trainer)
+        self._before = trainer.callback_metrics.get(self.monitor)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        # Here a change is safe: the schedulers of the last step and epoch have all stepped.
+        schedulers = knobs.plateau_schedulers([config.scheduler for config in trainer.lr_scheduler_configs])
+        looks = zip(schedulers, self._schedules, strict=False)
+        if any(knobs.has_cut(scheduler, before) for scheduler, before in looks):
+            self.state, self._pending = intervened(self.plateau, self.state), None
+        if self._pending is not None:
+            reason, self._pending = self._pending, None
+            self._intervene(trainer, reason)
+        self._schedules = [knobs.look(scheduler) for scheduler in schedulers]
+
+    def _look_at_epoch(self, trainer: Trainer) -> None:
+        value = trainer.callback_metrics.get(self.monitor)
+        if self._epoch_to_look_at and not self._validates and value is not None and value is not self._before:
+            self._observe(float(value))
+        self._epoch_to_look_at = False
+
+    def _check_monitor(self, trainer: Trainer) -> None:
+        if self.monitor not in trainer.callback_metrics:
             logged = sorted(trainer.callback_metrics)
             raise MonitorError(
                 f"Babysitter monitor={self.monitor!r} is not logged by the module{did_you_mean(self.monitor, logged)}; "
                 f"it logged {', '.join(logged) or 'nothing'}"
             )
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        # Here a change is safe: the schedulers of the last step and epoch have all stepped.
-        if self._pending is None:
-            return
-        reason, self._pending = self._pending, None
-        # A plateau schedule that sees the same plateau steps between the check and here.
-        if not self._plateau_scheduler_acted(trainer):
-            for optimizer in trainer.optimizers:
-                self._intervene(trainer, optimizer, reason)
-
-    def _observe(self, trainer: Trainer) -> None:
-        if self._plateau_scheduler_acted(trainer):
-            self.state = intervened(self.plateau, self.state)
-        best, value = self.state.best, float(trainer.callback_metrics[self.monitor])
+    def _observe(self, value: float) -> None:
+        best = self.state.best
         self.state, plateau = observe(self.plateau, self.state, value)
         if plateau:
             bar = "none" if best is None else f"{best:.4g}"
             checks = f"{self.plateau.patience + 1} checks" if self.plateau.patience else "the last check"
             self._pending = f"plateau: {self.monitor} is {value:.4g}, and {bar} has not been beaten in {checks}"
 
-    def _intervene(self, trainer: Trainer, optimizer: Optimizer, reason: str) -> None:
-        before = knobs.read(optimizer)
-        moves = self.policy.moves(before)
-        if all(move.nothing for move in moves):
+    def _intervene(self, trainer: Trainer, reason: str) -> None:
+        before = [group for optimizer in trainer.optimizers for group in knobs.read(optimizer)]
+        if all(move.nothing for move in self.policy.moves(before)):
             return
-        schedulers = [config.scheduler for config in trainer.lr_scheduler_configs if config.scheduler.optimizer is optimizer]
-        knobs.apply(optimizer, schedulers, moves)
-        for scheduler in knobs.plateau_schedulers(schedulers):
-            scheduler.num_bad_epochs = 0
-            scheduler.cooldown_counter = scheduler.cooldown
-        self._lrs = _lrs(trainer)
+        for optimizer in trainer.optimizers:
+            configs = trainer.lr_scheduler_configs
+            schedulers = [config.scheduler for config in configs if config.scheduler.optimizer is optimizer]
+            knobs.apply(optimizer, schedulers, self.policy.moves(knobs.read(optimizer)), self.policy.max_momentum)
+            for scheduler in knobs.plateau_schedulers(schedulers):
+                scheduler.num_bad_epochs = 0
+                scheduler.cooldown_counter = scheduler.cooldown
         self.interventions += 1
-        record = log.Intervention(trainer.current_epoch, trainer.global_step, reason, before, knobs.read(optimizer))
-        folder = trainer.log_dir or trainer.default_root_dir
+        after = [group for optimizer in trainer.optimizers for group in knobs.read(optimizer)]
+        record = log.Intervention(trainer.current_epoch, trainer.global_step, reason, before, after)
         if trainer.is_global_zero:
-            log.write(record, Path(folder), trainer.loggers)
-
-    def _plateau_scheduler_acted(self, trainer: Trainer) -> bool:
-        before, self._lrs = self._lrs, _lrs(trainer)
-        if not knobs.plateau_schedulers([config.scheduler for config in trainer.lr_scheduler_configs]):
-            return False
-        return any(now < then for now, then in zip(self._lrs, before, strict=False))
-
-
-def _lrs(trainer: Trainer) -> list[float]:
-    return [group.lr for optimizer in trainer.optimizers for group in knobs.read(optimizer)]
+            log.write(record, Path(trainer.log_dir or trainer.default_root_dir), trainer.loggers)
 
 
 def _check(name: str, value: object, wanted: str, fine: bool) -> None:

@@ -1,7 +1,7 @@
 """Turning lr and momentum of a running fit, so that optimizers and schedulers go on from there.
 
 A schedule recomputes lr from several places: the group's current value (StepLR, ExponentialLR, ...), base values kept in
-the scheduler (LambdaLR, CosineAnnealingWarmRestarts, ...) or in the group (OneCycleLR). All are scaled alike, so that what
+the scheduler (LambdaLR, CosineAnnealingWarmRestarts, ...) or in the group (OneCycleLR). All are changed alike, so that what
 comes is the schedule's own value times the move.
 """
 
@@ -27,28 +27,30 @@ def read(optimizer: Optimizer) -> list[Knobs]:
     return [Knobs(float(group["lr"]), _momentum(group)) for group in optimizer.param_groups]
 
 
-def apply(optimizer: Optimizer, schedulers: list[Any], moves: list[Move]) -> None:
+def apply(optimizer: Optimizer, schedulers: list[Any], moves: list[Move], max_momentum: float = 1.0) -> None:
     """Makes one move per parameter group, in the optimizer and in its schedulers.
 
     Args:
         optimizer: whose groups to change.
         schedulers: those of this optimizer; nested ones are found.
         moves: one per parameter group.
+        max_momentum: no momentum is raised above, now or later in a schedule's cycle.
     """
+    lrs = [_times(move.lr_factor) for move in moves]
+    momenta = [_towards_one(move.momentum_factor, max_momentum) for move in moves]
+    changed: set[int] = set()
     # The groups are taken fresh: load_state_dict replaces their dicts.
-    for group, move in zip(optimizer.param_groups, moves, strict=True):
-        _scale_all(group, _GROUP_LRS, _times(move.lr_factor))
-        _scale_all(group, _GROUP_MOMENTA, _towards_one(move.momentum_factor))
+    for group, new_lr, new_momentum in zip(optimizer.param_groups, lrs, momenta, strict=True):
+        _change_all(group, _GROUP_LRS, new_lr, changed)
+        _change_all(group, (*_GROUP_MOMENTA, "momentum"), new_momentum, changed)
         if "betas" in group:
             beta1, *rest = group["betas"]
-            group["betas"] = (_towards_one(move.momentum_factor)(beta1), *rest)
-        else:
-            _scale_all(group, ("momentum",), _towards_one(move.momentum_factor))
+            group["betas"] = (new_momentum(beta1), *rest)
     for scheduler in _flat(schedulers):
         for key in _SCHEDULER_LRS:
-            _scale_list(scheduler, key, [_times(move.lr_factor) for move in moves])
+            _change_list(scheduler, key, lrs)
         for key in _SCHEDULER_MOMENTA:
-            _scale_list(scheduler, key, [_towards_one(move.momentum_factor) for move in moves])
+            _change_list(scheduler, key, momenta)
         # One floor for all groups: it goes with the first.
         eta_min = getattr(scheduler, "eta_min", None)
         if isinstance(eta_min, (int, float)):
@@ -58,6 +60,27 @@ def apply(optimizer: Optimizer, schedulers: list[Any], moves: list[Move]) -> Non
 def plateau_schedulers(schedulers: list[Any]) -> list[ReduceLROnPlateau]:
     """The schedulers that lower lr on a plateau by themselves."""
     return [scheduler for scheduler in _flat(schedulers) if isinstance(scheduler, ReduceLROnPlateau)]
+
+
+def look(scheduler: ReduceLROnPlateau) -> dict[str, Any]:
+    """What tells later whether the scheduler has lowered lr, as plain values."""
+    return {
+        "best": float(scheduler.best),
+        "bad": scheduler.num_bad_epochs,
+        "cooldown": scheduler.cooldown_counter,
+        "lrs": [float(group["lr"]) for group in scheduler.optimizer.param_groups],
+    }
+
+
+def has_cut(scheduler: ReduceLROnPlateau, before: dict[str, Any]) -> bool:
+    """Whether the scheduler has lowered lr in its one step, if any, since a look.
+
+    That lr is lower is not enough: another schedule may have done it.
+    """
+    now = look(scheduler)
+    was_due = before["bad"] == scheduler.patience and before["cooldown"] == 0
+    counts_anew = now["bad"] == 0 and now["best"] == before["best"]
+    return was_due and counts_anew and any(lr < then for lr, then in zip(now["lrs"], before["lrs"], strict=True))
 
 
 def _momentum(group: dict[str, Any]) -> float | None:
@@ -73,24 +96,30 @@ def _flat(schedulers: list[Any]) -> Iterator[Any]:
         yield from _flat(list(getattr(scheduler, "_schedulers", [])))
 
 
-def _times(factor: float) -> Callable[[float], float]:
+def _times(factor: float) -> Callable[[Any], Any]:
     return lambda value: value * factor
 
 
-def _towards_one(factor: float) -> Callable[[float], float]:
-    return lambda value: 1.0 - (1.0 - value) * factor if factor != 1.0 else value
+def _towards_one(factor: float, most: float) -> Callable[[Any], Any]:
+    if factor == 1.0:
+        return lambda value: value
+    return lambda value: min(1.0 - (1.0 - value) * factor, max(value, most))
 
 
-def _scale_all(group: dict[str, Any], keys: tuple[str, ...], change: Callable[[float], float]) -> None:
+def _change_all(group: dict[str, Any], keys: tuple[str, ...], change: Callable[[Any], Any], changed: set[int]) -> None:
     for key in keys:
         value = group.get(key)
+        # One tensor may be the lr of several groups.
+        if value is None or id(value) in changed:
+            continue
         if isinstance(value, torch.Tensor):
             value.fill_(change(float(value)))
-        elif value is not None:
+            changed.add(id(value))
+        else:
             group[key] = change(value)
 
 
-def _scale_list(scheduler: Any, key: str, changes: list[Callable[[float], float]]) -> None:
+def _change_list(scheduler: Any, key: str, changes: list[Callable[[Any], Any]]) -> None:
     values = getattr(scheduler, key, None)
     # ChainedScheduler and SequentialLR have none of their own.
     if isinstance(values, list) and len(values) == len(changes):

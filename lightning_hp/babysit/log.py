@@ -23,7 +23,7 @@ class Intervention:
         epoch: in which it was made.
         step: the optimizer step before which it was made.
         reason: why, in a sentence.
-        before: lr and momentum of each parameter group before.
+        before: lr and momentum of each parameter group before, numbered through all optimizers.
         after: the same after.
     """
 

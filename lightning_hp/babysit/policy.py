@@ -52,10 +52,15 @@ class Reduce:
 
     def _lr_factor(self, lr: float) -> float:
         # Schedules that warm up from 0 have nothing to divide by yet.
-        return min(1.0, max(self.factor, self.min_lr / lr)) if lr > 0 else self.factor
+        return _at_most_1(max(self.factor, self.min_lr / lr)) if lr > 0 else self.factor
 
     def _momentum_factor(self, momentum: float | None) -> float:
         # Momentum 0 is a choice of plain gradient descent, not a small momentum.
         if not momentum or momentum >= self.max_momentum:
             return 1.0
-        return max(self.momentum_factor, (1.0 - self.max_momentum) / (1.0 - momentum))
+        return _at_most_1(max(self.momentum_factor, (1.0 - self.max_momentum) / (1.0 - momentum)))
+
+
+def _at_most_1(factor: float) -> float:
+    # A bound that float32 has rounded is reached, not a part in ten million away.
+    return 1.0 if factor > 1.0 - 1e-6 else factor

@@ -214,28 +214,6 @@ def test_beside_reduce_on_plateau_a_plateau_is_one_cut_and_not_two(fit):
     assert later.lrs == alone.lrs
 
 
-def test_two_optimizers_are_both_turned(fit):
-    class Manual(Scripted):
-        def __init__(self):
-            super().__init__()
-            self.automatic_optimization = False
-
-        def training_step(self, batch, batch_idx):
-            loss = self.loss(self(batch[0]), batch[1])
-            for optimizer in self.optimizers():
-                optimizer.zero_grad()
-            self.manual_backward(loss)
-            for optimizer in self.optimizers():
-                optimizer.step()
-
-        def configure_optimizers(self):
-            first, *rest = self.parameters()
-            return torch.optim.SGD([first], lr=0.1, momentum=0.9), torch.optim.Adam(rest, lr=0.01)
-
-    trainer = fit(Manual(), Babysitter("score", patience=2))
-    assert [each.after[0].lr for each in interventions(trainer)] == pytest.approx([0.05, 0.005])
-
-
 def test_a_resumed_fit_intervenes_as_the_uninterrupted_one(fit, tmp_path):
     script = [1.0, 0.9, 0.9, 0.9, 0.9, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8]
 

@@ -1,0 +1,432 @@
+"""The Babysitter in whole fits, beside the rest of Lightning: checks, schedules, loggers, optimizers, other callbacks."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch import nn
+from torch.optim import lr_scheduler as schedulers
+
+from examples.digits import DigitsData, LitDigits
+from lightning_hp import Babysitter, Choice, ConfigError, MonitorError
+from lightning_hp.babysit.log import FILE, read
+from lightning_hp.babysit.signals import PlateauState
+
+
+class Dropped(LitDigits):
+    """Digits with dropout, which takes random numbers in every step, and a schedule."""
+
+    def __init__(self):
+        super().__init__(lr=1e-2, hidden=16)
+        self.net = nn.Sequential(self.net, nn.Dropout(0.2))
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.hparams.lr)
+        return [optimizer], [schedulers.CosineAnnealingLR(optimizer, 4)]
+
+
+def epochs_of(interventions):
+    return [each.epoch for each in interventions]
+
+
+def test_a_real_loss_that_stands_still_is_a_plateau(fit, interventions):
+    trainer = fit(LitDigits(lr=1e-12), Babysitter("val_loss", patience=2))
+    first, *_ = interventions(trainer)
+    assert (first.epoch, first.step) == (4, 12)
+    assert first.before[0].lr == 1e-12
+    assert first.after[0].lr == 5e-13
+    assert first.reason.startswith("plateau: val_loss is 2.")
+
+
+@pytest.mark.parametrize("make", [LitDigits, Dropped])
+@pytest.mark.parametrize("monitor", ["val_loss", "train_loss"])
+def test_a_real_fit_that_improves_is_the_same_to_the_last_bit(fit, interventions, tmp_path, make, monitor):
+    torch.manual_seed(5)
+    alone = make()
+    watched = copy.deepcopy(alone)
+    first = fit(alone, ModelCheckpoint(tmp_path / "a"), epochs=4, enable_checkpointing=True, limit_train_batches=1.0)
+    drawn = torch.get_rng_state()
+    callbacks = Babysitter(monitor, patience=0), ModelCheckpoint(tmp_path / "b")
+    second = fit(watched, *callbacks, epochs=4, version="watched", enable_checkpointing=True, limit_train_batches=1.0)
+    assert interventions(second) == []
+    assert torch.equal(drawn, torch.get_rng_state())
+    weights = zip(alone.state_dict().values(), watched.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in weights)
+    states = first.optimizers[0].state_dict()["state"], second.optimizers[0].state_dict()["state"]
+    assert all(torch.equal(states[0][i][name], states[1][i][name]) for i in states[0] for name in states[0][i])
+
+
+def test_the_lr_monitor_shows_the_change(fit, scripted, events):
+    callbacks = Babysitter("score", patience=1), LearningRateMonitor(logging_interval="step", log_momentum=True)
+    trainer = fit(scripted(), *callbacks)
+    seen = events(trainer.log_dir)
+    lrs = [value for _, value in seen["lr-SGD"]]
+    assert lrs == pytest.approx([0.1] * 9 + [0.05] * 6 + [0.025] * 3)
+    assert [value for _, value in seen["lr-SGD-momentum"]] == pytest.approx([0.9] * 9 + [0.95] * 6 + [0.975] * 3)
+    assert [step for step, _ in seen["babysit/lr"]] == [9, 15]
+
+
+@pytest.mark.parametrize(
+    ("patience", "cooldown", "arguments", "expected"),
+    [
+        (0, 0, {}, [2, 3, 4, 5, 6, 7]),
+        (2, 0, {}, [4, 7]),
+        (0, 2, {}, [2, 5]),
+        (1, 2, {}, [3, 7]),
+        (7, 0, {}, []),
+        (0, 0, {"check_val_every_n_epoch": 2}, [4, 6]),
+        (0, 1, {"check_val_every_n_epoch": 2}, [4]),
+        (2, 0, {"limit_train_batches": 4, "val_check_interval": 0.5}, [2, 3, 5, 6]),
+        (2, 1, {"limit_train_batches": 4, "val_check_interval": 0.5}, [2, 4, 6]),
+        (1, 0, {"val_check_interval": 4, "check_val_every_n_epoch": None}, [4, 6]),
+        (0, 0, {"val_check_interval": 10, "check_val_every_n_epoch": None}, [6]),
+    ],
+)
+def test_patience_and_cooldown_count_checks_and_not_epochs(
+    fit, scripted, interventions, patience, cooldown, arguments, expected
+):
+    trainer = fit(scripted(), Babysitter("score", patience=patience, cooldown=cooldown), epochs=8, **arguments)
+    assert epochs_of(interventions(trainer)) == expected
+
+
+def test_a_change_in_mid_epoch_comes_with_the_batch_after_the_check(fit, scripted):
+    module = scripted()
+    fit(module, Babysitter("score", patience=0), epochs=2, limit_train_batches=4, val_check_interval=0.5)
+    assert module.lrs == pytest.approx([0.1] * 4 + [0.05] * 2 + [0.025] * 2)
+
+
+def test_sanity_checking_is_no_check(fit, scripted, interventions):
+    class Perfect(scripted):
+        def on_validation_epoch_end(self):
+            if self.trainer.sanity_checking:
+                self.log("score", -100.0)
+            super().on_validation_epoch_end()
+
+    falling = [1.0 - 0.1 * check for check in range(6)]
+    babysitter = Babysitter("score", patience=0)
+    assert interventions(fit(Perfect(falling), babysitter, num_sanity_val_steps=-1)) == []
+    assert babysitter.state.best == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("call", ["validate", "test"])
+def test_an_evaluation_outside_the_fit_is_no_check(fit, scripted, call):
+    class Testable(scripted):
+        def test_step(self, batch, batch_idx):
+            self.log("score", 2.0)
+
+    babysitter = Babysitter("score", patience=3)
+    trainer = fit(Testable(), babysitter, epochs=2)
+    before = babysitter.state_dict()
+    data = DigitsData(128)
+    data.setup("fit")
+    getattr(trainer, call)(trainer.lightning_module, dataloaders=data.val_dataloader(), verbose=False)
+    assert babysitter.state_dict() == before
+
+
+TRAINING_METRICS = {"training_step": "risen", "on_step_too": "risen_epoch", "on_train_epoch_end": "risen"}
+VALIDATIONS = {
+    "every epoch": {},
+    "never": {"limit_val_batches": 0},
+    "every second epoch": {"check_val_every_n_epoch": 2},
+    "every third epoch": {"check_val_every_n_epoch": 3},
+    "twice an epoch": {"limit_train_batches": 4, "val_check_interval": 0.5},
+    "every ten batches": {"val_check_interval": 10, "check_val_every_n_epoch": None},
+}
+
+
+@pytest.fixture
+def training_metric(scripted):
+    """A class that logs a training metric of the given values, one an epoch, in the given hook."""
+
+    def make(hook, values):
+        class Training(scripted):
+            def value(self):
+                return float(values[min(self.current_epoch, len(values) - 1)])
+
+            def training_step(self, batch, batch_idx):
+                if hook != "on_train_epoch_end":
+                    self.log("risen", self.value(), on_step=hook == "on_step_too", on_epoch=True)
+                return super().training_step(batch, batch_idx)
+
+            def on_train_epoch_end(self):
+                if hook == "on_train_epoch_end":
+                    self.log("risen", self.value())
+
+        return Training()
+
+    return make
+
+
+@pytest.mark.parametrize("validation", VALIDATIONS)
+@pytest.mark.parametrize("hook", TRAINING_METRICS)
+def test_a_training_metric_that_improves_each_epoch_is_left_alone(fit, interventions, training_metric, hook, validation):
+    babysitter = Babysitter(TRAINING_METRICS[hook], mode="max", patience=0)
+    trainer = fit(training_metric(hook, range(7)), babysitter, epochs=7, **VALIDATIONS[validation])
+    assert interventions(trainer) == []
+    # The value of the last epoch has no epoch after it to act on.
+    assert babysitter.state.best == 5.0
+
+
+@pytest.mark.parametrize("validation", VALIDATIONS)
+@pytest.mark.parametrize("hook", TRAINING_METRICS)
+def test_a_training_metric_is_a_check_each_epoch(fit, interventions, training_metric, hook, validation):
+    babysitter = Babysitter(TRAINING_METRICS[hook], mode="max", patience=1, cooldown=1)
+    values = [0, 1, 1, 1, 2, 2, 2, 2, 2]
+    trainer = fit(training_metric(hook, values), babysitter, epochs=9, **VALIDATIONS[validation])
+    # No better in epochs 2 and 3; epoch 4 is better, and again none from 5 to 6.
+    assert epochs_of(interventions(trainer)) == [4, 7]
+
+
+@pytest.mark.parametrize(
+    ("monitor", "hint"),
+    [("val_los", "did you mean 'val_loss'?"), ("train-loss", "did you mean 'train_loss'?"), ("nothing_like_it", None)],
+)
+def test_a_missing_metric_is_an_error_after_the_first_epoch_with_all_that_was_logged(fit, scripted, monitor, hint):
+    module = scripted()
+    with pytest.raises(MonitorError) as error:
+        fit(module, Babysitter(monitor))
+    message = str(error.value)
+    assert f"monitor={monitor!r}" in message
+    assert message.endswith("it logged score, train_loss, val_acc, val_loss")
+    assert ("did you mean" in message) is (hint is not None)
+    assert hint is None or hint in message
+    assert len(module.lrs) == 3
+
+
+def test_a_missing_metric_waits_for_the_first_validation(fit, scripted):
+    module = scripted()
+    with pytest.raises(MonitorError, match="score, train_loss, val_acc, val_loss"):
+        fit(module, Babysitter("val_los"), check_val_every_n_epoch=3)
+    assert len(module.lrs) == 9
+
+
+def test_a_module_that_logs_nothing_is_told_so(fit):
+    class Silent(LitDigits):
+        def training_step(self, batch, batch_idx):
+            return self.loss(self(batch[0]), batch[1])
+
+        def validation_step(self, batch, batch_idx):
+            pass
+
+    with pytest.raises(MonitorError, match="it logged nothing"):
+        fit(Silent(), Babysitter())
+
+
+@pytest.mark.parametrize("cooldown", [0, 2])
+@pytest.mark.parametrize(("theirs", "ours"), [(1, 1), (0, 2), (2, 0), (1, 2), (2, 1), (0, 0)])
+def test_beside_reduce_on_plateau_there_are_as_many_cuts_as_the_quicker_makes_alone(fit, scripted, theirs, ours, cooldown):
+    class Plateaus(scripted):
+        def configure_optimizers(self):
+            optimizer = super().configure_optimizers()
+            scheduler = schedulers.ReduceLROnPlateau(optimizer, factor=0.5, patience=theirs, cooldown=cooldown)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "score"}}
+
+    together, alone = Plateaus(), scripted()
+    fit(together, Babysitter("score", patience=ours, cooldown=cooldown), epochs=12)
+    fit(alone, Babysitter("score", patience=min(theirs, ours), cooldown=cooldown), epochs=12, version="alone")
+    assert together.lrs == pytest.approx(alone.lrs)
+
+
+def test_a_decaying_schedule_is_not_taken_for_a_cut_of_reduce_on_plateau(fit, scripted, interventions):
+    class Both(scripted):
+        def configure_optimizers(self):
+            optimizer = super().configure_optimizers()
+            decay = schedulers.ExponentialLR(optimizer, 0.99)
+            plateau = schedulers.ReduceLROnPlateau(optimizer, factor=0.5, patience=50)
+            return [optimizer], [decay, {"scheduler": plateau, "monitor": "score"}]
+
+    trainer = fit(Both(), Babysitter("score", patience=1))
+    assert epochs_of(interventions(trainer)) == [3, 5]
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW])
+def test_one_cycle_goes_on_at_half_its_height(fit, scripted, kind):
+    class OneCycle(scripted):
+        def configure_optimizers(self):
+            optimizer = kind(self.parameters(), lr=0.1, **({"momentum": 0.9} if kind is torch.optim.SGD else {}))
+            schedule = schedulers.OneCycleLR(optimizer, 0.4, total_steps=30)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    alone, watched = OneCycle(), OneCycle()
+    fit(alone, epochs=10)
+    fit(watched, Babysitter("score", patience=3, cooldown=20), epochs=10, version="watched")
+    at = 15
+    assert watched.lrs == pytest.approx([*alone.lrs[:at], *(lr * 0.5 for lr in alone.lrs[at:])])
+    assert watched.momenta == pytest.approx([*alone.momenta[:at], *(1 - (1 - each) * 0.5 for each in alone.momenta[at:])])
+
+
+def test_a_cycling_momentum_never_rises_above_its_bound(fit, scripted):
+    class OneCycle(scripted):
+        def configure_optimizers(self):
+            optimizer = super().configure_optimizers()
+            schedule = schedulers.OneCycleLR(optimizer, 0.4, total_steps=36)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    module = OneCycle()
+    fit(module, Babysitter("score", patience=0, max_momentum=0.97), epochs=12)
+    assert max(module.momenta) <= 0.97 + 1e-9
+
+
+def test_steps_in_the_log_are_the_trainers_under_accumulation(fit, scripted, interventions):
+    module = scripted()
+    trainer = fit(module, Babysitter("score", patience=1), limit_train_batches=5, accumulate_grad_batches=2)
+    first, second = interventions(trainer)
+    assert (first.step, second.step) == (9, 15)
+    changed = [at for at in range(1, len(module.lrs)) if module.lrs[at] != module.lrs[at - 1]]
+    assert [module.steps[at] for at in changed] == [9, 15]
+
+
+class Alternating(LightningModule):
+    """Two optimizers by hand, SGD on the first layer and Adam on the second."""
+
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+        self.first, self.second = nn.Linear(64, 8), nn.Linear(8, 10)
+
+    def training_step(self, batch, batch_idx):
+        for optimizer in self.optimizers():
+            loss = nn.functional.cross_entropy(self.second(self.first(batch[0])), batch[1])
+            optimizer.zero_grad()
+            self.manual_backward(loss)
+            optimizer.step()
+
+    def validation_step(self, batch, batch_idx):
+        self.log("score", 1.0)
+
+    def configure_optimizers(self):
+        sgd = torch.optim.SGD(self.first.parameters(), lr=0.1, momentum=0.9)
+        return sgd, torch.optim.Adam(self.second.parameters(), lr=0.01, betas=(0.8, 0.99))
+
+
+def test_both_optimizers_of_a_manual_fit_are_changed_at_the_trainers_step(fit, interventions):
+    trainer = fit(Alternating(), Babysitter("score", patience=1), epochs=4)
+    sgd, adam = (optimizer.param_groups[0] for optimizer in trainer.optimizers)
+    assert (sgd["lr"], sgd["momentum"]) == (0.05, pytest.approx(0.95))
+    assert (adam["lr"], adam["betas"]) == (0.005, (pytest.approx(0.9), 0.99))
+    (intervention,) = interventions(trainer)
+    # Lightning counts a step for each optimizer.
+    assert (intervention.epoch, intervention.step) == (3, 18)
+    assert [group.lr for group in intervention.after] == [0.05, 0.005]
+
+
+def test_curves_of_two_optimizers_are_two_curves(fit, events):
+    seen = events(fit(Alternating(), Babysitter("score", patience=1), epochs=6).log_dir)
+    curves = [points for tag, points in seen.items() if tag.startswith("babysit/lr")]
+    assert sorted(value for points in curves for _, value in points) == pytest.approx([0.0025, 0.005, 0.025, 0.05])
+    for points in curves:
+        assert len({step for step, _ in points}) == len(points)
+
+
+def test_several_groups_have_a_curve_each(fit, scripted, events, interventions):
+    class Groups(scripted):
+        def configure_optimizers(self):
+            first, *rest = self.parameters()
+            groups = [{"params": [first]}, {"params": rest, "lr": 0.02, "momentum": 0.0}]
+            return torch.optim.SGD(groups, lr=0.1, momentum=0.9)
+
+    trainer = fit(Groups(), Babysitter("score", patience=1), epochs=4)
+    (intervention,) = interventions(trainer)
+    assert [(group.lr, group.momentum) for group in intervention.after] == [(0.05, pytest.approx(0.95)), (0.01, 0.0)]
+    seen = events(trainer.log_dir)
+    assert seen["babysit/lr/group0"] == [(9, pytest.approx(0.05))]
+    assert seen["babysit/lr/group1"] == [(9, pytest.approx(0.01))]
+    assert seen["babysit/momentum/group0"] == [(9, pytest.approx(0.95))]
+    assert "lr 0.1, 0.02 -> 0.05, 0.01, momentum 0.9, 0 -> 0.95, 0" in seen["babysit/text_summary"][0][1]
+
+
+def test_an_optimizer_without_momentum_has_no_curve_of_it(fit, scripted, events, interventions):
+    class Adagrad(scripted):
+        def on_train_batch_start(self, batch, batch_idx):
+            pass
+
+        def configure_optimizers(self):
+            return torch.optim.Adagrad(self.parameters(), lr=0.1)
+
+    trainer = fit(Adagrad(), Babysitter("score", patience=1), epochs=4)
+    assert interventions(trainer)[0].after[0].momentum is None
+    assert {tag for tag in events(trainer.log_dir) if "babysit" in tag} == {"babysit/lr", "babysit/text_summary"}
+
+
+def test_two_loggers_both_get_the_curves_and_the_first_keeps_the_log(fit, scripted, tmp_path, events):
+    loggers = [CSVLogger(tmp_path, name="", version="csv"), TensorBoardLogger(tmp_path, name="", version="board")]
+    fit(scripted(), Babysitter("score", patience=1), logger=loggers)
+    assert len(read(tmp_path / "csv" / FILE)) == 2
+    assert not (tmp_path / "board" / FILE).exists()
+    assert "babysit/momentum" in (tmp_path / "csv/metrics.csv").read_text().splitlines()[0]
+    assert len(events(tmp_path / "board")["babysit/text_summary"]) == 2
+
+
+def test_a_fit_at_its_bounds_logs_no_empty_interventions(fit, scripted, interventions):
+    class TensorLr(scripted):
+        def configure_optimizers(self):
+            return torch.optim.Adam(self.parameters(), lr=torch.tensor(0.4))
+
+    trainer = fit(TensorLr(), Babysitter("score", patience=0, min_lr=0.1, momentum_factor=1.0), epochs=8)
+    assert [each.after[0].lr for each in interventions(trainer)] == pytest.approx([0.2, 0.1])
+
+
+def test_a_copy_lives_its_own_life(fit, scripted):
+    original = Babysitter("score", patience=1)
+    first, second = copy.deepcopy(original), copy.deepcopy(original)
+    fit(scripted(), first)
+    assert first.interventions == 2
+    assert second.state_dict() == original.state_dict() == Babysitter("score", patience=1).state_dict()
+    assert original.state == PlateauState()
+
+
+def test_a_search_gives_each_trial_a_babysitter_of_its_monitor(search, scripted):
+    class Flat(scripted):
+        def __init__(self, activation):
+            super().__init__(activation=activation)
+
+    study = search(
+        Flat,
+        space={"activation": Choice("relu", "tanh")},
+        monitor="score",
+        mode="min",
+        trials=2,
+        babysit=True,
+        trainer={"max_epochs": 8, "accelerator": "cpu", "limit_train_batches": 2},
+    ).run()
+    for trial in study.trials:
+        (intervention,) = read(Path(study.root) / f"trials/{trial.number:06d}" / FILE)
+        # The default patience of 5 is over with the check of epoch 6.
+        assert (intervention.epoch, intervention.step) == (7, 14)
+        assert intervention.reason.startswith("plateau: score is 1")
+
+
+@pytest.mark.parametrize(
+    ("argument", "values"),
+    [
+        ("monitor", ["", None, 3, ["val_loss"]]),
+        ("mode", ["", None, "MIN", "auto", 1]),
+        ("patience", [-1, 0.5, "3", None, True, float("inf")]),
+        ("min_delta", [-1e-9, "0", None, False, float("nan")]),
+        ("cooldown", [-1, 2.0, None, True]),
+        ("factor", [0, 0.0, -0.5, 1, 1.5, None, True, float("nan")]),
+        ("min_lr", [-1e-9, "1e-3", None, float("nan")]),
+        ("momentum_factor", [0, -1, 1.01, None, float("nan")]),
+        ("max_momentum", [-0.1, 1, 1.5, None, float("inf")]),
+    ],
+)
+def test_a_wrong_argument_is_refused_with_its_name_and_value(argument, values):
+    for value in values:
+        with pytest.raises(ConfigError) as error:
+            Babysitter(**{argument: value})
+        assert str(error.value).startswith(f"Babysitter needs {argument} to be ")
+        assert str(error.value).endswith(f"got {value!r}")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"patience": 0}, {"min_delta": 0}, {"momentum_factor": 1}, {"max_momentum": 0}, {"min_lr": 1}, {"factor": 0.999}],
+)
+def test_values_at_the_edge_of_their_range_are_taken(arguments):
+    assert Babysitter(**arguments).state == PlateauState()

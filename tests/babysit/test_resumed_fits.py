@@ -1,0 +1,136 @@
+"""Fits that stop and go on from a checkpoint: the same interventions as in one go, whatever the metric and the schedule."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.optim import lr_scheduler as schedulers
+
+from lightning_hp import Babysitter
+
+EPOCHS = 12
+SCRIPT = [1.0, 0.9, 0.9, 0.9, 0.9, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8]
+
+
+def with_schedule(scripted, schedule):
+    class Scheduled(scripted):
+        def configure_optimizers(self):
+            optimizer = super().configure_optimizers()
+            return {"optimizer": optimizer, "lr_scheduler": schedule(optimizer)}
+
+    return Scheduled
+
+
+def with_training_metric(scripted, in_training_step):
+    class Training(scripted):
+        def training_step(self, batch, batch_idx):
+            if in_training_step:
+                self.log("trained", SCRIPT[self.current_epoch], on_step=False, on_epoch=True)
+            return super().training_step(batch, batch_idx)
+
+        def on_train_epoch_end(self):
+            if not in_training_step:
+                self.log("trained", SCRIPT[self.current_epoch])
+
+    return Training
+
+
+KINDS = {
+    "no schedule": ("score", lambda scripted: scripted),
+    "cosine": ("score", lambda scripted: with_schedule(scripted, lambda o: schedulers.CosineAnnealingLR(o, 20, 0.01))),
+    "lambda": ("score", lambda scripted: with_schedule(scripted, lambda o: schedulers.LambdaLR(o, lambda at: 1 / (1 + at)))),
+    "one cycle": (
+        "score",
+        lambda scripted: with_schedule(
+            scripted, lambda o: {"scheduler": schedulers.OneCycleLR(o, 0.4, total_steps=36), "interval": "step"}
+        ),
+    ),
+    "reduce on plateau, quicker": (
+        "score",
+        lambda scripted: with_schedule(
+            scripted,
+            lambda o: {"scheduler": schedulers.ReduceLROnPlateau(o, factor=0.5, patience=0, cooldown=1), "monitor": "score"},
+        ),
+    ),
+    "reduce on plateau, as quick": (
+        "score",
+        lambda scripted: with_schedule(
+            scripted,
+            lambda o: {"scheduler": schedulers.ReduceLROnPlateau(o, factor=0.5, patience=1, cooldown=1), "monitor": "score"},
+        ),
+    ),
+    "reduce on plateau, slower": (
+        "score",
+        lambda scripted: with_schedule(
+            scripted, lambda o: {"scheduler": schedulers.ReduceLROnPlateau(o, factor=0.5, patience=3), "monitor": "score"}
+        ),
+    ),
+    "training metric": ("trained", lambda scripted: with_training_metric(scripted, True)),
+    "training metric at the epoch's end": ("trained", lambda scripted: with_training_metric(scripted, False)),
+}
+
+
+def babysitter(monitor):
+    return Babysitter(monitor, patience=1, cooldown=1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fit_that_goes_on_is_babysat_as_one_in_one_go(fit, scripted, interventions, tmp_path, kind):
+    monitor, make = KINDS[kind][0], KINDS[kind][1](scripted)
+    whole = make(SCRIPT)
+    expected = interventions(fit(whole, babysitter(monitor), epochs=EPOCHS, version="whole"))
+    for stop in range(1, EPOCHS):
+        folder = f"stopped{stop}"
+        first, second = make(SCRIPT), make(SCRIPT)
+        stopped = fit(first, babysitter(monitor), epochs=stop, version=folder)
+        checkpoint = tmp_path / folder / "last.ckpt"
+        stopped.save_checkpoint(checkpoint)
+        torch.load(checkpoint, weights_only=True)
+        resumed = fit(second, babysitter(monitor), epochs=EPOCHS, version=folder, ckpt_path=checkpoint)
+        assert interventions(resumed) == expected
+        assert first.lrs + second.lrs == pytest.approx(whole.lrs)
+        assert first.momenta + second.momenta == pytest.approx(whole.momenta)
+
+
+@pytest.mark.parametrize("kind", ["no schedule", "training metric", "training metric at the epoch's end"])
+def test_a_fit_that_goes_on_from_the_checkpoint_of_an_epochs_end_does_too(fit, scripted, interventions, tmp_path, kind):
+    monitor, make = KINDS[kind][0], KINDS[kind][1](scripted)
+    saved = ModelCheckpoint(tmp_path / "checkpoints", filename="{epoch}", save_top_k=-1, save_on_train_epoch_end=True)
+    whole = fit(make(SCRIPT), babysitter(monitor), saved, epochs=EPOCHS, version="whole", enable_checkpointing=True)
+    expected = interventions(whole)
+    assert len(expected) >= 2
+    for epoch in range(EPOCHS - 1):
+        checkpoint = tmp_path / f"checkpoints/epoch={epoch}.ckpt"
+        resumed = fit(make(SCRIPT), babysitter(monitor), epochs=EPOCHS, version=f"from{epoch}", ckpt_path=checkpoint)
+        assert interventions(resumed) == [each for each in expected if each.epoch > epoch]
+
+
+def test_state_goes_through_a_checkpoint_whole(fit, scripted, tmp_path):
+    original = Babysitter("score", patience=2, cooldown=3)
+    trainer = fit(scripted(), original, epochs=5)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    states = torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"]
+    loaded = Babysitter("score", patience=2, cooldown=3)
+    loaded.load_state_dict(states[original.state_key])
+    assert loaded.state == original.state
+    assert loaded.interventions == original.interventions == 1
+    assert loaded.state.cooldown_left == 2
+
+
+def test_babysitters_of_other_metrics_or_modes_keep_apart_in_a_checkpoint(fit, scripted, tmp_path):
+    babysitters = [Babysitter("score"), Babysitter("val_loss"), Babysitter("val_acc", mode="max"), Babysitter("val_acc")]
+    trainer = fit(scripted(), *babysitters, epochs=2)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    states = torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"]
+    assert {each.state_key for each in babysitters} <= set(states)
+    bests = [states[each.state_key]["plateau"]["best"] for each in babysitters]
+    assert all(a != b for a, b in itertools.combinations(bests[:3], 2))
+
+
+def test_a_checkpoint_without_a_babysitter_starts_one_afresh(fit, scripted, interventions, tmp_path):
+    fit(scripted(), epochs=3).save_checkpoint(tmp_path / "last.ckpt")
+    resumed = fit(scripted(), Babysitter("score", patience=1), epochs=7, version="on", ckpt_path=tmp_path / "last.ckpt")
+    assert [(each.epoch, each.step) for each in interventions(resumed)] == [(6, 18)]

@@ -1,4 +1,4 @@
-"""The Babysitter in whole fits, beside the rest of Lightning: checks, schedules, loggers, optimizers, other callbacks."""
+"""The Babysitter in whole fits, beside the rest of Lightning: schedules, loggers, optimizers, other callbacks."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import nn
 from torch.optim import lr_scheduler as schedulers
 
-from examples.digits import DigitsData, LitDigits
-from lightning_hp import Babysitter, Choice, ConfigError, MonitorError
+from examples.digits import LitDigits
+from lightning_hp import Babysitter, Choice, ConfigError
 from lightning_hp.babysit.log import FILE, read
 from lightning_hp.babysit.signals import PlateauState
 
@@ -72,152 +72,6 @@ def test_the_lr_monitor_shows_the_change(fit, scripted, events):
     assert [step for step, _ in seen["babysit/lr"]] == [9, 15]
 
 
-@pytest.mark.parametrize(
-    ("patience", "cooldown", "arguments", "expected"),
-    [
-        (0, 0, {}, [2, 3, 4, 5, 6, 7]),
-        (2, 0, {}, [4, 7]),
-        (0, 2, {}, [2, 5]),
-        (1, 2, {}, [3, 7]),
-        (7, 0, {}, []),
-        (0, 0, {"check_val_every_n_epoch": 2}, [4, 6]),
-        (0, 1, {"check_val_every_n_epoch": 2}, [4]),
-        (2, 0, {"limit_train_batches": 4, "val_check_interval": 0.5}, [2, 3, 5, 6]),
-        (2, 1, {"limit_train_batches": 4, "val_check_interval": 0.5}, [2, 4, 6]),
-        (1, 0, {"val_check_interval": 4, "check_val_every_n_epoch": None}, [4, 6]),
-        (0, 0, {"val_check_interval": 10, "check_val_every_n_epoch": None}, [6]),
-    ],
-)
-def test_patience_and_cooldown_count_checks_and_not_epochs(
-    fit, scripted, interventions, patience, cooldown, arguments, expected
-):
-    trainer = fit(scripted(), Babysitter("score", patience=patience, cooldown=cooldown), epochs=8, **arguments)
-    assert epochs_of(interventions(trainer)) == expected
-
-
-def test_a_change_in_mid_epoch_comes_with_the_batch_after_the_check(fit, scripted):
-    module = scripted()
-    fit(module, Babysitter("score", patience=0), epochs=2, limit_train_batches=4, val_check_interval=0.5)
-    assert module.lrs == pytest.approx([0.1] * 4 + [0.05] * 2 + [0.025] * 2)
-
-
-def test_sanity_checking_is_no_check(fit, scripted, interventions):
-    class Perfect(scripted):
-        def on_validation_epoch_end(self):
-            if self.trainer.sanity_checking:
-                self.log("score", -100.0)
-            super().on_validation_epoch_end()
-
-    falling = [1.0 - 0.1 * check for check in range(6)]
-    babysitter = Babysitter("score", patience=0)
-    assert interventions(fit(Perfect(falling), babysitter, num_sanity_val_steps=-1)) == []
-    assert babysitter.state.best == pytest.approx(0.5)
-
-
-@pytest.mark.parametrize("call", ["validate", "test"])
-def test_an_evaluation_outside_the_fit_is_no_check(fit, scripted, call):
-    class Testable(scripted):
-        def test_step(self, batch, batch_idx):
-            self.log("score", 2.0)
-
-    babysitter = Babysitter("score", patience=3)
-    trainer = fit(Testable(), babysitter, epochs=2)
-    before = babysitter.state_dict()
-    data = DigitsData(128)
-    data.setup("fit")
-    getattr(trainer, call)(trainer.lightning_module, dataloaders=data.val_dataloader(), verbose=False)
-    assert babysitter.state_dict() == before
-
-
-TRAINING_METRICS = {"training_step": "risen", "on_step_too": "risen_epoch", "on_train_epoch_end": "risen"}
-VALIDATIONS = {
-    "every epoch": {},
-    "never": {"limit_val_batches": 0},
-    "every second epoch": {"check_val_every_n_epoch": 2},
-    "every third epoch": {"check_val_every_n_epoch": 3},
-    "twice an epoch": {"limit_train_batches": 4, "val_check_interval": 0.5},
-    "every ten batches": {"val_check_interval": 10, "check_val_every_n_epoch": None},
-}
-
-
-@pytest.fixture
-def training_metric(scripted):
-    """A class that logs a training metric of the given values, one an epoch, in the given hook."""
-
-    def make(hook, values):
-        class Training(scripted):
-            def value(self):
-                return float(values[min(self.current_epoch, len(values) - 1)])
-
-            def training_step(self, batch, batch_idx):
-                if hook != "on_train_epoch_end":
-                    self.log("risen", self.value(), on_step=hook == "on_step_too", on_epoch=True)
-                return super().training_step(batch, batch_idx)
-
-            def on_train_epoch_end(self):
-                if hook == "on_train_epoch_end":
-                    self.log("risen", self.value())
-
-        return Training()
-
-    return make
-
-
-@pytest.mark.parametrize("validation", VALIDATIONS)
-@pytest.mark.parametrize("hook", TRAINING_METRICS)
-def test_a_training_metric_that_improves_each_epoch_is_left_alone(fit, interventions, training_metric, hook, validation):
-    babysitter = Babysitter(TRAINING_METRICS[hook], mode="max", patience=0)
-    trainer = fit(training_metric(hook, range(7)), babysitter, epochs=7, **VALIDATIONS[validation])
-    assert interventions(trainer) == []
-    # The value of the last epoch has no epoch after it to act on.
-    assert babysitter.state.best == 5.0
-
-
-@pytest.mark.parametrize("validation", VALIDATIONS)
-@pytest.mark.parametrize("hook", TRAINING_METRICS)
-def test_a_training_metric_is_a_check_each_epoch(fit, interventions, training_metric, hook, validation):
-    babysitter = Babysitter(TRAINING_METRICS[hook], mode="max", patience=1, cooldown=1)
-    values = [0, 1, 1, 1, 2, 2, 2, 2, 2]
-    trainer = fit(training_metric(hook, values), babysitter, epochs=9, **VALIDATIONS[validation])
-    # No better in epochs 2 and 3; epoch 4 is better, and again none from 5 to 6.
-    assert epochs_of(interventions(trainer)) == [4, 7]
-
-
-@pytest.mark.parametrize(
-    ("monitor", "hint"),
-    [("val_los", "did you mean 'val_loss'?"), ("train-loss", "did you mean 'train_loss'?"), ("nothing_like_it", None)],
-)
-def test_a_missing_metric_is_an_error_after_the_first_epoch_with_all_that_was_logged(fit, scripted, monitor, hint):
-    module = scripted()
-    with pytest.raises(MonitorError) as error:
-        fit(module, Babysitter(monitor))
-    message = str(error.value)
-    assert f"monitor={monitor!r}" in message
-    assert message.endswith("it logged score, train_loss, val_acc, val_loss")
-    assert ("did you mean" in message) is (hint is not None)
-    assert hint is None or hint in message
-    assert len(module.lrs) == 3
-
-
-def test_a_missing_metric_waits_for_the_first_validation(fit, scripted):
-    module = scripted()
-    with pytest.raises(MonitorError, match="score, train_loss, val_acc, val_loss"):
-        fit(module, Babysitter("val_los"), check_val_every_n_epoch=3)
-    assert len(module.lrs) == 9
-
-
-def test_a_module_that_logs_nothing_is_told_so(fit):
-    class Silent(LitDigits):
-        def training_step(self, batch, batch_idx):
-            return self.loss(self(batch[0]), batch[1])
-
-        def validation_step(self, batch, batch_idx):
-            pass
-
-    with pytest.raises(MonitorError, match="it logged nothing"):
-        fit(Silent(), Babysitter())
-
-
 @pytest.mark.parametrize("cooldown", [0, 2])
 @pytest.mark.parametrize(("theirs", "ours"), [(1, 1), (0, 2), (2, 0), (1, 2), (2, 1), (0, 0)])
 def test_beside_reduce_on_plateau_there_are_as_many_cuts_as_the_quicker_makes_alone(fit, scripted, theirs, ours, cooldown):
@@ -245,15 +99,25 @@ def test_a_decaying_schedule_is_not_taken_for_a_cut_of_reduce_on_plateau(fit, sc
     assert epochs_of(interventions(trainer)) == [3, 5]
 
 
-@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW])
-def test_one_cycle_goes_on_at_half_its_height(fit, scripted, kind):
-    class OneCycle(scripted):
+HALVED = {
+    "one cycle of SGD": (torch.optim.SGD, lambda o: schedulers.OneCycleLR(o, 0.4, total_steps=30)),
+    "one cycle of AdamW": (torch.optim.AdamW, lambda o: schedulers.OneCycleLR(o, 0.4, total_steps=30)),
+    "one cycle of CyclicLR": (torch.optim.SGD, lambda o: schedulers.CyclicLR(o, 0.01, 0.1, step_size_up=8)),
+    "warm-up by LambdaLR": (torch.optim.SGD, lambda o: schedulers.LambdaLR(o, lambda step: min(1.0, (step + 1) / 20))),
+    "warm restarts": (torch.optim.SGD, lambda o: schedulers.CosineAnnealingWarmRestarts(o, 6, eta_min=0.01)),
+}
+
+
+@pytest.mark.parametrize("schedule", HALVED)
+def test_a_schedule_of_steps_goes_on_at_half_its_height(fit, scripted, schedule):
+    kind, make = HALVED[schedule]
+
+    class Stepping(scripted):
         def configure_optimizers(self):
             optimizer = kind(self.parameters(), lr=0.1, **({"momentum": 0.9} if kind is torch.optim.SGD else {}))
-            schedule = schedulers.OneCycleLR(optimizer, 0.4, total_steps=30)
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": make(optimizer), "interval": "step"}}
 
-    alone, watched = OneCycle(), OneCycle()
+    alone, watched = Stepping(), Stepping()
     fit(alone, epochs=10)
     fit(watched, Babysitter("score", patience=3, cooldown=20), epochs=10, version="watched")
     at = 15

@@ -115,7 +115,7 @@ def trainer_kwargs(trainer: Mapping[str, Any]) -> dict[str, Any]:
     """Keyword arguments of Trainer with every factory called, so that no two fits share a callback or logger.
 
     Returns:
-        ``callbacks`` is always a list; ``logger`` is False or a list of the loggers wanted besides our own; ``devices`` is
+        ``callbacks`` and ``plugins`` are always lists; ``logger`` is False or a list of the loggers wanted besides our own; ``devices`` is
         never ``"auto"``, which would take all there are.
     """
     made = {key: _made(value) for key, value in trainer.items()}
@@ -123,6 +123,7 @@ def trainer_kwargs(trainer: Mapping[str, Any]) -> dict[str, Any]:
         made["devices"] = 1
     logger = made.get("logger")
     made["callbacks"] = _listed(made.get("callbacks"))
+    made["plugins"] = _listed(made.get("plugins"))
     made["logger"] = False if logger is False else _listed(None if logger is True else logger)
     return made
 

@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor
 
 from lightning_hp.errors import MonitorError, did_you_mean
+from lightning_hp.fit.checkpoints import BEST, LAST
 from lightning_hp.study.history import add_epoch
 from lightning_hp.trial import Mode, is_better
 
@@ -93,7 +94,7 @@ class Reporter(Checkpoint):
         if self._validated or not trainer.enable_validation:
             self.check_monitor()
         if self.folder is not None:
-            trainer.save_checkpoint(self.folder / "last.ckpt")
+            trainer.save_checkpoint(self.folder / LAST)
 
     def check_monitor(self) -> None:
         """Raises a `MonitorError` if the monitored metric has not been logged up to now."""
@@ -123,8 +124,8 @@ class Reporter(Checkpoint):
         elif is_better(value, self.best, self.mode):
             self.best = value
             if self.folder is not None:
-                trainer.save_checkpoint(self.folder / "best.ckpt")
-                self.best_path = self.folder / "best.ckpt"
+                self.best_path = self.folder / BEST
+                trainer.save_checkpoint(self.best_path, weights_only=True)
 
     def _stop_diverged(self, trainer: Trainer, name: str, value: float) -> None:
         self.diverged = self.diverged or f"{name} is {value} in epoch {trainer.current_epoch}, step {trainer.global_step}"

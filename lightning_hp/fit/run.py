@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from lightning_hp.errors import MonitorError
+from lightning_hp.fit.checkpoints import TrialCheckpointIO
 from lightning_hp.fit.order import SharedOrder
 from lightning_hp.fit.recipe import Recipe, trainer_kwargs
 from lightning_hp.fit.reporter import Reporter
@@ -113,9 +115,12 @@ def _fit(recipe: Recipe, trial: Trial, folder: Path, logger: TrialLogger, report
     kwargs["logger"] = loggers
     if loggers and not any(isinstance(callback, LearningRateMonitor) for callback in users):
         own.append(LearningRateMonitor(log_momentum=True))
+    plugins = kwargs.pop("plugins")
+    if reporter.folder is not None and not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+        plugins = [*plugins, TrialCheckpointIO(reporter.folder)]
     # The user's False turns off our files, but without a Checkpoint callback there would be no reporter either.
     kwargs["enable_checkpointing"] = True
-    trainer = Trainer(default_root_dir=folder, callbacks=[*own, *users], **kwargs)
+    trainer = Trainer(default_root_dir=folder, callbacks=[*own, *users], plugins=plugins, **kwargs)
     order.before_fit()
     trainer.fit(model, **data)
     return trainer

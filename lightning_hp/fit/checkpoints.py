@@ -1,0 +1,101 @@
+"""A trial's own checkpoints: ``best.ckpt``, the weights of its best epoch, and ``last.ckpt``, all that a fit needs to go on.
+
+Whatever moment the machine or the process dies at, a file that is there is whole, or the one before it still is. They hold
+plain values and tensors only, so that they are read back with ``weights_only=True`` and no code of theirs ever runs.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "last.previous.ckpt"
+# Where Lightning keeps what save_hyperparameters has saved, of the module and of the datamodule.
+_HPARAMS = ("hyper_parameters", "datamodule_hyper_parameters")
+
+
+class TrialCheckpointIO(TorchCheckpointIO):
+    """Writes and reads the checkpoints in one folder safely; those elsewhere, of the user's callbacks, as Lightning does.
+
+    Args:
+        folder: of the trial's own checkpoints.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        if Path(path).parent != self.folder:
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for key in _HPARAMS:
+            if key in checkpoint:
+                checkpoint[key] = {name: value for name, value in checkpoint[key].items() if is_plain(value)}
+        durable = Path(path).name == LAST
+        new = _write_beside(checkpoint, Path(path), durable)
+        if durable and Path(path).exists():
+            os.replace(path, self.folder / PREVIOUS)
+        os.replace(new, path)
+        if durable:
+            _sync(self.folder)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Callable[..., Any] | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        if Path(path).parent != self.folder:
+            return super().load_checkpoint(path, map_location)
+        loaded: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        return loaded
+
+
+def newest_valid(folder: Path) -> Path | None:
+    """The newest checkpoint in a folder that a fit can go on from; None where it has to start anew.
+
+    A file that a power cut has truncated, or that holds more than plain values and tensors, is passed over.
+    """
+    for name in (LAST, PREVIOUS):
+        try:
+            torch.load(folder / name, map_location="meta", weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
+            continue
+        return folder / name
+    return None
+
+
+def is_plain(value: Any) -> bool:
+    """Whether ``torch.load(weights_only=True)`` reads a value back.
+
+    >>> is_plain({"lr": 0.1, "sizes": [1, 2]}), is_plain(torch.nn.ReLU)
+    (True, False)
+    """
+    # Exactly these types: a subclass, such as an enum of strings, is an object to the loader.
+    if type(value) is dict:
+        return all(is_plain(each) for pair in value.items() for each in pair)
+    if type(value) in (list, tuple):
+        return all(is_plain(each) for each in value)
+    return value is None or type(value) in (bool, int, float, complex, str, bytes, torch.Tensor)
+
+
+def _write_beside(checkpoint: dict[str, Any], path: Path, durable: bool) -> Path:
+    new = path.with_name(f".{path.name}.new")
+    with new.open("wb") as file:
+        torch.save(checkpoint, file)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    return new
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -107,19 +107,19 @@ class Job:
 
 @dataclass(frozen=True)
 class Started:
-    """A trial begins. ``time`` in seconds since the epoch of the clock."""
+    """A trial begins, of at most ``max_epochs`` (None if open-ended). ``time`` in seconds since the epoch of the clock."""
 
     trial: Trial
     time: float
+    max_epochs: int | None = None
 
 
 @dataclass(frozen=True)
 class EpochEnded:
-    """A trial finished epoch number ``epoch`` (from 0) of ``max_epochs`` (None if open-ended), with these metrics."""
+    """A trial finished epoch number ``epoch`` (from 0), with these metrics."""
 
     number: int
     epoch: int
-    max_epochs: int | None
     metrics: Mapping[str, float]
 
 

@@ -41,8 +41,8 @@ class TrialCheckpointIO(TorchCheckpointIO):
         durable = Path(path).name == LAST
         new = _write_beside(checkpoint, Path(path), durable)
         if durable and Path(path).exists():
-            os.replace(path, self.folder / PREVIOUS)
-        os.replace(new, path)
+            Path(path).replace(self.folder / PREVIOUS)
+        new.replace(path)
         if durable:
             _sync(self.folder)
 

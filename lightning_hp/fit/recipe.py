@@ -115,8 +115,8 @@ def trainer_kwargs(trainer: Mapping[str, Any]) -> dict[str, Any]:
     """Keyword arguments of Trainer with every factory called, so that no two fits share a callback or logger.
 
     Returns:
-        ``callbacks`` and ``plugins`` are always lists; ``logger`` is False or a list of the loggers wanted besides our own; ``devices`` is
-        never ``"auto"``, which would take all there are.
+        ``callbacks`` and ``plugins`` are always lists; ``logger`` is False or a list of the loggers wanted besides our own;
+        ``devices`` is never ``"auto"``, which would take all there are.
     """
     made = {key: _made(value) for key, value in trainer.items()}
     if made.get("devices") == "auto":

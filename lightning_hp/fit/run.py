@@ -40,7 +40,7 @@ def run_job(recipe: Recipe, job: Job, emit: Emit) -> None:
         emit: takes the events, in order.
     """
     for trial in job.trials:
-        emit(Started(trial, time.time()))
+        emit(Started(trial, time.time(), _max_epochs(recipe, trial)))
         with isolate_rng():
             outcome = _run_trial(recipe, trial, emit)
         emit(Finished(trial.number, outcome, time.time()))
@@ -86,15 +86,18 @@ def _run_trial(recipe: Recipe, trial: Trial, emit: Emit) -> Outcome:
     return outcome
 
 
+def _max_epochs(recipe: Recipe, trial: Trial) -> int | None:
+    asked = split(trial.hparams)["trainer"].get("max_epochs", recipe.trainer.get("max_epochs"))
+    return asked if isinstance(asked, int) and asked > 0 else None
+
+
 def _reporter(recipe: Recipe, trial: Trial, folder: Path, emit: Emit) -> Reporter:
-    settings = {**recipe.trainer, **split(trial.hparams)["trainer"]}
-    max_epochs = settings.get("max_epochs")
-    saving = settings.get("enable_checkpointing") is not False
+    saving = {**recipe.trainer, **split(trial.hparams)["trainer"]}.get("enable_checkpointing") is not False
     return Reporter(
         recipe.monitor,
         recipe.mode,
         folder / "checkpoints" if saving else None,
-        lambda epoch, metrics: emit(EpochEnded(trial.number, epoch, max_epochs, metrics)),
+        lambda epoch, metrics: emit(EpochEnded(trial.number, epoch, metrics)),
     )
 
 

@@ -66,13 +66,11 @@ class Progress:
 
     def record(self, event: Event) -> None:
         if isinstance(event, Started):
-            self._bars.reset(self._epochs, description=f"trial {event.trial.number}", total=None, visible=True)
+            self._bars.reset(self._epochs, description=f"trial {event.trial.number}", total=event.max_epochs, visible=True)
         elif isinstance(event, EpochEnded):
             shown = event.metrics.get(self._monitor)
             value = f" {self._monitor} {shown:.4g}" if shown is not None else ""
-            total = event.max_epochs if event.max_epochs and event.max_epochs > 0 else None
-            description = f"trial {event.number}{value}"
-            self._bars.update(self._epochs, description=description, total=total, completed=event.epoch + 1)
+            self._bars.update(self._epochs, description=f"trial {event.number}{value}", completed=event.epoch + 1)
         elif isinstance(event, Finished):
             self._finish(event)
 

@@ -95,7 +95,7 @@ def test_onlookers_see_a_running_trial(tmp_path, monkeypatch):
     monkeypatch.setattr(study_module, "UPDATE_INTERVAL", 0.0)
     recorder = Recorder(tmp_path, ASKED, FREE, SPACE)
     recorder.record(Started(Trial(0, {"lr": 0.5, "cell": list}, seed=1), time=1.0))
-    recorder.record(EpochEnded(0, epoch=0, max_epochs=3, metrics={"val_acc": 0.25}))
+    recorder.record(EpochEnded(0, epoch=0, metrics={"val_acc": 0.25}))
     (trial,) = Study(tmp_path).trials
     assert (trial.state, trial.epochs, trial.metrics) == ("running", 1, {"val_acc": [0.25]})
     recorder.release()
@@ -108,7 +108,7 @@ def test_epochs_are_written_no_more_often_than_onlookers_need(tmp_path, monkeypa
     recorder = Recorder(tmp_path, ASKED, FREE, SPACE)
     recorder.record(Started(Trial(0, {"lr": 0.5, "cell": list}, seed=1), time=1.0))
     for epoch in range(5):
-        recorder.record(EpochEnded(0, epoch=epoch, max_epochs=5, metrics={"val_acc": 0.25}))
+        recorder.record(EpochEnded(0, epoch=epoch, metrics={"val_acc": 0.25}))
     assert Study(tmp_path).trials[0].epochs == 0
     recorder.record(Finished(0, Outcome("complete", value=0.25, epochs=5), time=2.0))
     assert Study(tmp_path).trials[0].epochs == 5

@@ -15,7 +15,7 @@ def play(console, enabled=True):
     with Progress(3, "val_acc", "max", [done], enabled, console) as progress:
         for number, outcome in ((1, Outcome("complete", value=0.75)), (2, Outcome("failed", reason="ValueError: [no]"))):
             progress.record(Started(Trial(number, {}, 0), 0.0))
-            progress.record(EpochEnded(number, 0, 2, {"val_acc": 0.25}))
+            progress.record(EpochEnded(number, 0, {"val_acc": 0.25}))
             progress.record(Finished(number, outcome, 1.0))
     return console.file.getvalue()
 

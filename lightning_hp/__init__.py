@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lightning_hp.errors import ConfigError, LightningHPError, MonitorError, SearchStoppedError
+from lightning_hp.errors import ConfigError, LightningHPError, MonitorError, SearchStoppedError, StorageError
 from lightning_hp.samplers import Grid, Random
 from lightning_hp.scales import Choice, Int, Linear, Log, LogInt, ReverseLog
 from lightning_hp.space import Space
@@ -33,6 +33,7 @@ __all__ = [
     "SearchLoop",
     "SearchStoppedError",
     "Space",
+    "StorageError",
     "Study",
     "Trial",
 ]

@@ -12,11 +12,12 @@ from lightning_hp.errors import ConfigError
 _TEXT = re.compile(r"(\d+):(\d+):(\d+):(\d+)")
 
 
-def seconds(max_time: Any) -> float | None:
+def seconds(max_time: Any, name: str = "max_time") -> float | None:
     """A time budget in seconds; None for no limit.
 
     Args:
         max_time: a timedelta, a dict of its arguments, a text ``DD:HH:MM:SS``, or a number of seconds.
+        name: of the argument, for the message.
 
     Raises:
         ConfigError: it is none of these, or not above 0.
@@ -29,7 +30,7 @@ def seconds(max_time: Any) -> float | None:
     found = _seconds(max_time)
     if found is None or not found > 0:
         raise ConfigError(
-            f"max_time needs seconds above 0, 'DD:HH:MM:SS', a timedelta or a dict of its arguments, got {max_time!r}"
+            f"{name} needs seconds above 0, 'DD:HH:MM:SS', a timedelta or a dict of its arguments, got {max_time!r}"
         )
     return found
 

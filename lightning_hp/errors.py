@@ -3,7 +3,8 @@
 LightningHPError
 ├── ConfigError         what was asked for cannot work: nothing was trained (exit code 2)
 │   └── MonitorError    the monitored metric is never logged: found after the first epoch
-└── SearchStoppedError       the search gave up: its first trials all failed in the same way
+├── SearchStoppedError  the search gave up: its first trials all failed in the same way
+└── StorageError        the study's folder takes no data now: full, read-only, damaged, or in use by another search
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ class MonitorError(ConfigError):
 
 class SearchStoppedError(LightningHPError, RuntimeError):
     """The first trials of a search all failed in the same way. The message ends with the traceback."""
+
+
+class StorageError(LightningHPError, OSError):
+    """The study's folder cannot be used as it is now. What was finished is safe; the message says what to do."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

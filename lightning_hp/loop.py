@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
-import re
+import operator
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,25 +13,25 @@ from lightning.pytorch import LightningModule
 
 from lightning_hp import budget
 from lightning_hp.babysit import Babysitter
-from lightning_hp.errors import ConfigError, SearchStoppedError
-from lightning_hp.executors import executor_for
+from lightning_hp.description import described
+from lightning_hp.dispatch import Dispatch
+from lightning_hp.errors import ConfigError
+from lightning_hp.executors.choose import executor_for
 from lightning_hp.fit import Recipe, load_model, run_job
 from lightning_hp.fit.quiet import quiet
-from lightning_hp.fit.signature import name_of
-from lightning_hp.samplers import Grid, Sampler, sampler_for
+from lightning_hp.interrupts import interruptible
+from lightning_hp.samplers import Grid, Random, Sampler, sampler_for
 from lightning_hp.scales import Scale
-from lightning_hp.seeds import trial_seed
 from lightning_hp.space import Space
 from lightning_hp.study import Recorder, Study
 from lightning_hp.study.config import write_config
 from lightning_hp.tracking.progress import Progress
 from lightning_hp.tracking.search_run import SearchRun
-from lightning_hp.trial import Event, Finished, Job, Mode, Trial
+from lightning_hp.tracking.trial_run import end_lost_runs
+from lightning_hp.trial import Mode
 
-# This many failures of one kind, with nothing else before them, condemn the search.
-SAME_FAILURES = 5
 # What may differ when a study is continued.
-_FREE = frozenset({"trials", "max_time", "executor"})
+_FREE = frozenset({"trials", "max_time"})
 
 
 class SearchLoop:
@@ -51,12 +50,21 @@ class SearchLoop:
             its arguments. It counts from the start of this run.
         strategy: ``"random"``, ``"grid"``, or a sampler such as ``Grid(points=5)``.
         trainer: keyword arguments of ``lightning.pytorch.Trainer``. Callbacks and loggers as functions that make one,
-            since each trial needs its own: ``{"callbacks": [lambda: EarlyStopping("val_loss")]}``. A trial runs on one device,
-            on the accelerator that Lightning finds unless you say which.
-        babysit: True, or a `Babysitter` whose copy watches each trial.
-        executor: ``"auto"`` or ``"inline"``: one trial after another in this process.
+            since each trial needs its own: ``{"callbacks": [lambda: EarlyStopping("val_loss")]}``. A trial runs on one device
+            unless ``devices`` says otherwise, on the accelerator that Lightning finds unless ``accelerator`` does.
+        babysit: True, or a `Babysitter` whose copy watches each trial, by the search's monitor if it has none of its own.
+        executor: ``"inline"``, one trial after another in this process; ``"processes"``, many at a time, each in a process of
+            its own; ``"auto"`` takes processes where there is more than one GPU, or none and more than one core.
+        workers: how many trials run at a time: by default one per GPU, or per core where there is none, and the cores are
+            divided among them.
+        jobs_per_device: how many trials share a GPU.
+        retries: how often a trial is tried again that a dead worker or a lack of memory has ended. It goes on from its last
+            checkpoint. Errors of your own code are not tried again.
+        trial_timeout: time that a trial may take, in the forms of ``max_time``; then it is ended as failed.
+        memory_limit: GiB of memory that a worker may use; None for no limit.
         seed: decides the trials' hyperparameters, their weights, the data's split and the batch order.
-        root_dir: the study's folder. A study that is there is continued: what is finished is not run again.
+        root_dir: the study's folder. A study that is there is continued: what is finished is not run again, and what was
+            interrupted goes on from its last checkpoint. While nothing but failures has finished, these are run again.
         progress: show progress in the terminal.
         verbose: let Lightning say what it has to say; otherwise only its warnings that matter are shown.
 
@@ -88,6 +96,11 @@ class SearchLoop:
         trainer: Mapping[str, Any] | None = None,
         babysit: bool | Babysitter = False,
         executor: str = "auto",
+        workers: int | None = None,
+        jobs_per_device: int = 1,
+        retries: int = 2,
+        trial_timeout: Any = None,
+        memory_limit: float | None = None,
         seed: int = 0,
         root_dir: str | Path = "runs/search",
         progress: bool = True,
@@ -95,11 +108,12 @@ class SearchLoop:
     ) -> None:
         self.space = space if isinstance(space, Space) else Space(space)
         self.sampler = sampler_for(strategy)
-        self.trials = _checked_trials(trials)
+        self.trials = None if trials is None else _whole("trials", trials, 1)
         self.seconds = budget.seconds(max_time)
-        self.seed = _checked_seed(seed)
-        self.root = Path(root_dir).absolute()
-        self.executor = executor_for(executor)
+        self.seed = _whole("seed", seed, 0)
+        self.root = Path(root_dir).expanduser().absolute()
+        self.retries = _whole("retries", retries, 0)
+        self.babysitter = _babysitter(babysit)
         self.recipe = Recipe(
             model=model,
             space=self.space,
@@ -109,7 +123,17 @@ class SearchLoop:
             mode=mode,
             seed=self.seed,
             root=self.root,
-            babysitter=_babysitter_factory(babysit, monitor, mode),
+            babysitter=partial(self.babysitter.for_search, monitor, mode) if self.babysitter is not None else None,
+        )
+        self.executor = executor_for(
+            executor,
+            accelerator=self.recipe.accelerator,
+            devices=self.recipe.devices,
+            workers=workers,
+            jobs_per_device=jobs_per_device,
+            trial_timeout=budget.seconds(trial_timeout, "trial_timeout"),
+            memory_limit=memory_limit,
+            verbose=verbose,
         )
         self.total = self._total()
         self.progress = progress
@@ -125,61 +149,51 @@ class SearchLoop:
         Raises:
             ConfigError: the folder holds a study of another search, or the monitored metric is never logged.
             SearchStoppedError: the first five trials failed in the same way.
+            StorageError: the folder cannot be written, is full, damaged, or in use by another search.
+            KeyboardInterrupt: Ctrl-C or SIGTERM. The study is whole, and the same search goes on from there.
         """
-        recorder = Recorder(self.root, self.asked(), _FREE, self.space)
-        try:
-            write_config(self.root, self.config or self._as_config())
-            self._run(recorder)
-        finally:
-            recorder.release()
-            recorder.close()
+        with interruptible():
+            recorder = Recorder(self.root, self.asked(), _FREE, self.space)
+            try:
+                write_config(self.root, self.config or self._as_config())
+                self._run(recorder)
+            finally:
+                recorder.close()
         return Study(self.root, self.space, partial(load_model, self.recipe))
 
     def asked(self) -> dict[str, Any]:
         """What this search asks for, as plain values: what a study is known by."""
         return {
+            "model": described(self.recipe.model),
+            "data": described(self.recipe.data),
             "monitor": self.recipe.monitor,
             "mode": self.recipe.mode,
             "trials": self.trials,
             "max_time": self.seconds,
-            "strategy": _strategy_name(self.sampler),
+            **_strategy(self.sampler),
             "seed": self.seed,
-            "babysit": self.recipe.babysitter is not None,
-            "trainer": {key: _plain(value) for key, value in self.recipe.trainer.items()},
+            "babysit": False if self.babysitter is None else described(self.babysitter),
+            "trainer": described(self.recipe.trainer),
             "space": self.space.describe(),
         }
 
     def _run(self, recorder: Recorder) -> None:
-        history = {trial.number: trial for trial in recorder.trials() if trial.finished}
-        search_run = SearchRun(self.root / "search", self.space, self.recipe.monitor, self.recipe.mode, list(history.values()))
-        progress = Progress(self.total, self.recipe.monitor, self.recipe.mode, list(history.values()), self.progress)
-        running: dict[int, Trial] = {}
-
-        def emit(event: Event) -> None:
-            recorder.record(event)
-            search_run.record(event)
-            progress.record(event)
-            if isinstance(event, Finished):
-                history[event.number] = event.outcome.applied_to(running.pop(event.number))
-                _stop_if_hopeless(event, list(history.values()))
-
+        finished = [trial for trial in recorder.trials() if trial.finished]
+        search_run = SearchRun(self.root / "search", self.space, self.recipe.monitor, self.recipe.mode, finished)
+        progress = Progress(self.total, self.recipe.monitor, self.recipe.mode, finished, self.progress)
+        dispatch = Dispatch(
+            self.space,
+            self.sampler,
+            self.seed,
+            self.trials,
+            time.monotonic() + self.seconds if self.seconds is not None else None,
+            self.retries,
+            self.recipe.max_epochs,
+            finished,
+            [recorder.record, search_run.record, progress.record, partial(end_lost_runs, self.root)],
+        )
         with search_run, progress, quiet(self.verbose):
-            jobs = self._jobs(history, running)
-            self.executor.run(jobs, partial(run_job, self.recipe), emit)
-
-    def _jobs(self, history: Mapping[int, Trial], running: dict[int, Trial]) -> Iterator[Job]:
-        deadline = time.monotonic() + self.seconds if self.seconds is not None else None
-        number = 0
-        while self.trials is None or number < self.trials:
-            if number not in history:
-                if deadline is not None and time.monotonic() >= deadline:
-                    return
-                proposed = self.sampler.propose(self.space, self.seed, [number], [history[n] for n in sorted(history)])
-                if not proposed:
-                    return
-                running[number] = Trial(number, proposed[0], trial_seed(self.seed, number))
-                yield Job((running[number],))
-            number += 1
+            self.executor.run(dispatch.next_job, partial(run_job, self.recipe), dispatch.take)
 
     def _total(self) -> int | None:
         """How many trials there will be; None if only time will tell."""
@@ -192,65 +206,43 @@ class SearchLoop:
 
     def _as_config(self) -> dict[str, Any]:
         """The search as a config, as far as Python objects have a name."""
-        data = {"data": {"class_path": _path(self.recipe.data)}} if self.recipe.data is not None else {}
         asked = self.asked()
-        trainer = asked.pop("trainer")
-        return {"model": {"class_path": _path(self.recipe.model)}, **data, "trainer": trainer, "search": asked}
+        del asked["model"], asked["data"], asked["trainer"]
+        sections = {"model": self.recipe.model, "data": self.recipe.data}
+        return {
+            **{key: {"class_path": _path(value)} for key, value in sections.items() if value is not None},
+            "trainer": described(self.recipe.trainer),
+            "search": {key: value for key, value in asked.items() if value is not None},
+        }
 
 
-def _stop_if_hopeless(event: Finished, finished: list[Trial]) -> None:
-    if event.outcome.error is not None and not any(trial.state == "complete" for trial in finished):
-        raise event.outcome.error
-    first = sorted(finished, key=lambda trial: trial.number)[:SAME_FAILURES]
-    if len(finished) == SAME_FAILURES and all(_same_failure(trial, first[0]) for trial in first):
-        raise SearchStoppedError(
-            f"the first {SAME_FAILURES} trials all failed in the same way: {first[0].reason}\n\n{first[-1].traceback}"
-        )
-
-
-def _same_failure(one: Trial, other: Trial) -> bool:
-    if one.state != "failed" or other.state != "failed":
-        return False
-    # The message may hold the trial's own numbers; then the place tells.
-    return one.reason == other.reason or _frames(one) == _frames(other)
-
-
-def _frames(trial: Trial) -> list[str]:
-    return re.findall(r'^ +File "[^\n]*', trial.traceback or "", re.MULTILINE)
-
-
-def _babysitter_factory(babysit: bool | Babysitter, monitor: str, mode: Mode) -> Callable[[], Babysitter] | None:
+def _babysitter(babysit: bool | Babysitter) -> Babysitter | None:
     if isinstance(babysit, Babysitter):
-        return partial(copy.deepcopy, babysit)
+        return babysit
     if not isinstance(babysit, bool):
         raise ConfigError(f"babysit needs True, False or a Babysitter(...), got {babysit!r}")
-    return partial(Babysitter, monitor=monitor, mode=mode) if babysit else None
+    return Babysitter() if babysit else None
 
 
-def _checked_trials(trials: int | None) -> int | None:
-    if trials is not None and (isinstance(trials, bool) or not isinstance(trials, int) or trials < 1):
-        raise ConfigError(f"trials needs a whole number of at least 1, got {trials!r}")
-    return trials
+def _whole(name: str, value: Any, least: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or number < least:
+        raise ConfigError(f"{name} needs a whole number of at least {least}, got {value!r}")
+    return number
 
 
-def _checked_seed(seed: int) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ConfigError(f"seed needs a whole number of at least 0, got {seed!r}")
-    return seed
-
-
-def _strategy_name(sampler: Sampler) -> str:
-    return "random" if type(sampler).__name__ == "Random" else repr(sampler)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    return _path(value)
+def _strategy(sampler: Sampler) -> dict[str, Any]:
+    if isinstance(sampler, Random):
+        return {"strategy": "random"}
+    if isinstance(sampler, Grid):
+        return {"strategy": "grid", "points": described(sampler.points)}
+    return {"strategy": described(sampler)}
 
 
 def _path(value: Any) -> str:
     named = getattr(value, "func", value)
-    return f"{getattr(named, '__module__', '')}.{name_of(named)}"
+    named = named if hasattr(named, "__qualname__") else type(named)
+    return f"{named.__module__}.{named.__qualname__}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 # First number of each spawn key: one stream per purpose.
-_HPARAMS, _TRIAL, _DATA, _EPOCH = range(4)
+_HPARAMS, _TRIAL, _DATA, _EPOCH, _TRIAL_EPOCH = range(5)
 
 
 def hparams_stream(seed: int, number: int) -> np.random.Generator:
@@ -30,6 +30,11 @@ def data_seed(seed: int) -> int:
 def epoch_seed(seed: int, epoch: int) -> int:
     """The seed of the batch order in an epoch: the same for all trials of a study."""
     return _integer(seed, _EPOCH, epoch)
+
+
+def trial_epoch_seed(seed: int, epoch: int) -> int:
+    """The seed of a trial's random numbers in an epoch (dropout and the like), from the trial's seed."""
+    return _integer(seed, _TRIAL_EPOCH, epoch)
 
 
 def _integer(seed: int, *purpose: int) -> int:

@@ -30,6 +30,7 @@ class Outcome:
         traceback: of a failure, for the log.
         checkpoint: file with the weights of the best epoch, if one was written.
         error: the exception that condemns the whole search and not only this trial.
+        retriable: whether the machine failed and not the user's code (a dead worker, no memory), so that another try may do.
     """
 
     state: State
@@ -40,6 +41,7 @@ class Outcome:
     traceback: str | None = None
     checkpoint: Path | None = None
     error: Exception | None = None
+    retriable: bool = False
 
     def applied_to(self, trial: Trial) -> Trial:
         """The trial with this outcome."""
@@ -77,7 +79,7 @@ class Trial:
     state: State = "waiting"
     value: float | None = None
     epochs: int = 0
-    metrics: Metrics = field(default_factory=dict)
+    metrics: Metrics = field(default_factory=dict, repr=False)
     reason: str | None = None
     checkpoint: Path | None = None
     traceback: str | None = field(default=None, repr=False)
@@ -132,8 +134,47 @@ class Finished:
     time: float
 
 
-Event: TypeAlias = Started | EpochEnded | Finished
+@dataclass(frozen=True)
+class Retried:
+    """A trial's attempt was lost for this reason, none of the user's making; it will start once more."""
+
+    number: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A worker process has printed a line while it had these trials."""
+
+    numbers: tuple[int, ...]
+    line: str
+
+
+Event: TypeAlias = Started | EpochEnded | Finished | Retried | Printed
 Emit: TypeAlias = Callable[[Event], None]
+
+
+def trial_folder(root: Path, number: int) -> Path:
+    """The folder of a trial, named by its number only: no user text becomes a path.
+
+    >>> trial_folder(Path("runs"), 12).as_posix()
+    'runs/trials/000012'
+    """
+    return root / "trials" / f"{number:06d}"
+
+
+def add_epoch(metrics: dict[str, list[float | None]], epoch: int, logged: Mapping[str, float]) -> None:
+    """Takes an epoch into the metrics of a trial, in place, with None where a metric was not logged.
+
+    >>> metrics = {"val_loss": [0.5]}
+    >>> add_epoch(metrics, 1, {"val_acc": 0.9})
+    >>> metrics
+    {'val_loss': [0.5, None], 'val_acc': [None, 0.9]}
+    """
+    for name in [*metrics, *(name for name in logged if name not in metrics)]:
+        values = metrics.setdefault(name, [])
+        values += [None] * (epoch - len(values))
+        values.append(logged.get(name))
 
 
 def is_better(value: float, best: float | None, mode: Mode) -> bool:

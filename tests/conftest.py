@@ -32,6 +32,7 @@ def search(tmp_path: Path) -> Callable[..., SearchLoop]:
             "mode": "max",
             "trials": 3,
             "trainer": {"max_epochs": 2, "accelerator": "cpu"},
+            "executor": "inline",
             "root_dir": tmp_path / "study",
             "progress": False,
         }

@@ -16,8 +16,8 @@ from lightning_hp.cli.config import babysitter_for, load
 from lightning_hp.cli.sections import SectionFactory, TrainerSection
 from lightning_hp.errors import ConfigError
 from lightning_hp.fit.quiet import quiet
-from lightning_hp.fit.recipe import trainer_kwargs
 from lightning_hp.fit.reporter import Reporter
+from lightning_hp.fit.trainer import trainer_kwargs
 
 
 def main(config: str, **flags: Any) -> int:

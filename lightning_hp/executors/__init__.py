@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
 
-from lightning_hp.errors import ConfigError, did_you_mean
-from lightning_hp.executors.inline import Inline
 from lightning_hp.trial import Emit, Job
 
-EXECUTORS: dict[str, type[Executor]] = {"auto": Inline, "inline": Inline}
+# The next job, or None when there is none now; one may come when another has finished.
+NextJob: TypeAlias = Callable[[], Job | None]
+Work: TypeAlias = Callable[[Job, Emit], None]
 
 
 class Executor(Protocol):
     """What a place to run must be able to do."""
 
-    def run(self, jobs: Iterator[Job], work: Callable[[Job, Emit], None], emit: Emit) -> None:
-        """Runs jobs until there are no more.
+    def run(self, next_job: NextJob, work: Work, emit: Emit) -> None:
+        """Runs jobs until none runs and there is no next.
 
         Args:
-            jobs: taken one at a time, only when one can start, since the next depends on what has finished.
+            next_job: asked only when a job can start, since the next depends on what has finished.
             work: trains one job, reporting its events.
             emit: takes the events in this process, one at a time. What it raises ends the run.
+
+        A job whose process is lost ends with a `Finished` for each of its trials, ``failed`` and retriable.
         """
-
-
-def executor_for(name: str) -> Executor:
-    """The executor of that name.
-
-    Raises:
-        ConfigError: there is no such executor.
-    """
-    if name not in EXECUTORS:
-        raise ConfigError(f"executor={name!r} is not one of {', '.join(EXECUTORS)}{did_you_mean(str(name), EXECUTORS)}")
-    return EXECUTORS[name]()

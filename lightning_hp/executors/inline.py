@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
-from lightning_hp.trial import Emit, Job
+from lightning_hp.executors import NextJob, Work
+from lightning_hp.trial import Emit
 
 
 class Inline:
     """Runs each job where it stands."""
 
-    def run(self, jobs: Iterator[Job], work: Callable[[Job, Emit], None], emit: Emit) -> None:
-        for job in jobs:
+    def run(self, next_job: NextJob, work: Work, emit: Emit) -> None:
+        while (job := next_job()) is not None:
             work(job, emit)

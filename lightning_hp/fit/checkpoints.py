@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,17 +56,30 @@ class TrialCheckpointIO(TorchCheckpointIO):
         return loaded
 
 
-def newest_valid(folder: Path) -> Path | None:
-    """The newest checkpoint in a folder that a fit can go on from; None where it has to start anew.
+@dataclass(frozen=True)
+class Resumable:
+    """A checkpoint to go on from, and the optimizer steps that had been made."""
 
-    A file that a power cut has truncated, or that holds more than plain values and tensors, is passed over.
+    path: Path
+    step: int
+
+
+def resumable(folder: Path, identity: str) -> Resumable | None:
+    """The newest checkpoint in a trial's folder that its fit can go on from; None where it has to start anew.
+
+    Args:
+        folder: of the trial's checkpoints.
+        identity: the trial's; a checkpoint of another, which an older study may have left, is passed over.
+
+    A file that a power cut has truncated, or that holds more than plain values and tensors, is passed over too.
     """
-    for name in (LAST, PREVIOUS):
+    for path in (folder / LAST, folder / PREVIOUS):
         try:
-            torch.load(folder / name, map_location="meta", weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            if checkpoint["callbacks"]["Reporter"]["identity"] == identity:
+                return Resumable(path, checkpoint["global_step"])
+        except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError):
             continue
-        return folder / name
     return None
 
 

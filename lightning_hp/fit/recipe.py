@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.loggers import Logger
-from lightning.pytorch.profilers import Profiler
-from lightning.pytorch.strategies import Strategy
 
-from lightning_hp.errors import ConfigError, did_you_mean
-from lightning_hp.fit.signature import arguments, check_call, name_of
-from lightning_hp.space import Hparams, Space, route
+from lightning_hp.errors import ConfigError
+from lightning_hp.fit.signature import check_call, name_of
+from lightning_hp.fit.trainer import check_trainer
+from lightning_hp.space import Hparams, Space, split
 from lightning_hp.trial import Mode
-
-# Set for each trial by the search itself.
-_OWN_TRAINER_KEYS = {"default_root_dir": "every trial has its own folder under root_dir"}
 
 
 @dataclass(frozen=True)
@@ -68,14 +64,11 @@ class Recipe:
             raise ConfigError(
                 f"data needs a LightningDataModule (class or instance) or a function that returns loaders, got {self.data!r}"
             )
-        _check_trainer(self.trainer)
-        self._check_names()
+        names = split({name: name for name in self.space})
+        self._check_names(names)
+        check_trainer(self.trainer, names["trainer"])
 
-    def _check_names(self) -> None:
-        names: dict[str, dict[str, str]] = {"model": {}, "data": {}, "trainer": {}}
-        for name in self.space:
-            target, argument = route(name)
-            names[target][argument] = name
+    def _check_names(self, names: dict[str, dict[str, str]]) -> None:
         check_call(self.model, names["model"])
         if callable(self.data):
             check_call(self.data, names["data"])
@@ -85,12 +78,25 @@ class Recipe:
             raise ConfigError(f"space[{name!r}] needs data= to be a class or a function that takes it, got {given}")
         check_call(Trainer, names["trainer"])
 
-    def trial_folder(self, number: int) -> Path:
-        """The folder of a trial, named by its number only: no user text becomes a path."""
-        return self.root / "trials" / f"{number:06d}"
+    @property
+    def accelerator(self) -> str:
+        """The Trainer's accelerator, ``"auto"`` unless the user says which."""
+        return str(self.trainer.get("accelerator", "auto"))
+
+    @property
+    def devices(self) -> int:
+        """How many devices a trial trains on."""
+        asked = self.trainer.get("devices", 1)
+        return 1 if asked == "auto" else int(asked)
+
+    def max_epochs(self, hparams: Hparams) -> int | None:
+        """How many epochs a trial has at most; None if that is open."""
+        asked = split(hparams)["trainer"].get("max_epochs", self.trainer.get("max_epochs"))
+        return asked if isinstance(asked, int) and asked > 0 else None
 
     def make_model(self, hparams: Hparams) -> LightningModule:
-        model = self.model(**hparams)
+        # One trial after another would train or change what is among the choices or in a partial: a backbone, a list.
+        model = _own(self.model)(**copy.deepcopy(hparams))
         if not isinstance(model, LightningModule):
             hint = ""
             if any(base.__module__.startswith("pytorch_lightning") for base in type(model).__mro__):
@@ -101,80 +107,18 @@ class Recipe:
     def make_data(self, hparams: Hparams) -> dict[str, Any]:
         """The data as keyword arguments of ``Trainer.fit``."""
         made = self.data(**hparams) if callable(self.data) else self.data
-        if made is None:
+        if self.data is None:
             return {}
         if isinstance(made, LightningDataModule):
             return {"datamodule": made}
         if isinstance(made, tuple) and len(made) == 2:
             return {"train_dataloaders": made[0], "val_dataloaders": made[1]}
-        returned = f"{name_of(self.data)} returned a {type(made).__qualname__}"
-        raise TypeError(f"{returned}, not a LightningDataModule or (train, val) loaders")
-
-
-def trainer_kwargs(trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments of Trainer with every factory called, so that no two fits share a callback or logger.
-
-    Returns:
-        ``callbacks`` and ``plugins`` are always lists; ``logger`` is False or a list of the loggers wanted besides our own;
-        ``devices`` is never ``"auto"``, which would take all there are.
-    """
-    made = {key: _made(value) for key, value in trainer.items()}
-    if made.get("devices") == "auto":
-        made["devices"] = 1
-    logger = made.get("logger")
-    made["callbacks"] = _listed(made.get("callbacks"))
-    made["plugins"] = _listed(made.get("plugins"))
-    made["logger"] = False if logger is False else _listed(None if logger is True else logger)
-    return made
-
-
-def _made(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_made(each) for each in value]
-    return value() if callable(value) else value
-
-
-def _listed(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]
-
-
-def _check_trainer(trainer: Mapping[str, Any]) -> None:
-    if not isinstance(trainer, Mapping):
-        raise ConfigError(f"trainer needs a dict of Trainer arguments, such as {{'max_epochs': 10}}, got {trainer!r}")
-    known, _, _ = arguments(Trainer)
-    for key, value in trainer.items():
-        if key not in known:
-            raise ConfigError(f"trainer[{key!r}] is not an argument of Trainer{did_you_mean(str(key), known)}")
-        if key in _OWN_TRAINER_KEYS:
-            raise ConfigError(f"trainer[{key!r}] cannot be set in a search: {_OWN_TRAINER_KEYS[key]}")
-        for each in value if isinstance(value, (list, tuple)) else [value]:
-            _check_not_shared(key, each)
-    if trainer.get("barebones"):
-        raise ConfigError("trainer['barebones']=True turns off the callbacks and loggers that a search needs: leave it out")
-    if not _one_device(trainer.get("devices", 1)):
-        raise ConfigError(f"trainer['devices'] needs 1 or 'auto', since a trial runs on one device, got {trainer['devices']!r}")
-
-
-def _one_device(devices: Any) -> bool:
-    return devices in ("auto", "1", 1) or (isinstance(devices, (list, tuple)) and len(devices) == 1)
-
-
-def _check_not_shared(key: str, value: Any) -> None:
-    if isinstance(value, (Callback, Logger, Strategy, Profiler)):
-        name = type(value).__qualname__
-        raise ConfigError(
-            f"trainer[{key!r}] holds a {name} that all trials would share: give a function that makes one, lambda: {name}(...)"
+        returned = "None" if made is None else f"a {type(made).__qualname__}"
+        raise TypeError(
+            f"{name_of(self.data)} returned {returned}, not a LightningDataModule or a tuple (train, val) of loaders"
         )
-    if callable(value):
-        required = {
-            each.name
-            for each in inspect.signature(value).parameters.values()
-            if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
-        }
-        if required:
-            raise ConfigError(
-                f"trainer[{key!r}] holds {name_of(value)}, which is called without arguments for each trial but requires "
-                f"{', '.join(map(repr, sorted(required)))}: wrap it, lambda: {name_of(value)}(...)"
-            )
+
+
+def _own(factory: Callable[..., Any]) -> Callable[..., Any]:
+    """A factory whose arguments no other trial has in its hands."""
+    return copy.deepcopy(factory) if isinstance(factory, partial) else factory

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lightning_hp.errors import MonitorError, did_you_mean
 from lightning_hp.fit.checkpoints import BEST, LAST
-from lightning_hp.study.history import add_epoch
-from lightning_hp.trial import Mode, is_better
+from lightning_hp.trial import Mode, add_epoch, is_better
 
 # Training batches from one look at the loss to the next: a look waits for the device.
 LOSS_CHECK_INTERVAL = 50
@@ -24,13 +24,14 @@ class Reporter(Checkpoint):
     """Watches one fit.
 
     Being a `Checkpoint`, it runs after all other callbacks, and Lightning shows it what modules log in their own
-    ``on_train_epoch_end``.
+    ``on_train_epoch_end``. Its record is part of ``last.ckpt``, so that a fit that goes on from there has all of it.
 
     Args:
         monitor: the metric that is the objective.
         mode: ``min`` or ``max``.
         folder: where ``best.ckpt`` and ``last.ckpt`` go; None writes none.
-        on_epoch: called with (epoch, metrics) at the end of each epoch.
+        identity: what tells this trial from any other; a checkpoint of another is not gone on from.
+        on_epoch: called with (epoch, metrics) at the end of each epoch, and when a fit goes on, for each epoch it had.
 
     Attributes:
         best: best value of ``monitor`` so far, over all validations.
@@ -40,22 +41,61 @@ class Reporter(Checkpoint):
     """
 
     def __init__(
-        self, monitor: str, mode: Mode, folder: Path | None, on_epoch: Callable[[int, Mapping[str, float]], None] | None = None
+        self,
+        monitor: str,
+        mode: Mode,
+        folder: Path | None,
+        identity: str = "",
+        on_epoch: Callable[[int, Mapping[str, float]], None] | None = None,
     ) -> None:
         self.monitor = monitor
         self.mode: Mode = mode
         self.folder = folder
+        self.identity = identity
         self.on_epoch = on_epoch
         self.best: float | None = None
-        self.best_path: Path | None = None
         self.epochs = 0
         self.metrics: dict[str, list[float | None]] = {}
         self.diverged: str | None = None
         # Lightning goes on showing what was logged last: a value is new when it is another object than before.
         self._before_validation: dict[str, Any] = {}
         self._before_epoch: dict[str, Any] = {}
+        self._validations = 0
         self._validated = False
         self._judged_by_validation = False
+        self._plateaus: dict[int, float] = {}
+
+    @property
+    def best_path(self) -> Path | None:
+        """The weights of the best epoch, if they were written."""
+        return self.folder / BEST if self.folder is not None and self.best is not None else None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "identity": self.identity,
+            "best": self.best,
+            "epochs": self.epochs,
+            "metrics": self.metrics,
+            "validations": self._validations,
+            "judged_by_validation": self._judged_by_validation,
+            "plateaus": self._plateaus,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+        self.epochs = state_dict["epochs"]
+        self.metrics = state_dict["metrics"]
+        self._validations = state_dict["validations"]
+        self._judged_by_validation = state_dict["judged_by_validation"]
+        self._plateaus = state_dict["plateaus"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Lightning steps plateau schedulers after this callback has saved, so those in the checkpoint lag by that step.
+        for index, value in self._plateaus.items():
+            pl_module.lr_scheduler_step(trainer.lr_scheduler_configs[index].scheduler, value)
+        for epoch in range(self.epochs):
+            row = {name: values[epoch] for name, values in self.metrics.items()}
+            self._report(epoch, {name: value for name, value in row.items() if value is not None})
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._validated = False
@@ -75,11 +115,14 @@ class Reporter(Checkpoint):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
             return
+        self._validations += 1
         self._validated = True
         value = trainer.callback_metrics.get(self.monitor)
         if value is not None and value is not self._before_validation.get(self.monitor):
             self._judged_by_validation = True
             self._judge(trainer, float(value))
+        elif self._validations == 1 and not trainer.is_last_batch and not self._may_come(trainer):
+            self._raise_missing(trainer.callback_metrics)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         metrics = self._new_metrics(trainer)
@@ -87,22 +130,34 @@ class Reporter(Checkpoint):
             self._judge(trainer, metrics[self.monitor])
         add_epoch(self.metrics, self.epochs, metrics)
         self.epochs += 1
-        if self.on_epoch is not None:
-            self.on_epoch(self.epochs - 1, metrics)
+        self._report(self.epochs - 1, metrics)
         if self.diverged is not None:
             return
         if self._validated or not trainer.enable_validation:
             self.check_monitor()
         if self.folder is not None:
+            self._plateaus = _coming_plateau_steps(trainer)
             trainer.save_checkpoint(self.folder / LAST)
 
     def check_monitor(self) -> None:
         """Raises a `MonitorError` if the monitored metric has not been logged up to now."""
         if self.monitor not in self.metrics and self.diverged is None:
-            logged = sorted(self.metrics)
-            listed = f"it logged {', '.join(logged)}" if logged else "it logged nothing that lasts an epoch"
-            hint = did_you_mean(self.monitor, logged)
-            raise MonitorError(f"monitor={self.monitor!r} is not logged by the module{hint}; {listed}")
+            self._raise_missing(self.metrics)
+
+    def _raise_missing(self, logged: Mapping[str, Any]) -> None:
+        names = sorted(logged)
+        listed = f"it logged {', '.join(names)}" if names else "it logged nothing"
+        if not self._validations and not self.monitor.startswith("train"):
+            listed += "; no validation ran, which check_val_every_n_epoch, limit_val_batches or max_steps may be the reason for"
+            raise MonitorError(f"monitor={self.monitor!r} was not logged in {self.epochs} epochs: {listed}")
+        hint = did_you_mean(self.monitor, names)
+        raise MonitorError(f"monitor={self.monitor!r} is not logged by the module{hint}; {listed}")
+
+    def _may_come(self, trainer: Trainer) -> bool:
+        """Whether the metric may still be logged in an epoch whose first validation has not done so."""
+        pending = trainer.fit_loop.epoch_loop._results
+        in_training = any(key.rpartition(".")[2] == self.monitor.removesuffix("_epoch") for key in pending)
+        return in_training or is_overridden("on_train_epoch_end", trainer.lightning_module)
 
     def _new_metrics(self, trainer: Trainer) -> dict[str, float]:
         """What the module logged in this epoch; of a metric logged by step and by epoch, the epoch's value."""
@@ -110,23 +165,38 @@ class Reporter(Checkpoint):
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         monitors = [callback for callback in callbacks if isinstance(callback, LearningRateMonitor)]
         rates = {name for monitor in monitors for name in (*monitor.lrs, *monitor.last_momentum_values)}
+        steps = {name for name in logged if name.endswith("_step") and f"{name.removesuffix('_step')}_epoch" in logged}
         return {
             name: float(value)
             for name, value in logged.items()
-            if value is not self._before_epoch.get(name)
-            and name not in rates
-            and not (name.endswith("_step") and f"{name.removesuffix('_step')}_epoch" in logged)
+            if value is not self._before_epoch.get(name) and name not in rates | (steps - {self.monitor})
         }
 
     def _judge(self, trainer: Trainer, value: float) -> None:
         if not math.isfinite(value):
             self._stop_diverged(trainer, self.monitor, value)
-        elif is_better(value, self.best, self.mode):
+        elif self.diverged is None and is_better(value, self.best, self.mode):
             self.best = value
-            if self.folder is not None:
-                self.best_path = self.folder / BEST
+            if self.best_path is not None:
                 trainer.save_checkpoint(self.best_path, weights_only=True)
 
     def _stop_diverged(self, trainer: Trainer, name: str, value: float) -> None:
         self.diverged = self.diverged or f"{name} is {value} in epoch {trainer.current_epoch}, step {trainer.global_step}"
+        # min_epochs and min_steps would have it train on for nothing.
+        trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = 0, None
         trainer.should_stop = True
+
+    def _report(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        if self.on_epoch is not None:
+            self.on_epoch(epoch, metrics)
+
+
+def _coming_plateau_steps(trainer: Trainer) -> dict[int, float]:
+    """The plateau schedulers, by index, that Lightning will step at the end of this epoch, and with which value."""
+    steps = {}
+    for index, config in enumerate(trainer.lr_scheduler_configs):
+        value = trainer.callback_metrics.get(config.monitor or "")
+        due = config.interval == "epoch" and (trainer.current_epoch + 1) % config.frequency == 0
+        if config.reduce_on_plateau and due and value is not None:
+            steps[index] = float(value)
+    return steps

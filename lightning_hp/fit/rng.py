@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import os
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import seed_everything
-from lightning.pytorch.utilities.seed import isolate_rng
+
+# Where Lightning keeps a seed for what it makes later: distributed samplers, and the workers of loaders.
+_ENVIRONMENT = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")
+
+
+@contextmanager
+def isolated_rngs() -> Iterator[None]:
+    """Gives the generators, and the seeds that Lightning keeps in the environment, back as they were."""
+    states, environment = rng_states(), {key: os.environ.get(key) for key in _ENVIRONMENT}
+    try:
+        yield
+    finally:
+        set_rng_states(states)
+        for key, value in environment.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+
+
+def seed_environment(seed: int) -> None:
+    """Tells Lightning the seed of its distributed samplers, and to seed the workers of loaders."""
+    os.environ.update(zip(_ENVIRONMENT, (str(seed), "1"), strict=True))
 
 
 def rng_states() -> dict[str, Any]:
@@ -28,9 +52,16 @@ def set_rng_states(states: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all(states["cuda"])
 
 
+def seed_rngs(seed: int) -> None:
+    """Seeds all of them. Like Lightning's seed_everything, but leaves the process's environment alone."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
 @lru_cache(maxsize=1)
 def seeded_states(seed: int) -> dict[str, Any]:
     """The states that a seed gives. Kept, because setting states takes a fortieth of the time of seeding."""
-    with isolate_rng():
-        seed_everything(seed, verbose=False)
+    with isolated_rngs():
+        seed_rngs(seed)
         return rng_states()

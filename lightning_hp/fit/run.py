@@ -2,46 +2,51 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import time
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import LearningRateMonitor
-from lightning.pytorch.plugins import CheckpointIO
-from lightning.pytorch.utilities.seed import isolate_rng
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from lightning_hp.errors import MonitorError
-from lightning_hp.fit.checkpoints import TrialCheckpointIO
-from lightning_hp.fit.order import SharedOrder
-from lightning_hp.fit.recipe import Recipe, trainer_kwargs
+from lightning_hp.errors import MonitorError, StorageError
+from lightning_hp.fit.checkpoints import resumable
+from lightning_hp.fit.recipe import Recipe
 from lightning_hp.fit.reporter import Reporter
-from lightning_hp.fit.rng import seeded_states, set_rng_states
+from lightning_hp.fit.rng import isolated_rngs, seed_environment, seed_rngs, seeded_states, set_rng_states
+from lightning_hp.fit.seeding import Seeding
+from lightning_hp.fit.trainer import make_trainer
 from lightning_hp.seeds import data_seed
 from lightning_hp.space import split
 from lightning_hp.tracking.trial_run import TrialLogger
-from lightning_hp.trial import Emit, EpochEnded, Finished, Job, Outcome, Started, Trial
+from lightning_hp.trial import Emit, EpochEnded, Finished, Job, Outcome, Trial, trial_folder
 
-# What a search sets where the user does not: one device a trial, and one picture of progress for all of them.
-_DEFAULTS = {"accelerator": "auto", "devices": 1, "enable_progress_bar": False, "enable_model_summary": False}
+LONGEST_REASON = 500
+# The disk is full, over its quota, or no longer writable.
+_STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 def run_job(recipe: Recipe, job: Job, emit: Emit) -> None:
     """Trains the trials of a job, one after another, each in a full ``Trainer.fit``.
 
-    Whatever a trial does, it ends with a `Finished` event; only an interrupt (Ctrl-C) leaves without one.
+    Whatever a trial does, it ends with a `Finished` event; only an interrupt (Ctrl-C, SIGTERM) and a disk that takes no more
+    leave without one. A trial that was interrupted before goes on from its last checkpoint.
 
     Args:
         recipe: what all trials share.
         job: the trials.
         emit: takes the events, in order.
+
+    Raises:
+        StorageError: the study's folder takes no more data.
     """
     for trial in job.trials:
-        emit(Started(trial, time.time(), _max_epochs(recipe, trial)))
-        with isolate_rng():
+        with isolated_rngs():
             outcome = _run_trial(recipe, trial, emit)
         emit(Finished(trial.number, outcome, time.time()))
 
@@ -54,27 +59,30 @@ def load_model(recipe: Recipe, trial: Trial) -> LightningModule:
     """
     if trial.checkpoint is None or not trial.checkpoint.exists():
         raise LookupError(f"trial {trial.number} ({trial.state}) has no checkpoint to load")
-    with isolate_rng():
-        seed_everything(trial.seed, verbose=False)
+    with isolated_rngs():
+        seed_rngs(trial.seed)
         model = recipe.make_model(split(trial.hparams)["model"])
+        model.configure_model()
     # load_from_checkpoint would call the class with the hyperparameters that it saved, if it saved any.
     model.load_state_dict(torch.load(trial.checkpoint, map_location="cpu", weights_only=True)["state_dict"])
     return model.eval()
 
 
 def _run_trial(recipe: Recipe, trial: Trial, emit: Emit) -> Outcome:
-    folder = recipe.trial_folder(trial.number)
-    # An interrupted attempt starts anew, and its curves would mix with the new ones.
-    shutil.rmtree(folder, ignore_errors=True)
-    logger = TrialLogger(folder)
-    logger.begin(recipe.space, trial.hparams)
+    folder = trial_folder(recipe.root, trial.number)
     reporter = _reporter(recipe, trial, folder, emit)
+    checkpoint = resumable(reporter.folder, reporter.identity) if reporter.folder is not None else None
+    if checkpoint is None:
+        # What an interrupted attempt has left is of no use, and its curves would mix with the new ones.
+        shutil.rmtree(folder, ignore_errors=True)
+    logger = TrialLogger(folder, resumed_step=checkpoint.step if checkpoint is not None else None)
     try:
-        trainer = _fit(recipe, trial, folder, logger, reporter)
+        logger.begin(recipe.space, trial.hparams)
+        _fit(recipe, trial, folder, logger, reporter, checkpoint.path if checkpoint is not None else None)
         reporter.check_monitor()
-        outcome = _outcome(reporter, trainer)
-    except MonitorError as error:
-        outcome = _failure(reporter, error, error=error)
+        outcome = _outcome(reporter)
+    except (StorageError, SIGTERMException):
+        raise
     except Exception as error:
         outcome = _failure(reporter, error)
     except SystemExit as error:
@@ -86,67 +94,71 @@ def _run_trial(recipe: Recipe, trial: Trial, emit: Emit) -> Outcome:
     return outcome
 
 
-def _max_epochs(recipe: Recipe, trial: Trial) -> int | None:
-    asked = split(trial.hparams)["trainer"].get("max_epochs", recipe.trainer.get("max_epochs"))
-    return asked if isinstance(asked, int) and asked > 0 else None
-
-
 def _reporter(recipe: Recipe, trial: Trial, folder: Path, emit: Emit) -> Reporter:
     saving = {**recipe.trainer, **split(trial.hparams)["trainer"]}.get("enable_checkpointing") is not False
     return Reporter(
         recipe.monitor,
         recipe.mode,
         folder / "checkpoints" if saving else None,
+        repr((trial.number, trial.seed, recipe.space.labels(trial.hparams))),
         lambda epoch, metrics: emit(EpochEnded(trial.number, epoch, metrics)),
     )
 
 
-def _fit(recipe: Recipe, trial: Trial, folder: Path, logger: TrialLogger, reporter: Reporter) -> Trainer:
+def _fit(recipe: Recipe, trial: Trial, folder: Path, logger: TrialLogger, reporter: Reporter, checkpoint: Path | None) -> None:
     hparams = split(trial.hparams)
+    seed_environment(data_seed(recipe.seed))
     set_rng_states(seeded_states(data_seed(recipe.seed)))
     data = recipe.make_data(hparams["data"])
-    seed_everything(trial.seed, workers=True, verbose=False)
+    seed_rngs(trial.seed)
     model = recipe.make_model(hparams["model"])
-    kwargs: dict[str, Any] = _DEFAULTS | trainer_kwargs({**recipe.trainer, **hparams["trainer"]})
-    order = SharedOrder(recipe.seed)
-    own: list[Callback] = [order, reporter]
-    if recipe.babysitter is not None:
-        own.append(recipe.babysitter())
-    users = kwargs.pop("callbacks")
-    # With logger=False the user wants none at all.
-    loggers = [] if kwargs["logger"] is False else [logger, *kwargs["logger"]]
-    kwargs["logger"] = loggers
-    if loggers and not any(isinstance(callback, LearningRateMonitor) for callback in users):
-        own.append(LearningRateMonitor(log_momentum=True))
-    plugins = kwargs.pop("plugins")
-    if reporter.folder is not None and not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
-        plugins = [*plugins, TrialCheckpointIO(reporter.folder)]
-    # The user's False turns off our files, but without a Checkpoint callback there would be no reporter either.
-    kwargs["enable_checkpointing"] = True
-    trainer = Trainer(default_root_dir=folder, callbacks=[*own, *users], plugins=plugins, **kwargs)
-    order.before_fit()
-    trainer.fit(model, **data)
-    return trainer
+    seeding = Seeding(recipe.seed, trial.seed)
+    babysitters = [recipe.babysitter()] if recipe.babysitter is not None else []
+    trainer = make_trainer({**recipe.trainer, **hparams["trainer"]}, folder, logger, [seeding, reporter, *babysitters])
+    try:
+        seeding.before_fit()
+        trainer.fit(model, **data, ckpt_path=checkpoint)
+    finally:
+        seeding.after_fit()
 
 
-def _outcome(reporter: Reporter, trainer: Trainer) -> Outcome:
+def _outcome(reporter: Reporter) -> Outcome:
     record: dict[str, Any] = {"epochs": reporter.epochs, "metrics": reporter.metrics, "checkpoint": reporter.best_path}
     if reporter.diverged:
         return Outcome("diverged", reason=reporter.diverged, **record)
     return Outcome("complete", value=reporter.best, **record)
 
 
-def _failure(reporter: Reporter, exception: BaseException, error: Exception | None = None) -> Outcome:
+def _failure(reporter: Reporter, exception: BaseException) -> Outcome:
+    if any(isinstance(each, OSError) and each.errno in _STORAGE_ERRNOS for each in _chain(exception)):
+        raise StorageError(f"{reporter.folder}: {exception}: free some space, then the same search goes on") from exception
     return Outcome(
         "failed",
         epochs=reporter.epochs,
         metrics=reporter.metrics,
         reason=_one_line(exception),
-        traceback="".join(traceback.format_exception(exception)),
+        traceback=_printable("".join(traceback.format_exception(exception))),
         checkpoint=reporter.best_path,
-        error=error,
+        error=exception if isinstance(exception, MonitorError) else None,
+        retriable=isinstance(exception, (torch.OutOfMemoryError, MemoryError)),
     )
 
 
+def _chain(exception: BaseException | None) -> Iterable[BaseException]:
+    while exception is not None:
+        yield exception
+        exception = exception.__cause__ or exception.__context__
+
+
 def _one_line(exception: BaseException) -> str:
-    return " ".join(f"{type(exception).__name__}: {exception}".split())
+    try:
+        message = str(exception)
+    except Exception as error:
+        message = f"(its message raised {type(error).__name__})"
+    line = _printable(" ".join(f"{type(exception).__name__}: {message}".split()))
+    return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]}..."
+
+
+def _printable(text: str) -> str:
+    # Undecodable file names come as lone surrogates, which no file and no database takes.
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -13,14 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lightning_hp.errors import ConfigError
-from lightning_hp.trial import Trial
+from lightning_hp.errors import ConfigError, StorageError
+from lightning_hp.trial import Mode, Trial
 
 FILE = "study.db"
 # Kept in SQLite's user_version: a file of another layout is refused and not misread.
 LAYOUT = 1
 _SCHEMA = f"""
-CREATE TABLE study (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE study (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE trials (
     number INTEGER PRIMARY KEY,
     hparams TEXT NOT NULL,
@@ -34,7 +34,8 @@ CREATE TABLE trials (
     traceback TEXT,
     started REAL,
     ended REAL
-) STRICT;
+);
+CREATE INDEX ranking ON trials (state, value, number);
 PRAGMA user_version = {LAYOUT};
 """
 _COLUMNS = "number, hparams, seed, state, value, epochs, metrics, reason, checkpoint, traceback"
@@ -45,44 +46,50 @@ class Store:
 
     Args:
         root: the study's folder.
-        create: make the folder and the file when they are missing.
+        create: make the file when it is missing.
 
     Raises:
-        ConfigError: there is no study and ``create`` is off, or the file is not one of ours.
+        ConfigError: there is no study and ``create`` is off, or the file is of another version.
+        StorageError: here and in every method, the file is damaged or the disk takes no data.
     """
 
     def __init__(self, root: Path, create: bool = False) -> None:
         self.root = root
-        path = root / FILE
-        if not path.exists() and not create:
+        self.path = root / FILE
+        if not self.path.exists() and not create:
             raise ConfigError(f"{root} holds no study: {FILE} is missing")
-        if create:
-            _make(root)
-        self._connection = sqlite3.connect(path, isolation_level=None, timeout=30.0)
+        with _storage_errors(self.path):
+            self._connection = sqlite3.connect(self.path, isolation_level=None, timeout=30.0)
         try:
-            self._prepare(create)
-        except sqlite3.DatabaseError as error:
-            self.close()
-            raise ConfigError(f"{path} cannot be used as a study: {error}") from None
-        except ConfigError:
+            with _storage_errors(self.path):
+                self._prepare(create)
+        except BaseException:
             self.close()
             raise
 
     def _prepare(self, create: bool) -> None:
         self._connection.execute("PRAGMA synchronous = FULL")
         layout = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        empty = self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
+        empty = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
         if empty and create:
             self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        elif empty:
+            raise ConfigError(f"{self.path} is empty: no search has begun")
         elif layout != LAYOUT:
-            raise ConfigError(f"{self.root / FILE} has layout {layout}, this version of lightning_hp reads layout {LAYOUT}")
+            raise ConfigError(f"{self.path} has layout {layout}, this version of lightning_hp reads layout {LAYOUT}")
 
     def close(self) -> None:
         self._connection.close()
 
+    def check(self) -> None:
+        """Reads the whole file once. Raises `StorageError` if any part of it is damaged."""
+        found = self._read("PRAGMA quick_check(1)")[0][0]
+        if found != "ok":
+            raise _damaged(self.path, found)
+
     def asked(self) -> dict[str, Any]:
         """What the search was asked for, as `ask` wrote it. Empty for a new study."""
-        return {key: json.loads(value) for key, value in self._connection.execute("SELECT key, value FROM study")}
+        return {key: json.loads(value) for key, value in self._read("SELECT key, value FROM study ORDER BY rowid")}
 
     def ask(self, asked: dict[str, Any]) -> None:
         """Writes down what the search is asked for, over what stood there."""
@@ -119,16 +126,33 @@ class Store:
 
     def release(self) -> None:
         """Marks the trials that an interrupted search left running as waiting."""
+        if self._read("SELECT 1 FROM trials WHERE state = 'running' LIMIT 1"):
+            with self._transaction() as connection:
+                reason = "interrupted: the same search goes on with it"
+                connection.execute("UPDATE trials SET state = 'waiting', reason = ? WHERE state = 'running'", (reason,))
+
+    def forget(self, numbers: list[int]) -> None:
+        """Removes trials."""
         with self._transaction() as connection:
-            connection.execute("UPDATE trials SET state = 'waiting' WHERE state = 'running'")
+            connection.executemany("DELETE FROM trials WHERE number = ?", [(number,) for number in numbers])
+
+    def counts(self) -> dict[str, int]:
+        """How many trials there are in each state."""
+        return dict(self._read("SELECT state, count(*) FROM trials GROUP BY state"))
 
     def trials(self) -> list[Trial]:
         """All trials by number. Hyperparameters are labels, as stored."""
-        return [self._trial(row) for row in self._connection.execute(f"SELECT {_COLUMNS} FROM trials ORDER BY number")]
+        return [self._trial(row) for row in self._read(f"SELECT {_COLUMNS} FROM trials ORDER BY number")]
 
-    def seconds(self) -> dict[int, float]:
-        """How long each ended trial took."""
-        return dict(self._connection.execute("SELECT number, ended - started FROM trials WHERE ended IS NOT NULL"))
+    def ranked(self, mode: Mode, most: int | None = None) -> list[Trial]:
+        """The complete trials, best first; equals by number."""
+        order = "DESC" if mode == "max" else "ASC"
+        query = f"SELECT {_COLUMNS} FROM trials WHERE state = 'complete' AND value IS NOT NULL ORDER BY value {order}, number"
+        return [self._trial(row) for row in self._read(f"{query} LIMIT ?", (-1 if most is None else most,))]
+
+    def _read(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        with _storage_errors(self.path):
+            return self._connection.execute(query, values).fetchall()
 
     def _trial(self, row: tuple[Any, ...]) -> Trial:
         number, hparams, seed, state, value, epochs, metrics, reason, checkpoint, traceback = row
@@ -147,17 +171,31 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield self._connection
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
+        with _storage_errors(self.path):
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                # SQLite has rolled back by itself when the disk is full.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
 
 
-def _make(root: Path) -> None:
+@contextmanager
+def _storage_errors(path: Path) -> Iterator[None]:
     try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"the study's folder {root} cannot be made: {error.strerror}") from None
+        yield
+    except sqlite3.OperationalError as error:
+        raise StorageError(
+            f"{path}: {error}: see that the folder can be written and has space, then run the same again"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, found: object) -> StorageError:
+    return StorageError(
+        f"{path} is damaged ({found}). It is left alone; lightning-hp repair {path.parent} rebuilds it from the trials' records"
+    )

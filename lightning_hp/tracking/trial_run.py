@@ -9,10 +9,11 @@ from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.tensorboard.writer import SummaryWriter
 
 from lightning_hp.space import Hparams, Space
 from lightning_hp.tracking.hparams import add_summary, session, session_end
-from lightning_hp.trial import Outcome
+from lightning_hp.trial import Event, Finished, Outcome, trial_folder
 
 OBJECTIVE = "objective"
 # A flush costs more than the event it is for; seconds.
@@ -27,10 +28,11 @@ class TrialLogger(TensorBoardLogger):
 
     Args:
         folder: the trial's; its name becomes the run's.
+        resumed_step: where a fit goes on that was interrupted: TensorBoard drops what the curves had from that step on.
     """
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(save_dir=folder, name="", version="")
+    def __init__(self, folder: Path, resumed_step: int | None = None) -> None:
+        super().__init__(save_dir=folder, name="", version="", purge_step=resumed_step)
         self._flushed = -FLUSH_INTERVAL
 
     @rank_zero_only
@@ -70,4 +72,12 @@ class TrialLogger(TensorBoardLogger):
         if outcome.value is not None:
             writer.add_scalar(OBJECTIVE, outcome.value, outcome.epochs)
         add_summary(writer, session_end(success=outcome.state in ("complete", "pruned")))
+        writer.close()
+
+
+def end_lost_runs(root: Path, event: Event) -> None:
+    """Writes the status of a trial whose process has died and could not do so itself."""
+    if isinstance(event, Finished) and event.outcome.state == "failed" and event.outcome.traceback is None:
+        writer = SummaryWriter(trial_folder(root, event.number))
+        add_summary(writer, session_end(success=False))
         writer.close()

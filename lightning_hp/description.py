@@ -1,0 +1,46 @@
+"""What a user gave, as plain values: to be stored with the study, compared when it goes on, and read by people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def described(value: Any) -> Any:
+    """A value as JSON can hold it: itself where it is plain, else its name and, where it has them, its arguments.
+
+    What describes itself, by a method ``describe``, is asked.
+
+    >>> described({"max_epochs": 10, "callbacks": [partial(dict, patience=3)]})
+    {'max_epochs': 10, 'callbacks': [{'dict': {'patience': 3}}]}
+    """
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return {str(key): described(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [described(each) for each in value]
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Path):
+        return str(value)
+    if callable(getattr(value, "describe", None)) and not isinstance(value, type):
+        return described(value.describe())
+    if isinstance(value, partial):
+        return {name_of(value.func): described([*value.args, value.keywords] if value.args else value.keywords)}
+    if is_dataclass(value) and not isinstance(value, type):
+        return repr(value)
+    return name_of(value)
+
+
+def name_of(value: Any) -> str:
+    """The name of a class or function as its author wrote it, and of any other object that of its class."""
+    return str(getattr(value, "__qualname__", None) or type(value).__qualname__)

@@ -1,0 +1,136 @@
+"""Which job comes next, and what becomes of what the jobs tell: the part of a search that lives while it runs."""
+
+from __future__ import annotations
+
+import re
+import time
+from bisect import insort
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from lightning_hp.errors import SearchStoppedError
+from lightning_hp.samplers import Sampler
+from lightning_hp.seeds import trial_seed
+from lightning_hp.space import Hparams, Space
+from lightning_hp.trial import Emit, Event, Finished, Job, Retried, Started, Trial
+
+# This many failures of one kind, with nothing else before them, condemn the search.
+SAME_FAILURES = 5
+
+
+@dataclass
+class Dispatch:
+    """Hands out the trials that a study lacks, and takes in their events.
+
+    Args:
+        space: where the sampler proposes from.
+        sampler: decides each trial's hyperparameters.
+        seed: the study's.
+        trials: how many the study shall have in all; None if only the sampler or the time ends it.
+        deadline: of the monotonic clock, after which no trial begins; None for none.
+        retries: how often a trial is tried again that was lost by no fault of the user's code.
+        max_epochs: tells how many epochs a trial with such hyperparameters has.
+        history: the finished trials, by number; grows with the search, without their curves.
+        sinks: take every event.
+    """
+
+    space: Space
+    sampler: Sampler
+    seed: int
+    trials: int | None
+    deadline: float | None
+    retries: int
+    max_epochs: Callable[[Hparams], int | None]
+    history: list[Trial]
+    sinks: Sequence[Emit]
+    _running: dict[int, Trial] = field(default_factory=dict)
+    _again: deque[Trial] = field(default_factory=deque)
+    _losses: dict[int, int] = field(default_factory=dict)
+    _failures: list[Trial] = field(default_factory=list)
+    _next: int = 0
+
+    def __post_init__(self) -> None:
+        self._finished = {trial.number for trial in self.history}
+        self._complete = any(trial.state == "complete" for trial in self.history)
+        # Only what comes before anything else says that the search itself is wrong.
+        self._hopeful = bool(self.history)
+
+    def next_job(self) -> Job | None:
+        """The next trial as a job; None if there is none now."""
+        trial = self._again.popleft() if self._again else self._new_trial()
+        if trial is None:
+            return None
+        self._running[trial.number] = trial
+        self._tell(Started(trial, time.time(), self.max_epochs(trial.hparams)))
+        return Job((trial,))
+
+    def take(self, event: Event) -> None:
+        """Takes in an event of a job.
+
+        Raises:
+            MonitorError: the monitored metric is never logged.
+            SearchStoppedError: the first five trials failed in the same way.
+        """
+        if isinstance(event, Finished):
+            self._finish(event)
+        else:
+            self._tell(event)
+
+    def _new_trial(self) -> Trial | None:
+        while self._next in self._finished:
+            self._next += 1
+        number = self._next
+        ended = self.trials is not None and number >= self.trials
+        late = self.deadline is not None and time.monotonic() >= self.deadline
+        proposed = [] if ended or late else self.sampler.propose(self.space, self.seed, [number], self.history)
+        if not proposed:
+            return None
+        self._next += 1
+        return Trial(number, proposed[0], trial_seed(self.seed, number))
+
+    def _finish(self, event: Finished) -> None:
+        trial = self._running.pop(event.number)
+        lost = self._losses.get(event.number, 0)
+        if event.outcome.retriable and lost < self.retries:
+            self._losses[event.number] = lost + 1
+            self._again.append(trial)
+            self._tell(Retried(event.number, event.outcome.reason or ""))
+            return
+        if event.outcome.retriable and lost:
+            reason = f"{event.outcome.reason} ({lost + 1} tries)"
+            event = replace(event, outcome=replace(event.outcome, reason=reason))
+        self._tell(event)
+        done = event.outcome.applied_to(trial)
+        # The curves stay on the disk, so that the search's memory does not grow by them.
+        insort(self.history, replace(done, metrics={}, traceback=None), key=lambda each: each.number)
+        self._finished.add(event.number)
+        self._complete |= done.state == "complete"
+        if event.outcome.error is not None and not self._complete:
+            raise event.outcome.error
+        self._stop_if_hopeless(done)
+
+    def _stop_if_hopeless(self, done: Trial) -> None:
+        if self._hopeful:
+            return
+        self._failures.append(done)
+        self._hopeful = not all(_same_failure(done, first) for first in self._failures[:1])
+        if len(self._failures) == SAME_FAILURES and not self._hopeful:
+            raise SearchStoppedError(
+                f"the first {SAME_FAILURES} trials all failed in the same way: {done.reason}\n\n{done.traceback or ''}"
+            )
+
+    def _tell(self, event: Event) -> None:
+        for sink in self.sinks:
+            sink(event)
+
+
+def _same_failure(one: Trial, other: Trial) -> bool:
+    if one.state != "failed" or other.state != "failed":
+        return False
+    # The message may hold the trial's own numbers; then the place tells.
+    return one.reason == other.reason or (one.traceback is not None and _frames(one) == _frames(other))
+
+
+def _frames(trial: Trial) -> list[str]:
+    return re.findall(r'^ +File "[^\n]*', trial.traceback or "", re.MULTILINE)

@@ -1,0 +1,44 @@
+"""Messages between the search and a worker process: pickles behind their length, over a private pipe or socket pair."""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from typing import Any, Protocol
+
+
+class Reader(Protocol):
+    def read(self, size: int, /) -> bytes | None: ...
+
+
+class Writer(Protocol):
+    def write(self, data: bytes, /) -> int | None: ...
+
+    def flush(self) -> None: ...
+
+
+_LENGTH = struct.Struct(">Q")
+
+
+def send(writer: Writer, message: Any) -> None:
+    """Sends one message. Raises OSError when nobody is left at the other end."""
+    data = pickle.dumps(message)
+    writer.write(_LENGTH.pack(len(data)) + data)
+    writer.flush()
+
+
+def receive(reader: Reader) -> Any:
+    """Waits for one message. Raises EOFError when none will come any more."""
+    (length,) = _LENGTH.unpack(_exactly(reader, _LENGTH.size))
+    return pickle.loads(_exactly(reader, length))
+
+
+def _exactly(reader: Reader, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        # A socket gives what has arrived.
+        part = reader.read(size - len(data))
+        if not part:
+            raise EOFError
+        data += part
+    return data

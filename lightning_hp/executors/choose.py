@@ -1,0 +1,69 @@
+"""Which executor a search gets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning_hp.errors import ConfigError, did_you_mean
+from lightning_hp.executors import Executor
+from lightning_hp.executors.inline import Inline
+from lightning_hp.executors.processes import Processes
+from lightning_hp.executors.resources import places
+
+EXECUTORS = ("auto", "inline", "processes")
+
+
+def executor_for(
+    name: str,
+    accelerator: str = "auto",
+    devices: int = 1,
+    workers: int | None = None,
+    jobs_per_device: int = 1,
+    trial_timeout: float | None = None,
+    memory_limit: float | None = None,
+    verbose: bool = False,
+) -> Executor:
+    """The executor of that name; ``"auto"`` takes processes where there is room for more than one, or need for one.
+
+    Args:
+        name: one of `EXECUTORS`.
+        accelerator: the Trainer's.
+        devices: how many of them a trial trains on.
+        workers: how many jobs run at the same time; None for as many as the machine has devices, or cores without.
+        jobs_per_device: how many jobs share a GPU.
+        trial_timeout: seconds that a trial may take.
+        memory_limit: GiB that a worker may use.
+        verbose: let Lightning say what it has to say.
+
+    Raises:
+        ConfigError: an argument is wrong, or does not go with the executor.
+    """
+    if not isinstance(name, str) or name not in EXECUTORS:
+        raise ConfigError(f"executor={name!r} is not one of {', '.join(EXECUTORS)}{did_you_mean(str(name), EXECUTORS)}")
+    _check_count("workers", workers if workers is not None else 1)
+    _check_count("jobs_per_device", jobs_per_device)
+    if memory_limit is not None and not (_is_number(memory_limit) and memory_limit > 0):
+        raise ConfigError(f"memory_limit needs a number of GiB above 0, got {memory_limit!r}")
+    found = places(accelerator, workers, jobs_per_device, devices)
+    needs = {
+        "trainer devices above 1": devices > 1,
+        "workers": workers is not None and workers > 1,
+        "trial_timeout": trial_timeout is not None,
+        "memory_limit": memory_limit is not None,
+    }
+    needed = [what for what, is_needed in needs.items() if is_needed]
+    if name == "inline" and needed:
+        raise ConfigError(f"{needed[0]} needs executor='processes', got executor='inline', which trains in this process")
+    if name == "inline" or (name == "auto" and not needed and len(found) == 1):
+        return Inline()
+    limit = int(memory_limit * 2**30) if memory_limit is not None else None
+    return Processes(found, trial_timeout, limit, verbose=verbose)
+
+
+def _check_count(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{name} needs a whole number of at least 1, got {value!r}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,201 @@
+"""Starting worker processes: forked from a server that has all loaded, or, where forking is not safe, each from nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from types import TracebackType
+from typing import BinaryIO, Protocol, cast
+
+from lightning_hp.errors import LightningHPError
+from lightning_hp.executors.channel import receive, send
+
+# Forking a process that has used Apple's frameworks crashes it, and Windows has no fork.
+CAN_FORK = sys.platform == "linux"
+
+
+_PATH = "import sys, json; arguments = json.loads(sys.argv[1]); sys.path[:] = arguments[1]; "
+_SERVER = _PATH + "from lightning_hp.executors.server import main; main(*arguments)"
+_WORKER = _PATH + "from lightning_hp.executors.worker import main; main()"
+
+
+class Process(Protocol):
+    """A worker process as the search sees it."""
+
+    reader: BinaryIO
+    writer: BinaryIO
+    output: BinaryIO
+
+    def kill(self) -> None:
+        """Ends the process, and what it has started, at once."""
+
+    def wait(self) -> int | None:
+        """Waits for its end. The exit code, negative for a signal; None where that is not known."""
+
+
+class Launcher(Protocol):
+    """Starts worker processes that all do the same work."""
+
+    def start(self) -> Process: ...
+
+    def __enter__(self) -> Launcher: ...
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None: ...
+
+
+class ForkServer:
+    """Has a server fork the workers: some milliseconds each.
+
+    Args:
+        payload: the pickled function that trains a job.
+    """
+
+    def __init__(self, payload: bytes) -> None:
+        self._payload = payload
+        self._count = 0
+        self._processes: dict[int, _Forked] = {}
+
+    def __enter__(self) -> ForkServer:
+        self._begin()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        # The server ends when nobody is at the other end any more, and the workers with it.
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)
+        self._server.wait()
+        self._listener.join()
+        self._stream.close()
+        self._control.close()
+
+    def start(self) -> Process:
+        if not self._listener.is_alive():
+            self._begin()
+        ours, theirs = socket.socketpair()
+        output, output_end = os.pipe()
+        self._count += 1
+        process = self._processes[self._count] = _Forked(ours, os.fdopen(output, "rb"))
+        try:
+            socket.send_fds(self._control, [self._count.to_bytes(8, "big")], [theirs.fileno(), output_end])
+        except OSError:
+            # The server is gone: this process has ended before it began.
+            process.ended(None)
+        finally:
+            theirs.close()
+            os.close(output_end)
+        return process
+
+    def _begin(self) -> None:
+        said = self._started(preload=True)
+        if said == "unsafe":
+            said = self._started(preload=False)
+        if said != "ready":
+            raise LightningHPError("the process that starts the workers has ended before it was ready; see what it printed")
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def _started(self, preload: bool) -> str:
+        ours, theirs = socket.socketpair()
+        arguments = json.dumps([theirs.fileno(), sys.path, preload])
+        command = [sys.executable, "-c", _SERVER, arguments]
+        self._server = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True)
+        theirs.close()
+        self._control = ours
+        self._stream = ours.makefile("rwb", buffering=0)
+        try:
+            send(self._stream, self._payload)
+            said, _, _ = receive(self._stream)
+        except (EOFError, OSError):
+            said = "gone"
+        if said != "ready":
+            self._server.wait()
+            ours.close()
+        return str(said)
+
+    def _listen(self) -> None:
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                what, number, value = receive(self._stream)
+                if what == "started":
+                    self._processes[number].pid = value
+                else:
+                    self._processes.pop(number).ended(value)
+        while self._processes:
+            self._processes.popitem()[1].ended(None)
+
+
+class _Forked:
+    def __init__(self, connection: socket.socket, output: BinaryIO) -> None:
+        self.reader: BinaryIO = connection.makefile("rb")
+        self.writer: BinaryIO = connection.makefile("wb")
+        self.output = output
+        self.pid: int | None = None
+        self._connection = connection
+        self._code: int | None = None
+        self._over = threading.Event()
+
+    def kill(self) -> None:
+        if self.pid is not None and not self._over.is_set():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def wait(self) -> int | None:
+        self._over.wait()
+        return self._code
+
+    def ended(self, code: int | None) -> None:
+        self._code = code
+        self._over.set()
+
+
+class Spawner:
+    """Starts each worker as a Python of its own, which takes the seconds that importing torch takes.
+
+    Args:
+        payload: the pickled function that trains a job.
+    """
+
+    def __init__(self, payload: bytes) -> None:
+        self._payload = payload
+        self._processes: list[_Spawned] = []
+
+    def __enter__(self) -> Spawner:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        for process in self._processes:
+            process.kill()
+            process.wait()
+
+    def start(self) -> Process:
+        process = _Spawned()
+        self._processes.append(process)
+        with contextlib.suppress(OSError):
+            send(process.writer, self._payload)
+        return process
+
+
+class _Spawned:
+    def __init__(self) -> None:
+        command = [sys.executable, "-c", _WORKER, json.dumps([None, sys.path])]
+        pipe = subprocess.PIPE
+        self._popen = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
+        self.reader = cast(BinaryIO, self._popen.stdout)
+        self.writer = cast(BinaryIO, self._popen.stdin)
+        self.output = cast(BinaryIO, self._popen.stderr)
+
+    def kill(self) -> None:
+        if self._popen.poll() is None:
+            if hasattr(os, "killpg"):
+                os.killpg(self._popen.pid, signal.SIGKILL)
+            else:
+                self._popen.kill()
+
+    def wait(self) -> int | None:
+        return self._popen.wait()

@@ -1,0 +1,217 @@
+"""Jobs at the same time, each in a process of its own, which leaves no memory behind and can hurt nobody."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import queue
+import signal
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cloudpickle
+
+from lightning_hp.errors import ConfigError
+from lightning_hp.executors import NextJob, Work
+from lightning_hp.executors.channel import receive, send
+from lightning_hp.executors.launch import CAN_FORK, ForkServer, Launcher, Process, Spawner
+from lightning_hp.executors.resources import Place
+from lightning_hp.executors.worker import Broken, Lost, Order, Raised
+from lightning_hp.trial import Emit, EpochEnded, Event, Finished, Job, Outcome, Printed
+
+# Seconds without a look at the clock; a queue takes no infinity.
+LONGEST_WAIT = 3600.0
+# Lines that a worker printed last, to tell why it died.
+_LINES_KEPT = 20
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Runs as many jobs at a time as there are places. A free place takes the next job; nobody waits for anybody.
+
+    Args:
+        places: one per job that may run at the same time.
+        trial_timeout: seconds that a trial may take; None for no limit.
+        memory_limit: bytes that a process may use; None for no limit.
+        fork: fork workers from a server; otherwise start each anew, which works everywhere and takes seconds.
+        verbose: let Lightning say what it has to say.
+    """
+
+    places: Sequence[Place]
+    trial_timeout: float | None = None
+    memory_limit: int | None = None
+    fork: bool = CAN_FORK
+    verbose: bool = False
+
+    def run(self, next_job: NextJob, work: Work, emit: Emit) -> None:
+        try:
+            payload = cloudpickle.dumps(work)
+        except (pickle.PicklingError, TypeError, AttributeError) as error:
+            raise ConfigError(
+                f"the model, the data or the Trainer's arguments cannot be sent to a worker process: {error}. "
+                "executor='inline' trains in this process"
+            ) from error
+        launcher: Launcher = ForkServer(payload) if self.fork else Spawner(payload)
+        with launcher:
+            _Run(self, launcher, emit).run(next_job)
+
+
+@dataclass
+class _Team:
+    """The process of a job, or its processes, one per rank, and what is known of them."""
+
+    job: Job
+    place: Place
+    processes: list[Process]
+    began: float = field(default_factory=time.monotonic)
+    unfinished: set[int] = field(default_factory=set)
+    running: int = 0
+    # Why it ended without having finished, and whether another try may do.
+    fate: Outcome | None = None
+    said: deque[str] = field(default_factory=lambda: deque(maxlen=_LINES_KEPT))
+
+    def kill(self, reason: str, retriable: bool) -> None:
+        self.fate = self.fate or Outcome("failed", reason=reason, retriable=retriable)
+        for process in self.processes:
+            process.kill()
+
+
+@dataclass(frozen=True)
+class _Ended:
+    rank: int
+    code: int | None
+
+
+@dataclass(frozen=True)
+class _Said:
+    line: str
+
+
+_Message = Event | Broken | Lost | Raised | _Ended | _Said
+
+
+class _Run:
+    """One run of the executor: the teams at work, and the queue of what they tell."""
+
+    def __init__(self, settings: Processes, launcher: Launcher, emit: Emit) -> None:
+        self._settings = settings
+        self._launcher = launcher
+        self._emit = emit
+        self._free = list(reversed(settings.places))
+        self._teams: list[_Team] = []
+        self._messages: queue.SimpleQueue[tuple[_Team, _Message]] = queue.SimpleQueue()
+
+    def run(self, next_job: NextJob) -> None:
+        while True:
+            while self._free and (job := next_job()) is not None:
+                self._start(job, self._free.pop())
+            if not self._teams:
+                return
+            with contextlib.suppress(queue.Empty):
+                self._take(*self._messages.get(timeout=self._patience()))
+            self._end_the_late()
+
+    def _start(self, job: Job, place: Place) -> None:
+        team = _Team(job, place, [self._launcher.start() for _ in range(place.processes)])
+        team.unfinished = {trial.number for trial in job.trials}
+        team.running = len(team.processes)
+        self._teams.append(team)
+        port = _free_port() if place.processes > 1 else 0
+        for rank, process in enumerate(team.processes):
+            environment = _environment(place, rank, port)
+            order = Order(job, environment, place.threads, rank, self._settings.memory_limit, self._settings.verbose)
+            # A process that is dead already is found so by its reader.
+            with contextlib.suppress(OSError):
+                send(process.writer, order)
+            threading.Thread(target=self._read, args=(team, rank, process), daemon=True).start()
+            threading.Thread(target=self._hear, args=(team, process), daemon=True).start()
+
+    def _read(self, team: _Team, rank: int, process: Process) -> None:
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                self._messages.put((team, receive(process.reader)))
+        self._messages.put((team, _Ended(rank, process.wait())))
+
+    def _hear(self, team: _Team, process: Process) -> None:
+        with process.output:
+            for line in process.output:
+                self._messages.put((team, _Said(line.decode(errors="replace").rstrip())))
+
+    def _take(self, team: _Team, message: _Message) -> None:
+        if isinstance(message, _Ended):
+            self._end(team, message)
+        elif isinstance(message, Raised):
+            raise message.error
+        elif isinstance(message, Broken):
+            team.fate = Outcome("failed", reason=message.reason, traceback=message.traceback)
+        elif isinstance(message, Lost):
+            team.fate = Outcome("failed", reason=message.reason, retriable=True)
+        elif isinstance(message, _Said):
+            team.said.append(message.line)
+            self._emit(Printed(tuple(trial.number for trial in team.job.trials), message.line))
+        elif team.fate is None:
+            if isinstance(message, Finished):
+                team.unfinished.discard(message.number)
+            if isinstance(message, (EpochEnded, Finished)):
+                self._emit(message)
+
+    def _end(self, team: _Team, ended: _Ended) -> None:
+        team.running -= 1
+        if ended.rank == 0 or ended.code != 0:
+            # The other ranks would wait for this one for ever.
+            team.kill(f"{_death(ended.code)}{''.join(f'; {line}' for line in list(team.said)[-1:])}", retriable=True)
+        if team.running == 0:
+            self._teams.remove(team)
+            self._free.append(team.place)
+            for process in team.processes:
+                for stream in (process.reader, process.writer):
+                    with contextlib.suppress(OSError):
+                        stream.close()
+            for number in sorted(team.unfinished):
+                assert team.fate is not None
+                self._emit(Finished(number, team.fate, time.time()))
+
+    def _patience(self) -> float | None:
+        if self._settings.trial_timeout is None:
+            return None
+        return max(0.0, min(LONGEST_WAIT, *(self._due(team) - time.monotonic() for team in self._teams)))
+
+    def _end_the_late(self) -> None:
+        for team in self._teams if self._settings.trial_timeout is not None else ():
+            if time.monotonic() >= self._due(team) and team.fate is None:
+                team.kill(f"no end after {self._settings.trial_timeout:g} seconds (trial_timeout)", retriable=False)
+
+    def _due(self, team: _Team) -> float:
+        assert self._settings.trial_timeout is not None
+        if team.fate is not None:
+            return float("inf")
+        return team.began + self._settings.trial_timeout * len(team.job.trials)
+
+
+def _environment(place: Place, rank: int, port: int) -> dict[str, str]:
+    environment = {"CUDA_VISIBLE_DEVICES": ",".join(place.devices)} if place.devices else {}
+    if place.processes > 1:
+        # What torchrun would set: Lightning then starts no processes of its own.
+        environment |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return environment
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _death(code: int | None) -> str:
+    if code is None:
+        return "the worker process is gone"
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = ", perhaps by the system, which was out of memory" if name == "SIGKILL" else ""
+        return f"the worker process was ended by {name}{hint}"
+    return f"the worker process ended by itself with exit code {code}"

@@ -1,0 +1,133 @@
+"""The fork server: a process that has torch, Lightning and the user's code loaded, and forks a worker in milliseconds.
+
+It talks to the search over an inherited socket pair and listens nowhere. It has no threads and never starts CUDA, so that
+forking it is safe. It ends with the search, and takes the workers and all that they have started with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from lightning_hp.executors import worker
+from lightning_hp.executors.channel import receive, send
+
+
+def main(descriptor: int, path: list[str], preload: bool = True) -> None:
+    """Serves until the search closes its end.
+
+    It says ``ready`` when it is, or ``unsafe`` if importing the user's code has started CUDA or threads: then it ends, and
+    another is to be started without ``preload``.
+
+    Args:
+        descriptor: of this end of the socket pair.
+        path: the search's ``sys.path``.
+        preload: import the user's code here, once, and not in every worker.
+    """
+    sys.path[:] = path
+    control = socket.socket(fileno=descriptor)
+    worker.end_with_parent(os.getppid())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stream = control.makefile("rwb", buffering=0)
+    payload = receive(stream)
+    # A pool of threads would not survive a fork.
+    torch.set_num_threads(1)
+    loaded = _load(payload) if preload else None
+    if loaded is not None and (torch.cuda.is_initialized() or threading.active_count() > 1):  # type: ignore[no-untyped-call]
+        send(stream, ("unsafe", 0, 0))
+        os._exit(0)
+    _Server(control, stream, payload, loaded).run()
+
+
+def _load(payload: bytes) -> Any:
+    # What fails here fails in each worker again, where there is a trial to blame.
+    with contextlib.suppress(BaseException):
+        return pickle.loads(payload)
+    return None
+
+
+class _Server:
+    def __init__(self, control: socket.socket, stream: Any, payload: bytes, loaded: Any) -> None:
+        self._control = control
+        self._stream = stream
+        self._work: Callable[[], Any] = (lambda: loaded) if loaded is not None else (lambda: pickle.loads(payload))
+        self._workers: dict[int, int] = {}
+        self._pid = os.getpid()
+        # A worker's end wakes the server up by a byte in this pipe.
+        self._wake, wakeup = os.pipe()
+        os.set_blocking(wakeup, False)
+        signal.set_wakeup_fd(wakeup)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def run(self) -> None:
+        send(self._stream, ("ready", 0, 0))
+        while True:
+            ready, _, _ = select.select([self._control.fileno(), self._wake], [], [])
+            if self._wake in ready:
+                os.read(self._wake, 4096)
+                self._reap()
+            if self._control.fileno() in ready:
+                message, descriptors, _, _ = socket.recv_fds(self._control, 8, 2)
+                if not message:
+                    break
+                self._fork(int.from_bytes(message, "big"), *descriptors)
+        for pid in self._workers:
+            _kill_group(pid)
+        os._exit(0)
+
+    def _fork(self, number: int, channel: int, output: int) -> None:
+        pid = os.fork()
+        if pid == 0:
+            self._become_worker(channel, output)
+        for descriptor in (channel, output):
+            os.close(descriptor)
+        with contextlib.suppress(OSError):
+            os.setpgid(pid, pid)
+        self._workers[pid] = number
+        send(self._stream, ("started", number, pid))
+
+    def _become_worker(self, channel: int, output: int) -> None:
+        code = 1
+        try:
+            worker.end_with_parent(self._pid)
+            os.setpgid(0, 0)
+            os.close(signal.set_wakeup_fd(-1))
+            for number in (signal.SIGCHLD, signal.SIGINT):
+                signal.signal(number, signal.SIG_DFL)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            for descriptor in (output, self._wake):
+                os.close(descriptor)
+            self._stream.close()
+            self._control.close()
+            worker.close_standard_input()
+            connection = socket.socket(fileno=channel)
+            code = worker.serve(connection.makefile("rb"), connection.makefile("wb"), self._work)
+        finally:
+            worker.end(code)
+
+    def _reap(self) -> None:
+        while self._workers:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            number = self._workers.pop(pid, None)
+            if number is not None:
+                # The processes that it started, such as a loader's workers, would otherwise stay for seconds.
+                _kill_group(pid)
+                send(self._stream, ("ended", number, os.waitstatus_to_exitcode(status)))
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)

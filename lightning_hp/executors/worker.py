@@ -1,0 +1,190 @@
+"""A worker process: it runs one job, sends its events, and ends. It does not outlive the search."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import faulthandler
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+from lightning_hp.errors import LightningHPError
+from lightning_hp.executors.channel import receive, send
+from lightning_hp.fit.quiet import quiet
+from lightning_hp.trial import Event, Job
+
+# Seconds from one look at the worker's memory to the next.
+MEMORY_CHECK_INTERVAL = 0.2
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker is told to do.
+
+    Attributes:
+        job: to run.
+        environment: variables to set, such as the devices that the job may see.
+        threads: that torch may use.
+        rank: of this process among those of the job; 0 reports.
+        memory_limit: bytes that the process may use; None for no limit.
+        verbose: let Lightning say what it has to say.
+    """
+
+    job: Job
+    environment: dict[str, str] = field(default_factory=dict)
+    threads: int = 1
+    rank: int = 0
+    memory_limit: int | None = None
+    verbose: bool = False
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The job could not even begin: a module of the user's cannot be imported, or what was sent cannot be read."""
+
+    reason: str
+    traceback: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The process ends itself, for a reason that is not the fault of the user's code."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Raised:
+    """What condemns the search, and not only the job."""
+
+    error: LightningHPError
+
+
+def serve(reader: BinaryIO, writer: BinaryIO, work: Callable[[], Callable[[Job, Callable[[Event], None]], None]]) -> int:
+    """Runs one job from beginning to end.
+
+    Args:
+        reader: gives one `Order`; its end means that the search is gone.
+        writer: takes events, and a `Broken`, `Lost` or `Raised` if it comes to that.
+        work: gives the function that trains a job.
+
+    Returns:
+        The exit code: 0 unless the job was interrupted.
+    """
+    faulthandler.enable()
+    order: Order = receive(reader)
+    lock = threading.Lock()
+
+    def tell(message: Any) -> None:
+        with lock:
+            send(writer, message)
+
+    def emit(event: Event) -> None:
+        if order.rank == 0:
+            tell(event)
+
+    threading.Thread(target=_end_with_the_search, args=(reader,), daemon=True).start()
+    if order.memory_limit is not None:
+        threading.Thread(target=_watch_memory, args=(order.memory_limit, tell), daemon=True).start()
+    os.environ.update(order.environment)
+    torch.set_num_threads(order.threads)
+    # Lightning sets it when a strategy is made, and the loggers ask before.
+    rank_zero_only.rank = order.rank  # type: ignore[attr-defined]
+    try:
+        run = work()
+    except BaseException as error:
+        tell(Broken(f"{type(error).__name__}: {error}", traceback.format_exc()))
+        return 0
+    try:
+        with quiet(order.verbose):
+            run(order.job, emit)
+    except LightningHPError as error:
+        tell(Raised(error))
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def close_standard_input() -> None:
+    """Leaves nothing to read there to the user's code, which would wait for ever or take what is not for it."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+
+
+def end(code: int) -> None:
+    """Ends this process after what the user's code has registered for that."""
+    with contextlib.suppress(BaseException):
+        atexit._run_exitfuncs()
+    with contextlib.suppress(BaseException):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
+def end_with_parent(parent: int) -> None:
+    """Has the system kill this process when its parent dies. Where it cannot, `serve` notices that the search is gone."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def main() -> None:
+    """A worker that was not forked: its order comes by standard input, and its events go to standard output."""
+    reader, writer = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    close_standard_input()
+    payload: bytes = receive(reader)
+    end(serve(reader, writer, lambda: pickle.loads(payload)))
+
+
+def _end_with_the_search(reader: BinaryIO) -> None:
+    with contextlib.suppress(OSError):
+        # Nothing more is sent, so this returns when the other end is closed.
+        reader.read(1)
+    _kill_group()
+
+
+def _watch_memory(limit: int, tell: Callable[[Any], None]) -> None:
+    while (used := _memory()) <= limit:
+        time.sleep(MEMORY_CHECK_INTERVAL)
+    with contextlib.suppress(OSError):
+        tell(Lost(f"out of memory: the worker used {used / 2**30:.2f} GiB, memory_limit is {limit / 2**30:.2f} GiB"))
+    _kill_group()
+
+
+def _memory() -> int:
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        import resource
+
+        # Where there is no /proc, the most so far, which macOS gives in bytes.
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _kill_group() -> None:
+    # The loader's workers are in this process's group.
+    if hasattr(os, "killpg") and os.getpgid(0) == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

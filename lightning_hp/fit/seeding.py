@@ -1,0 +1,117 @@
+"""Which seed rules when in a fit: the study's rules data and batch order, the trial's everything else.
+
+A shuffling DataLoader draws its order from torch's global generator, which the model uses as well, so that two trials that
+differ in dropout alone would see other batches. Here every loader gets a generator of its own for the time of the fit, seeded
+before each epoch by the study's seed and the epoch's number.
+
+The global generators are seeded before each epoch too, by the trial's seed and the epoch's number. So an epoch's random
+numbers do not depend on those before it, and a fit that goes on from a checkpoint needs no generator's state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.combined_loader import CombinedLoader
+from torch.utils.data import Sampler
+
+from lightning_hp.fit.rng import rng_states, seed_rngs, seeded_states, set_rng_states
+from lightning_hp.seeds import data_seed, epoch_seed, trial_epoch_seed
+
+
+class Seeding(Callback):
+    """Seeds a fit. To stand first among its callbacks, and to be told when the fit begins and ends.
+
+    Args:
+        study_seed: decides data and batch order.
+        trial_seed: decides all other random numbers.
+
+    Until training starts the global generators belong to the study, since the data are set up in that time (splits, subsets);
+    the trial's own are put aside and come back for the model's hooks.
+    """
+
+    def __init__(self, study_seed: int, trial_seed: int) -> None:
+        self.study_seed = study_seed
+        self.trial_seed = trial_seed
+        self._trial_states: Any = None
+        self._lent: dict[int, _Lent] = {}
+
+    def before_fit(self) -> None:
+        """Call right before ``Trainer.fit``: the datamodule's hooks come before any callback's."""
+        self._lend()
+
+    def after_fit(self) -> None:
+        """Call when the fit is over, however it ended: gives the user's loaders their own generators back."""
+        for lent in self._lent.values():
+            lent.owner.generator = lent.own
+        self._lent.clear()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        set_rng_states(self._trial_states)
+        process = trainer.strategy.process_dataloader
+
+        # Lightning makes a loader's first iterator right after this call, before any hook of training; loaders with worker
+        # processes draw the first epoch's order there.
+        def with_own_generator(dataloader: object) -> object:
+            self._seed([dataloader], trainer.current_epoch)
+            return process(dataloader)
+
+        trainer.strategy.process_dataloader = with_own_generator  # type: ignore[method-assign]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._lend()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # The sanity check may make the first weights of lazy layers. Lightning takes its random numbers back afterwards.
+        if trainer.sanity_checking:
+            set_rng_states(self._trial_states)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        set_rng_states(self._trial_states)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        loaders = [trainer.train_dataloader, trainer.val_dataloaders]
+        self._seed([loader for given in loaders if given is not None for loader in _flat(given)], trainer.current_epoch)
+        seed_rngs(trial_epoch_seed(self.trial_seed, trainer.current_epoch))
+
+    def _lend(self) -> None:
+        self._trial_states = rng_states()
+        set_rng_states(seeded_states(data_seed(self.study_seed)))
+
+    def _seed(self, loaders: list[Any], epoch: int) -> None:
+        for owner in (owner for loader in loaders for owner in _owners(loader)):
+            if id(owner) not in self._lent:
+                self._lent[id(owner)] = _Lent(owner, owner.generator)
+                owner.generator = torch.Generator()
+            lent = self._lent[id(owner)]
+            # An iterator that exists already has drawn the beginning of its epoch.
+            if lent.epoch != epoch:
+                owner.generator.manual_seed(epoch_seed(self.study_seed, epoch))
+                lent.epoch = epoch
+
+
+@dataclass
+class _Lent:
+    """A loader or sampler that has a generator of ours for the time of the fit, and the one that it had."""
+
+    owner: Any
+    own: torch.Generator | None
+    epoch: int | None = None
+
+
+def _flat(loaders: Any) -> list[Any]:
+    found: list[Any] = CombinedLoader(loaders).flattened
+    return found
+
+
+def _owners(loader: Any) -> Iterator[Any]:
+    """A loader and the samplers in it, as far as they draw from a generator."""
+    if hasattr(loader, "generator"):
+        yield loader
+    for name, part in getattr(loader, "__dict__", {}).items():
+        if isinstance(part, Sampler) or name.endswith("sampler"):
+            yield from _owners(part)

@@ -1,0 +1,157 @@
+"""A trial's Trainer: the user's arguments, our callbacks before the user's, our logger beside theirs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins import CheckpointIO
+from lightning.pytorch.profilers import Profiler
+from lightning.pytorch.strategies import Strategy
+
+from lightning_hp.errors import ConfigError, did_you_mean
+from lightning_hp.fit.checkpoints import TrialCheckpointIO
+from lightning_hp.fit.quiet import quiet
+from lightning_hp.fit.signature import arguments, name_of
+
+# Trainer arguments that are not a trial's to choose.
+_FIXED = {
+    "default_root_dir": "every trial has its own folder under root_dir",
+    "barebones": "it turns off the callbacks and loggers that a search needs",
+    "devices": "all trials run on equally many devices",
+    "num_nodes": "a trial runs on one machine",
+}
+# What a search sets where the user does not: one device a trial, and one picture of progress for all of them.
+_DEFAULTS = {"accelerator": "auto", "devices": 1, "enable_progress_bar": False, "enable_model_summary": False}
+
+
+def make_trainer(settings: Mapping[str, Any], folder: Path, logger: Logger, callbacks: list[Callback]) -> Trainer:
+    """Makes the Trainer of a trial.
+
+    Args:
+        settings: the user's arguments of Trainer, and over them the trial's own.
+        folder: of the trial.
+        logger: the trial's, beside the user's.
+        callbacks: ours, to stand before the user's.
+    """
+    kwargs: dict[str, Any] = _DEFAULTS | trainer_kwargs(settings)
+    users = kwargs.pop("callbacks")
+    # With logger=False the user wants none at all.
+    kwargs["logger"] = [] if kwargs["logger"] is False else [logger, *kwargs["logger"]]
+    if kwargs["logger"] and not any(isinstance(callback, LearningRateMonitor) for callback in users):
+        callbacks = [*callbacks, LearningRateMonitor(log_momentum=True)]
+    plugins = kwargs.pop("plugins")
+    if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+        plugins = [*plugins, TrialCheckpointIO(folder / "checkpoints")]
+    # The user's False turns off our files, but without a Checkpoint callback there would be no reporter either.
+    kwargs["enable_checkpointing"] = True
+    return Trainer(default_root_dir=folder, callbacks=[*callbacks, *users], plugins=plugins, **kwargs)
+
+
+def trainer_kwargs(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of Trainer with every factory called, so that no two fits share a callback or logger.
+
+    Returns:
+        ``callbacks`` and ``plugins`` are always lists; ``logger`` is False or a list of the loggers wanted besides our own;
+        ``devices`` is never ``"auto"``, which would take all there are.
+    """
+    made = {key: _made(value) for key, value in trainer.items()}
+    if made.get("devices") == "auto":
+        made["devices"] = 1
+    logger = made.get("logger")
+    made["callbacks"] = _listed(made.get("callbacks"))
+    made["plugins"] = _listed(made.get("plugins"))
+    made["logger"] = False if logger is False else _listed(None if logger is True else logger)
+    return made
+
+
+def _made(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_made(each) for each in value]
+    return value() if callable(value) else value
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def check_trainer(trainer: Mapping[str, Any], searched: Iterable[str]) -> None:
+    """Checks the user's Trainer arguments, as far as can be without a trial.
+
+    Args:
+        trainer: the arguments.
+        searched: names of arguments that the trials choose.
+
+    Raises:
+        ConfigError: naming the argument, what it got and what to do.
+    """
+    if not isinstance(trainer, Mapping):
+        raise ConfigError(f"trainer needs a dict of Trainer arguments, such as {{'max_epochs': 10}}, got {trainer!r}")
+    known, _, _ = arguments(Trainer)
+    for key, value in trainer.items():
+        if key not in known:
+            raise ConfigError(f"trainer[{key!r}] is not an argument of Trainer{did_you_mean(str(key), known)}")
+        for each in value if isinstance(value, (list, tuple)) else [value]:
+            _check_not_shared(key, each)
+        if key in ("default_root_dir", "barebones") and value:
+            raise ConfigError(f"trainer[{key!r}] cannot be set in a search: {_FIXED[key]}")
+    for key in searched:
+        if key in _FIXED:
+            raise ConfigError(f"space['trainer.{key}'] cannot be searched: {_FIXED[key]}")
+    if trainer.get("num_nodes", 1) != 1:
+        raise ConfigError(f"trainer['num_nodes'] needs 1, since a trial runs on one machine, got {trainer['num_nodes']!r}")
+    if not _countable(trainer.get("devices", 1)):
+        raise ConfigError(f"trainer['devices'] needs how many devices a trial trains on, got {trainer['devices']!r}")
+    _check_values({key: value for key, value in trainer.items() if key not in searched})
+
+
+def _countable(devices: Any) -> bool:
+    # A list says which, but the search decides that; its workers see no others.
+    return devices == "auto" or (str(devices).isdigit() and int(devices) > 0)
+
+
+def _check_not_shared(key: str, value: Any) -> None:
+    if isinstance(value, (Callback, Logger, Strategy, Profiler)):
+        name = type(value).__qualname__
+        raise ConfigError(
+            f"trainer[{key!r}] holds a {name} that all trials would share: give a function that makes one, lambda: {name}(...)"
+        )
+    if key == "callbacks" and not callable(value) and value is not None:
+        raise ConfigError(
+            f"trainer['callbacks'] needs functions that make one, such as lambda: EarlyStopping('val_loss'), got {value!r}"
+        )
+    if callable(value):
+        required = {
+            each.name
+            for each in inspect.signature(value).parameters.values()
+            if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+        }
+        if required:
+            raise ConfigError(
+                f"trainer[{key!r}] holds {name_of(value)}, which is called without arguments for each trial but requires "
+                f"{', '.join(map(repr, sorted(required)))}: wrap it, lambda: {name_of(value)}(...)"
+            )
+
+
+def _check_values(trainer: Mapping[str, Any]) -> None:
+    """Lets Lightning look at the values that are plain, by making a Trainer of them that does nothing."""
+    plain = {key: value for key, value in trainer.items() if not _makes(value)}
+    for ours in ("callbacks", "logger", "devices", "enable_checkpointing"):
+        plain.pop(ours, None)
+    try:
+        with quiet():
+            Trainer(**plain, devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    except (ValueError, TypeError, MisconfigurationException) as error:
+        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from None
+
+
+def _makes(value: Any) -> bool:
+    return any(map(callable, value)) if isinstance(value, (list, tuple)) else callable(value)

@@ -1,0 +1,53 @@
+"""One search at a time writes a study. The lock is the operating system's, so it ends with the process that holds it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+
+from lightning_hp.errors import StorageError
+
+FILE, HOLDER = ".lock", ".lock-holder.json"
+
+
+class Lock:
+    """Holds a study for this process until it is released, or the process ends, however it ends.
+
+    SQLite's exclusive lock on an empty file: it works wherever the study itself does, shared folders included.
+
+    Args:
+        root: the study's folder.
+
+    Raises:
+        StorageError: another search holds it; the message names its process and host.
+    """
+
+    def __init__(self, root: Path) -> None:
+        try:
+            self._connection = sqlite3.connect(root / FILE, isolation_level=None, timeout=0.0)
+            self._connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise StorageError(f"{root}: {error}: see that the folder can be written") from error
+            self._connection.close()
+            raise StorageError(
+                f"{root} is in use by another search, {_holder(root)}: wait for it, end it, or take another folder"
+            ) from None
+        # Only for the other's message: a full disk is told by what follows.
+        with suppress(OSError):
+            (root / HOLDER).write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+
+    def release(self) -> None:
+        self._connection.close()
+
+
+def _holder(root: Path) -> str:
+    try:
+        holder = json.loads((root / HOLDER).read_text())
+        return f"process {holder['pid']} on host {holder['host']}"
+    except (OSError, ValueError, KeyError):
+        return "which has only just begun"

@@ -1,0 +1,160 @@
+"""The recorder: the one writer of a study. It takes the events of a search and puts them on the disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from lightning_hp.errors import ConfigError, StorageError
+from lightning_hp.space import Space
+from lightning_hp.study.lock import Lock
+from lightning_hp.study.records import write_record
+from lightning_hp.study.store import FILE, Store
+from lightning_hp.trial import EpochEnded, Event, Finished, Started, Trial, add_epoch, trial_folder
+
+# How a running trial stands is for onlookers, so it is written at most this often, in seconds: a write costs a sync.
+UPDATE_INTERVAL = 1.0
+
+
+class Recorder:
+    """Writes the events of a search into its study, which it holds against other searches until it is closed.
+
+    A study in which nothing but failures has finished says nothing about the search, whose cause may have been mended since:
+    its failed trials are forgotten, and what was asked for may change.
+
+    Args:
+        root: the study's folder; made when missing.
+        asked: what is asked for. What decides the trials' results must be the same as when the study began.
+        free: keys of ``asked`` that may change from run to run, such as the number of trials.
+        space: to store choices by their names.
+
+    Raises:
+        ConfigError: the folder holds a study of another search; the message shows the difference.
+        StorageError: the folder cannot be written, its study is damaged, or another search is at work in it.
+    """
+
+    def __init__(self, root: Path, asked: dict[str, Any], free: frozenset[str], space: Space) -> None:
+        self._root = root
+        self._space = space
+        self._asked = json.loads(json.dumps(asked))
+        self._running: dict[int, Running] = {}
+        self._updated = -UPDATE_INTERVAL
+        _make(root)
+        self._lock = Lock(root)
+        try:
+            self._store = Store(root, create=True)
+            try:
+                self._store.check()
+                self._begin(free)
+            except BaseException:
+                self._store.close()
+                raise
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _begin(self, free: frozenset[str]) -> None:
+        before = self._store.asked()
+        counts = self._store.counts()
+        if not any(counts.get(state) for state in ("complete", "pruned", "diverged")):
+            self._forget_failures()
+        else:
+            changes = [change for key in self._asked if key not in free and (change := _change(key, before, self._asked))]
+            if changes:
+                raise ConfigError(
+                    f"{self._root} holds a study of another search: {'; '.join(changes)}. Take another folder, or ask as before"
+                )
+        if before != self._asked:
+            self._store.ask(self._asked)
+        self._store.release()
+
+    def _forget_failures(self) -> None:
+        failed = [trial.number for trial in self._store.trials() if trial.state == "failed"]
+        for number in failed:
+            shutil.rmtree(trial_folder(self._root, number), ignore_errors=True)
+        if failed:
+            self._store.forget(failed)
+
+    def trials(self) -> list[Trial]:
+        return [replace(trial, hparams=self._space.from_labels(trial.hparams)) for trial in self._store.trials()]
+
+    def record(self, event: Event) -> None:
+        """Writes one event. A finished trial is on the disk when this returns; the rest is for onlookers and may wait."""
+        if isinstance(event, Started):
+            self._running[event.trial.number] = Running(event, self._labelled(event.trial))
+        elif isinstance(event, EpochEnded):
+            running = self._running[event.number]
+            add_epoch(running.metrics, event.epoch, event.metrics)
+            running.epochs = event.epoch + 1
+        elif isinstance(event, Finished):
+            self._finish(event)
+        if self._running and time.monotonic() - self._updated >= UPDATE_INTERVAL:
+            self._update()
+
+    def close(self) -> None:
+        """Marks running trials as waiting, and gives the study free."""
+        try:
+            self._store.release()
+        finally:
+            self._store.close()
+            self._lock.release()
+
+    def _finish(self, event: Finished) -> None:
+        running = self._running.pop(event.number)
+        trial = event.outcome.applied_to(running.trial)
+        try:
+            write_record(self._root, self._asked, trial, running.started.time, event.time)
+        except OSError as error:
+            folder = trial_folder(self._root, trial.number)
+            raise StorageError(f"{folder}: {error.strerror}. When that is mended, the same search goes on") from error
+        self._store.write(trial, running.started.time, event.time)
+
+    def _update(self) -> None:
+        for running in self._running.values():
+            trial = replace(running.trial, state="running", epochs=running.epochs, metrics=running.metrics)
+            self._store.write(trial, running.started.time)
+        self._updated = time.monotonic()
+
+    def _labelled(self, trial: Trial) -> Trial:
+        return replace(trial, hparams=self._space.labels(trial.hparams))
+
+
+@dataclass
+class Running:
+    """What the recorder knows of a trial that runs. Its hyperparameters are labels."""
+
+    started: Started
+    trial: Trial
+    epochs: int = 0
+    metrics: dict[str, list[float | None]] = field(default_factory=dict)
+
+
+def _make(root: Path) -> None:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"the study's folder {root} cannot be made: {error.strerror}") from None
+    path = root / FILE
+    lost = not path.exists() or path.stat().st_size == 0
+    if lost and any(root.glob("trials/*/trial.json")):
+        raise StorageError(
+            f"{root} holds trials but its {FILE} is gone: lightning-hp repair {root} rebuilds it from their records; for a new "
+            "search take another folder"
+        )
+
+
+def _change(key: str, all_before: dict[str, Any], all_now: dict[str, Any]) -> str | None:
+    before, now = all_before.get(key), all_now[key]
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return f"{key} was {before!r}, is {now!r}" if before != now else None
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if names:
+        return "; ".join(f"{key}[{name!r}] was {before.get(name)}, is {now.get(name)}" for name in names)
+    # The order of a space decides which random number goes to which hyperparameter.
+    if key == "space" and list(before) != list(now):
+        return f"{key} has another order: was {list(before)}, is {list(now)}"
+    return None

@@ -1,0 +1,86 @@
+"""Each trial's own record, ROOT/trials/000012/trial.json: all that its row in study.db says, to rebuild that from."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_hp.errors import ConfigError
+from lightning_hp.study.store import FILE as STUDY
+from lightning_hp.study.store import Store
+from lightning_hp.trial import Trial, trial_folder
+
+FILE = "trial.json"
+_FIELDS = ("number", "hparams", "seed", "state", "value", "epochs", "metrics", "reason", "traceback")
+
+
+def write_record(root: Path, asked: dict[str, Any], trial: Trial, started: float, ended: float) -> None:
+    """Writes a finished trial's record, whole or not at all.
+
+    Args:
+        root: the study's folder.
+        asked: what its search was asked for.
+        trial: with hyperparameters as labels.
+        started: seconds since the epoch of the clock.
+        ended: the same.
+    """
+    folder = trial_folder(root, trial.number)
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {name: getattr(trial, name) for name in _FIELDS}
+    record["checkpoint"] = str(trial.checkpoint.relative_to(root)) if trial.checkpoint else None
+    new = folder / f".{FILE}.new"
+    new.write_text(json.dumps({"asked": asked, "trial": record, "started": started, "ended": ended}))
+    new.replace(folder / FILE)
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What `repair` did: how many trials it found, which records could not be read, where the old file is now."""
+
+    trials: int
+    unreadable: list[Path]
+    old: Path | None
+
+
+def repair(root: Path) -> Repaired:
+    """Rebuilds ROOT/study.db from the trials' own records. The old file is kept beside it under another name.
+
+    Raises:
+        ConfigError: there is no record to rebuild from.
+    """
+    found, unreadable = [], []
+    for path in sorted(root.glob(f"trials/*/{FILE}")):
+        try:
+            record = json.loads(path.read_text())
+            checkpoint = record["trial"].pop("checkpoint")
+            trial = Trial(**record["trial"], checkpoint=root / checkpoint if checkpoint else None)
+            found.append((trial, record["asked"], record["started"], record["ended"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            unreadable.append(path)
+    if not found:
+        raise ConfigError(f"{root} holds no record of a finished trial to rebuild {STUDY} from")
+    # The newest knows best how many trials were asked for last.
+    asked = max(found, key=lambda each: each[3])[1]
+    old = _set_aside(root / STUDY)
+    store = Store(root, create=True)
+    try:
+        store.ask(asked)
+        for trial, _, started, ended in found:
+            store.write(trial, started, ended)
+    finally:
+        store.close()
+    return Repaired(len(found), unreadable, old)
+
+
+def _set_aside(path: Path) -> Path | None:
+    names = (f"{path.name}.damaged{number or ''}" for number in itertools.count())
+    aside = next(each for each in map(path.with_name, names) if not each.exists())
+    # A journal of another file would be played into the new one.
+    for suffix in ("-journal", ""):
+        source = path.with_name(path.name + suffix)
+        if source.exists():
+            source.replace(aside.with_name(aside.name + suffix))
+    return aside if aside.exists() else None

@@ -1,0 +1,240 @@
+"""Worker processes: whatever becomes of one, its trial ends with the reason, the search goes on, and nothing is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from examples.digits import LitDigits
+from lightning_hp import Choice, ConfigError, Log
+from lightning_hp.executors.launch import CAN_FORK
+
+SPACE = {"lr": Log(1e-2, 1.0), "how": Choice("well", "badly")}
+
+pytestmark = pytest.mark.skipif(not CAN_FORK, reason="there is no fork server on this system")
+
+
+class Module(LitDigits):
+    """Digits that do something bad in some trials."""
+
+    def __init__(self, lr, how):
+        super().__init__(lr=lr, hidden=8, layers=1)
+        self.how = how
+
+    def bad(self):
+        raise NotImplementedError
+
+    def on_train_epoch_start(self):
+        if self.how == "badly":
+            self.bad()
+
+
+def run(search, bad, **arguments):
+    """Runs four trials, some of which do ``bad``; gives (those, the others)."""
+
+    class Bad(Module):
+        pass
+
+    Bad.bad = bad
+    arguments = {"trials": 4, "retries": 0, "executor": "processes", "workers": 2, **arguments}
+    study = search(Bad, space=SPACE, **arguments).run()
+    badly = [trial for trial in study.trials if trial.hparams["how"] == "badly"]
+    well = [trial for trial in study.trials if trial.hparams["how"] == "well"]
+    assert badly
+    assert well
+    assert [trial.state for trial in well] == ["complete"] * len(well)
+    assert [trial.state for trial in badly] == ["failed"] * len(badly)
+    return badly, well
+
+
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        (lambda self: os._exit(3), "the worker process ended by itself with exit code 3"),
+        (lambda self: os._exit(0), "the worker process ended by itself with exit code 0"),
+        (lambda self: os.kill(os.getpid(), signal.SIGKILL), "the worker process was ended by SIGKILL, perhaps by the system"),
+        (lambda self: os.kill(os.getpid(), signal.SIGSEGV), "the worker process was ended by SIGSEGV"),
+        (lambda self: torch.empty(10**15), "out of memory"),
+    ],
+    ids=["exit", "exit in silence", "SIGKILL", "a crash", "no memory"],
+)
+def test_a_worker_that_dies_fails_its_trial_alone(search, bad, told):
+    badly, _ = run(search, bad)
+    for trial in badly:
+        assert told in trial.reason or "can't allocate memory" in trial.reason
+
+
+def test_a_trial_that_hangs_is_ended_at_its_timeout(search):
+    badly, _ = run(search, lambda self: time.sleep(1000), trial_timeout=6)
+    assert {trial.reason for trial in badly} == {"no end after 6 seconds (trial_timeout)"}
+
+
+def test_a_worker_that_takes_too_much_memory_is_ended(search):
+    def hoard(self):
+        self.hoard = [torch.ones(2**24) for _ in range(64)]
+        time.sleep(1000)
+
+    badly, _ = run(search, hoard, memory_limit=2.0, trial_timeout=60)
+    for trial in badly:
+        assert trial.reason.startswith("out of memory: the worker used")
+        assert trial.reason.endswith("memory_limit is 2.00 GiB")
+
+
+def test_a_lost_worker_is_tried_again_and_goes_on_from_its_checkpoint(search, tmp_path):
+    seen = tmp_path / "seen"
+
+    class Once(Module):
+        def on_train_epoch_start(self):
+            with seen.open("a") as file:
+                file.write(f"{self.hparams.lr} {self.current_epoch}\n")
+            if self.current_epoch == 2 and seen.read_text().count(f"{self.hparams.lr} 2\n") == 1:
+                os._exit(1)
+
+    arguments = {"space": SPACE, "trials": 2, "trainer": {"max_epochs": 4, "accelerator": "cpu"}}
+    study = search(Once, executor="processes", workers=2, retries=1, **arguments).run()
+    assert [(trial.state, trial.epochs) for trial in study.trials] == [("complete", 4)] * 2
+    epochs = [int(line.split()[1]) for line in seen.read_text().splitlines()]
+    assert sorted(epochs) == [0, 0, 1, 1, 2, 2, 2, 2, 3, 3]
+    quiet = search(Module, executor="inline", root_dir=tmp_path / "quiet", **arguments).run()
+    assert [trial.metrics for trial in study.trials] == [trial.metrics for trial in quiet.trials]
+
+
+def test_an_error_of_the_users_code_is_not_tried_again(search, tmp_path):
+    seen = tmp_path / "seen"
+
+    def bad(self):
+        with seen.open("a") as file:
+            file.write("x")
+        raise ValueError("mine")
+
+    badly, _ = run(search, bad, retries=3)
+    assert len(seen.read_text()) == len(badly)
+    assert {trial.reason for trial in badly} == {"ValueError: mine"}
+
+
+def test_a_reason_of_many_tries_counts_them(search):
+    badly, _ = run(search, lambda self: os._exit(3), retries=1)
+    assert all(trial.reason.endswith("(2 tries)") for trial in badly)
+
+
+def test_a_module_that_cannot_be_imported_in_the_worker_fails_its_trials(search, tmp_path, monkeypatch):
+    (tmp_path / "only_here.py").write_text("import os\nif os.getpid() != int(os.environ['HERE']): raise ImportError('not there')\n"
+                                           "from examples.digits import LitDigits\nclass Mine(LitDigits): pass\n")
+    monkeypatch.setenv("HERE", str(os.getpid()))
+    monkeypatch.syspath_prepend(tmp_path)
+    import only_here
+
+    study = search(only_here.Mine, executor="processes", workers=2, trials=2).run()
+    assert [trial.state for trial in study.trials] == ["failed", "failed"]
+    assert "ImportError: not there" in study.trials[0].reason
+
+
+def test_a_loaders_worker_that_dies_fails_its_trial_alone(search):
+    class Killing(TensorDataset):
+        def __getitem__(self, index):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def data(how="well"):
+        dataset = TensorDataset(torch.rand(8, 64), torch.zeros(8, dtype=torch.long))
+        bad = Killing(*dataset.tensors)
+        loader = DataLoader(bad if how == "badly" else dataset, batch_size=4, num_workers=1)
+        return loader, DataLoader(dataset, batch_size=8)
+
+    space = {"lr": Log(1e-2, 1.0), "data.how": Choice("well", "badly")}
+    study = search(space=space, data=data, trials=4, executor="processes", workers=2, retries=0).run()
+    states = {(trial.hparams["data.how"], trial.state) for trial in study.trials}
+    assert states == {("well", "complete"), ("badly", "failed")}
+    assert any("DataLoader worker" in trial.reason for trial in study.trials if trial.reason)
+
+
+def test_what_cannot_be_sent_to_a_worker_is_told(search):
+    class Holding(LitDigits):
+        lock = __import__("threading").Lock()
+
+    with pytest.raises(ConfigError, match="cannot be sent to a worker process.*executor='inline'"):
+        search(Holding, executor="processes", workers=2).run()
+
+
+def test_devices_and_cores_are_divided_among_the_workers(search, tmp_path):
+    class Looking(Module):
+        def on_fit_start(self):
+            (tmp_path / f"{os.getpid()}").write_text(str(torch.get_num_threads()))
+
+    search(Looking, space=SPACE, executor="processes", workers=2, trials=4).run()
+    cores = len(os.sched_getaffinity(0))
+    threads = [path.read_text() for path in tmp_path.iterdir() if path.name.isdigit()]
+    assert threads == [str(max(1, cores // 2))] * 4
+
+
+SCRIPT = """
+import os, sys
+import torch
+from examples.digits import DigitsData, LitDigits
+from lightning_hp import Log, SearchLoop
+
+torch.set_num_threads(1)
+
+class Mine(LitDigits):
+    def on_train_epoch_start(self):
+        print("epoch", self.current_epoch, flush=True)
+
+SearchLoop(Mine, space={"lr": Log(1e-2, 1.0)}, data=DigitsData, monitor="val_acc", mode="max", trials=2,
+           trainer={"max_epochs": int(sys.argv[2]), "accelerator": "cpu"}, executor="processes", workers=2,
+           root_dir=sys.argv[1]).run()
+"""
+
+
+def test_a_script_needs_no_main_guard_and_its_prints_are_seen(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, "script.py", "study", "1"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("epoch 0") == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+def test_no_process_outlives_the_search(tmp_path, number):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": str(tmp_path / "temporary")}
+    (tmp_path / "temporary").mkdir()
+    with subprocess.Popen(
+        [sys.executable, "script.py", "study", "100000"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stderr:
+            if "epoch 1" in line:
+                break
+        assert len(descendants(process.pid)) == 3
+        family = descendants(process.pid)
+        process.send_signal(number)
+        process.wait(timeout=30)
+    deadline = time.monotonic() + 5
+    while any(alive(pid) for pid in family) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert [pid for pid in family if alive(pid)] == []
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def descendants(pid):
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return children + [each for child in children for each in descendants(child)]
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -45,4 +45,9 @@ _HEAVY = {"Babysitter": "lightning_hp.babysit", "SearchLoop": "lightning_hp.loop
 def __getattr__(name: str) -> Any:
     if name not in _HEAVY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HEAVY[name]), name)
+    try:
+        module = import_module(_HEAVY[name])
+    except AttributeError as error:
+        # `from lightning_hp import SearchLoop` would say of it only that the name cannot be imported.
+        raise ImportError(f"{_HEAVY[name]} cannot be imported: {error}") from error
+    return getattr(module, name)

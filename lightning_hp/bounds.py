@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,10 @@ def check_bounds(scale: Any, kind: type, size: float = NORMAL) -> None:
         value = getattr(scale, bound)
         if isinstance(value, np.generic):
             value = value.item()
+        if isinstance(value, int) and abs(value) > sys.float_info.max:
+            raise ConfigError(f"{name} needs {wanted} that a float can hold, got a {bound} of more than 308 digits")
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            hint = ", which is text: remove the quotes, and in YAML write 1.0e-4 for 1e-4" if isinstance(value, str) else ""
-            raise ConfigError(f"{name} needs finite {wanted}, got {bound}={value!r}{hint}")
+            raise ConfigError(f"{name} needs finite {wanted}, got {bound}={value!r}{_text_hint(value)}")
         if kind is int and value != int(value):
             raise ConfigError(f"{name} needs {wanted}, got {bound}={value!r}")
         object.__setattr__(scale, bound, kind(value))
@@ -47,6 +49,12 @@ def check_bounds(scale: Any, kind: type, size: float = NORMAL) -> None:
 def got(scale: Any) -> str:
     """A scale's bounds, for a message."""
     return f"got low={scale.low!r}, high={scale.high!r}"
+
+
+def check_points(points: int) -> None:
+    """Raises ConfigError unless a grid can have so many values of a scale."""
+    if isinstance(points, bool) or not isinstance(points, int) or points < 1:
+        raise ConfigError(f"a grid needs a whole number of points of at least 1, got {points!r}")
 
 
 def checked_unit(unit: ArrayLike) -> NDArray[np.float64]:
@@ -63,6 +71,14 @@ def checked_values(scale: Any, value: Any, whole: bool = False) -> NDArray[np.fl
     if whole:
         _check_all(v == np.floor(v), v, "is not a whole number")
     return v
+
+
+def _text_hint(value: Any) -> str:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return ""
+    return ", which is text: write it without quotes, 1e-4 as 1.0e-4 where a YAML reader needs the point"
 
 
 def _check_all(fine: NDArray[np.bool_], values: NDArray[np.float64], wrong: str) -> None:

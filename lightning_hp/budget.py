@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from datetime import timedelta
@@ -20,17 +21,21 @@ def seconds(max_time: Any, name: str = "max_time") -> float | None:
         name: of the argument, for the message.
 
     Raises:
-        ConfigError: it is none of these, or not above 0.
+        ConfigError: it is none of these, not above 0, or beyond all measure.
 
     >>> seconds("00:01:30:00"), seconds({"minutes": 2}), seconds(90)
     (5400.0, 120.0, 90.0)
     """
     if max_time is None:
         return None
-    found = _seconds(max_time)
-    if found is None or not found > 0:
+    try:
+        found = _seconds(max_time)
+    except OverflowError:
+        raise ConfigError(f"{name} is longer than any clock counts: for no limit leave it out") from None
+    if found is None or not 0 < found < math.inf:
         raise ConfigError(
-            f"{name} needs seconds above 0, 'DD:HH:MM:SS', a timedelta or a dict of its arguments, got {max_time!r}"
+            f"{name} needs seconds above 0, 'DD:HH:MM:SS', or hours and the like by name, such as {{'hours': 12}}, got "
+            f"{max_time!r}"
         )
     return found
 
@@ -44,7 +49,7 @@ def _seconds(max_time: Any) -> float | None:
     if isinstance(max_time, Mapping):
         try:
             return timedelta(**max_time).total_seconds()
-        except TypeError:
+        except (TypeError, ValueError):
             return None
     if isinstance(max_time, (int, float)) and not isinstance(max_time, bool):
         return float(max_time)

@@ -12,20 +12,23 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lightning_hp.bounds import check_bounds, checked_unit, checked_values, got
+from lightning_hp.bounds import check_bounds, check_points, checked_unit, checked_values, got
 from lightning_hp.errors import ConfigError
 from lightning_hp.rounding import round_decimals, round_significant
 
 DECIMALS, SIGNIFICANT_DIGITS = 14, 12
-# Beyond 2**53 neighbouring integers share a float, and beyond 2**40 the log of neighbours differs by too few bits to invert.
-MAX_INT_VALUES = 2**53
+# The middle of the n-th integer's stretch is (n + 1/2) / count: beyond 2**52 no float holds n + 1/2. Beyond 2**40 the logs
+# of neighbours differ by too few bits to invert.
+MAX_INT_VALUES = 2**52
 MAX_LOG_INT = 2**40
+_NAMES_INSTEAD = "choose between names, such as 'small' and 'large', and let the factory look them up in a dict"
 
 
 class Scale(ABC):
@@ -67,6 +70,7 @@ class Scale(ABC):
         >>> Int(2, 4).grid(10)
         [2, 3, 4]
         """
+        check_points(points)
         units = np.linspace(0.0, 1.0, points) if points > 1 else np.array([0.5])
         return list(dict.fromkeys(self.from_unit(units).tolist()))
 
@@ -212,7 +216,7 @@ class Int(Scale):
     def __post_init__(self) -> None:
         check_bounds(self, int)
         if max(self._count, abs(self.low), abs(self.high)) > MAX_INT_VALUES:
-            raise ConfigError(f"Int needs bounds and a count of values of at most 2**53, {got(self)}")
+            raise ConfigError(f"Int needs bounds and a count of values of at most 2**52, {got(self)}")
 
     @property
     def _count(self) -> int:
@@ -274,6 +278,7 @@ class LogInt(Scale):
         return _plain((middle - low) / (high - low))
 
     def grid(self, points: int) -> list[Any]:
+        check_points(points)
         # From low to high themselves: the outer half cells that from_unit owns would shift every inner point.
         low, high = math.log(self.low), math.log(self.high)
         logs = np.linspace(low, high, points) if points > 1 else np.array([(low + high) / 2])
@@ -291,7 +296,7 @@ class Choice(Scale):
         *values: strings, numbers, None, or any object such as a class or function; two may not read the same in a table.
 
     Raises:
-        ConfigError: there are no values, or two of them have the same `label`.
+        ConfigError: there are no values, or their `label` does not tell them apart, now or in another process.
 
     >>> Choice("relu", "tanh").from_unit([0.0, 0.7])
     array(['relu', 'tanh'], dtype=object)
@@ -300,15 +305,32 @@ class Choice(Scale):
     values: tuple[Any, ...]
 
     def __init__(self, *values: Any) -> None:
-        object.__setattr__(self, "values", values)
-        if not values:
-            raise ConfigError("Choice needs at least one value, got none: write Choice('relu', 'tanh')")
         if len(values) == 1 and isinstance(values[0], (list, tuple, set, dict)):
             raise ConfigError(f"Choice takes its values one by one, got one {type(values[0]).__name__}: write Choice(*values)")
+        self._set(values)
+
+    @classmethod
+    def of(cls, values: Iterable[Any]) -> Choice:
+        """The choice of a list's values, any of which may be a list itself.
+
+        >>> Choice.of([[8]]).values
+        ([8],)
+        """
+        made = object.__new__(cls)
+        made._set(tuple(values))
+        return made
+
+    def _set(self, values: tuple[Any, ...]) -> None:
+        if not values:
+            raise ConfigError("Choice needs at least one value, such as 'relu', got none")
         labels = [str(label(value)) for value in values]
-        twice = next((text for text in labels if labels.count(text) > 1), None)
-        if twice is not None:
-            raise ConfigError(f"Choice needs values that can be told apart, got {twice!r} more than once")
+        for value, text in zip(values, labels, strict=True):
+            if " at 0x" in text:
+                raise ConfigError(f"Choice holds {text}, whose address is another one in each run: {_NAMES_INSTEAD}")
+            if labels.count(text) > 1:
+                way_out = "" if label(value) is value else f": {_NAMES_INSTEAD}"
+                raise ConfigError(f"Choice needs values that can be told apart, got {text!r} more than once{way_out}")
+        object.__setattr__(self, "values", values)
 
     def from_unit(self, unit: ArrayLike) -> Any:
         u = checked_unit(unit)
@@ -325,6 +347,7 @@ class Choice(Scale):
 
     def grid(self, points: int) -> list[Any]:
         """All the values, whatever ``points`` says: choices have no order to thin out."""
+        check_points(points)
         return list(self.values)
 
     def describe(self) -> dict[str, Any]:

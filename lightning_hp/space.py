@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,9 @@ SCALES: dict[str, type[Scale]] = {
     "choice": Choice,
 }
 TARGETS = ("model", "data", "trainer")
+# Below 0 these make a fit fail or run away.
+_NEVER_NEGATIVE = frozenset({"lr", "learning_rate", "weight_decay", "momentum", "dropout"})
+MOST_DECADES = 12
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 
 
@@ -50,7 +54,7 @@ class Space(Mapping[str, Scale]):
         if not isinstance(scales, Mapping):
             raise ConfigError(f"space needs a dict of name to scale, got {scales!r}")
         if not scales:
-            raise ConfigError("space is empty: give at least one scale, such as {'lr': Log(1e-4, 1.0)}")
+            raise ConfigError("space is empty: give at least one scale, such as Log(1e-4, 1.0) for 'lr'")
         self._scales = {_checked_name(name): _as_scale(name, scale) for name, scale in scales.items()}
         routes: dict[tuple[str, str], str] = {}
         for name in self._scales:
@@ -83,7 +87,9 @@ class Space(Mapping[str, Scale]):
         if units.ndim != 2 or units.shape[1] != len(self):
             raise ValueError(f"points need shape (n, {len(self)}), got {units.shape}")
         columns = [scale.from_unit(units[:, i]).tolist() for i, scale in enumerate(self.values())]
-        return [dict(zip(self, row, strict=True)) for row in zip(*columns, strict=True)]
+        # A million draws take seconds: asking each name and length again for every row would add a third.
+        names, rows = repeat(tuple(self)), zip(*columns, strict=True)
+        return [dict(pairs) for pairs in map(zip, names, rows)]
 
     def to_unit(self, hparams: list[Hparams]) -> NDArray[np.float64]:
         """Points of the unit cube for hyperparameters: the inverse of `from_unit`, of shape (n, len(space)).
@@ -154,10 +160,16 @@ def lint(space: Space) -> list[str]:
     >>> lint(Space({"lr": Linear(1e-4, 1.0)}))
     ["space['lr']: Linear(low=0.0001, high=1.0) spans 4.0 decades, so 90% of the draws lie above 0.1: use log"]
     """
-    return [f"space[{name!r}]: {advice}" for name, scale in space.items() if (advice := _advice(scale))]
+    return [f"space[{name!r}]: {advice}" for name, scale in space.items() if (advice := _advice(name, scale))]
 
 
-def _advice(scale: Scale) -> str | None:
+def _advice(name: str, scale: Scale) -> str | None:
+    argument = name.rpartition(".")[2]
+    if isinstance(scale, (Linear, Int, ReverseLog)) and scale.low < 0 and argument in _NEVER_NEGATIVE:
+        return f"{scale} starts below 0, which no {argument} can be: start at 0 or above"
+    if isinstance(scale, Log) and math.log10(scale.high) - math.log10(scale.low) > MOST_DECADES:
+        decades = math.log10(scale.high) - math.log10(scale.low)
+        return f"{scale} spans {decades:.0f} decades, so each gets {1 / decades:.1%} of the draws: take a narrower range"
     if isinstance(scale, (Linear, Int)) and scale.low > 0 and scale.high / scale.low >= 100:
         better = "log" if isinstance(scale, Linear) else "log_int"
         share = 1 - (scale.high / 10 - scale.low) / (scale.high - scale.low)
@@ -183,7 +195,7 @@ def _as_scale(name: str, scale: object) -> Scale:
         return scale
     if not isinstance(scale, Mapping):
         raise ConfigError(
-            f"space[{name!r}] needs a scale such as Log(1e-4, 1.0), got {scale!r}; for a fixed value use the factory"
+            f"space[{name!r}] needs a scale such as Log(1e-4, 1.0), got {scale!r}; a fixed value belongs to the factory"
         )
     settings = dict(scale)
     kind = settings.pop("scale", None)
@@ -196,6 +208,6 @@ def _as_scale(name: str, scale: object) -> Scale:
     if kind == "choice" and not isinstance(settings["values"], (list, tuple)):
         raise ConfigError(f"space[{name!r}]: choice needs a list of values, got {settings['values']!r}")
     try:
-        return Choice(*settings["values"]) if kind == "choice" else SCALES[kind](**settings)
+        return Choice.of(settings["values"]) if kind == "choice" else SCALES[kind](**settings)
     except ConfigError as error:
         raise ConfigError(f"space[{name!r}]: {error}") from None

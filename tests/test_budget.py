@@ -27,9 +27,29 @@ def test_a_time_in_any_of_its_forms_is_seconds(max_time, expected):
 
 
 @pytest.mark.parametrize(
-    "max_time", [0, -1, "12:00", "soon", True, {"weekz": 1}, {"hours": "x"}, timedelta(0), [1], float("nan")]
+    "max_time",
+    [
+        0,
+        -1,
+        "12:00",
+        "soon",
+        True,
+        {"weekz": 1},
+        {"hours": "x"},
+        timedelta(0),
+        [1],
+        float("nan"),
+        float("inf"),
+        {"days": float("nan")},
+    ],
 )
 def test_anything_else_is_refused_by_its_value(max_time):
     with pytest.raises(ConfigError) as error:
         seconds(max_time)
     assert repr(max_time) in str(error.value)
+
+
+@pytest.mark.parametrize("max_time", ["99999999999:00:00:00", {"days": 1e30}, 10**400])
+def test_a_time_that_no_clock_counts_is_refused(max_time):
+    with pytest.raises(ConfigError, match="for no limit leave it out"):
+        seconds(max_time)

@@ -26,7 +26,7 @@ LAYERS = [
     {"fit"},
     {"executors"},
     {"loop"},
-    {"cli"},
+    {"cli", "__main__"},
 ]
 HEAVY = {"torch", "lightning", "torchmetrics", "matplotlib", "scipy", "sklearn", "optuna", "ray", "rich", "jsonargparse"}
 

@@ -23,11 +23,16 @@ SCALES = [
     ReverseLog(0.9, 0.999),
     ReverseLog(-3.0, 1 - 1e-9),
     Int(-3, 7),
-    Int(0, 2**52),
+    Int(1, 2**52),
+    Int(-(2**51), 2**51 - 2),
     LogInt(1, 9),
     LogInt(16, 2**40),
     Choice("relu", "tanh", None, 0.5),
 ]
+
+
+class Unnamed:
+    """An object whose text is its address."""
 
 
 @st.composite
@@ -199,13 +204,19 @@ def test_a_grid_is_even_in_the_scales_own_coordinate(scale, points, grid):
         (lambda: ReverseLog(0.9, 1.5), "try high=0.999"),
         (lambda: Int(1, 2.5), "whole numbers, got high=2.5"),
         (lambda: Int(3, 1), "low < high"),
-        (lambda: Int(0, 2**60), "2**53"),
+        (lambda: Int(0, 2**60), "2**52"),
+        (lambda: Int(0, 2**52), "2**52"),
+        (lambda: Int(1, 10**400), "got a high of more than 308 digits"),
+        (lambda: Linear(-(10**5000), 1), "got a low of more than 308 digits"),
+        (lambda: Linear("1e-4", 1), "low='1e-4', which is text"),
         (lambda: LogInt(0, 8), "1 <= low < high"),
         (lambda: LogInt(1, 2**41), "2**40"),
         (lambda: Choice(), "at least one value"),
         (lambda: Choice(["relu", "tanh"]), "write Choice(*values)"),
         (lambda: Choice("relu", "relu"), "'relu' more than once"),
         (lambda: Choice(1, "1"), "'1' more than once"),
+        (lambda: Choice(lambda: 1, lambda: 2), "more than once: choose between names, such as 'small' and 'large'"),
+        (lambda: Choice(Unnamed(), 1), "whose address is another one in each run: choose between names"),
     ],
 )
 def test_bad_bounds_are_named(make, told):
@@ -246,3 +257,22 @@ def test_labels_are_what_json_has_and_names_for_the_rest():
     assert [label(value) for value in (None, True, 3, 0.5, "x", np.float64(0.5), dict, len)] == [
         None, True, 3, 0.5, "x", 0.5, "dict", "len",
     ]  # fmt: skip
+
+
+@given(count=st.integers(2**52 - 2**20, 2**52), index=st.integers(0, 2**52))
+def test_whole_numbers_are_inverted_up_to_the_largest_count(count, index):
+    value = 1 + index % count
+    scale = Int(1, count)
+    assert scale.from_unit(scale.to_unit(value)) == value
+
+
+def test_a_bound_that_is_a_word_gets_no_advice_on_numbers():
+    with pytest.raises(ConfigError, match=r"got high='ten'$"):
+        Linear(0, "ten")
+
+
+@pytest.mark.parametrize("points", [0, -3, 2.5, True])
+@pytest.mark.parametrize("scale", SCALES, ids=repr)
+def test_a_grid_of_no_points_is_refused(scale, points):
+    with pytest.raises(ConfigError, match="at least 1, got"):
+        scale.grid(points)

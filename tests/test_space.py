@@ -157,6 +157,10 @@ def test_choices_of_any_objects_are_stored_by_name_and_come_back():
         (ReverseLog(0.9, 0.999), None),
         (LogInt(1, 1024), None),
         (Choice("relu", "tanh"), None),
+        (Log(1e-20, 1.0), "spans 20 decades, so each gets 5.0% of the draws"),
+        (Log(1e-300, 1e300), "spans 600 decades"),
+        (Linear(-1.0, 1.0), None),
+        (Linear(0.0, 1e-4), None),
     ],
     ids=repr,
 )
@@ -168,3 +172,15 @@ def test_lint_tells_what_is_unwise_and_nothing_else(scale, advice):
         (line,) = lines
         assert line.startswith("space['x']: ")
         assert advice in line
+
+
+@pytest.mark.parametrize("name", ["lr", "model.lr", "optimizer.weight_decay", "momentum"])
+def test_lint_tells_of_values_below_zero_where_none_can_be(name):
+    (line,) = lint(Space({name: Linear(-0.1, 0.1)}))
+    assert f"starts below 0, which no {name.split('.')[-1]} can be" in line
+
+
+def test_a_choice_of_lists_may_be_a_plain_dict():
+    space = Space({"widths": {"scale": "choice", "values": [[8]]}, "more": {"scale": "choice", "values": [[8], [8, 8]]}})
+    assert space.from_unit([[0.5, 1.0]]) == [{"widths": [8], "more": [8, 8]}]
+    assert space.from_labels(space.labels({"widths": [8], "more": [8, 8]})) == {"widths": [8], "more": [8, 8]}

@@ -7,29 +7,33 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_hp.babysit import log
-from lightning_hp.cli.config import babysitter_for, load
-from lightning_hp.cli.sections import SectionFactory, TrainerSection
+from lightning_hp.cli.config import babysitter_for, load, naming, sections
+from lightning_hp.cli.sections import TrainerSection
 from lightning_hp.errors import ConfigError
 from lightning_hp.fit.quiet import quiet
 from lightning_hp.fit.reporter import Reporter
 from lightning_hp.fit.trainer import trainer_kwargs
 
+# Lightning's own bound.
+_MOST_SEED = 2**32 - 1
+
 
 def main(config: str, **flags: Any) -> int:
     asked = load(config, flags)
     verbose = asked["search"].get("verbose", False)
-    try:
-        with quiet(verbose):
-            trainer, reporter, model, data = _prepare(asked, f"runs/{Path(config).stem}-babysit", verbose)
+    with naming(config), quiet(verbose):
+        trainer, reporter, model, data = _prepare(asked, f"runs/{Path(config).stem}-babysit", verbose)
+        try:
             trainer.fit(model, datamodule=data)
-            reporter.check_monitor()
-    except ConfigError as error:
-        raise ConfigError(f"{config}: {error}") from None
+        except MisconfigurationException as error:
+            raise ConfigError(str(error)) from None
+        reporter.check_monitor()
     _tell(trainer, reporter)
     return 1 if reporter.diverged else 0
 
@@ -38,23 +42,41 @@ def _prepare(
     asked: Mapping[str, Any], default_root: str, verbose: bool
 ) -> tuple[Trainer, Reporter, LightningModule, LightningDataModule | None]:
     search = asked["search"]
-    model = SectionFactory("model", asked.get("model"))
-    data = SectionFactory("data", asked["data"]) if asked.get("data") is not None else None
-    section = TrainerSection(asked.get("trainer"))
+    model, data, section = sections(asked)
     model.check({})
+    if data is not None:
+        data.check({})
     monitor, mode = search.get("monitor", "val_loss"), search.get("mode", "min")
-    babysitter = babysitter_for(search.get("babysit", {}), monitor, mode)
-    seed_everything(search.get("seed", 0), workers=True, verbose=False)
+    babysitter = babysitter_for(search.get("babysit"), monitor, mode)
+    seed = search.get("seed", 0)
+    if seed > _MOST_SEED:
+        raise ConfigError(f"search.seed of a babysat fit needs a whole number up to {_MOST_SEED}, got {seed}")
+    seed_everything(seed, workers=True, verbose=False)
 
-    root = Path(search.get("root", default_root)).absolute()
-    logger = TensorBoardLogger(root, name="")
+    logger = TensorBoardLogger(_made(search.get("root", default_root)), name="", default_hp_metric=False)
     reporter = Reporter(monitor, mode, Path(logger.log_dir) / "checkpoints")
     shown = {"enable_progress_bar": verbose or sys.stdout.isatty(), "enable_model_summary": verbose}
-    kwargs: dict[str, Any] = shown | trainer_kwargs(section.arguments())
-    kwargs["callbacks"] += [babysitter, LearningRateMonitor(log_momentum=True), reporter]
-    kwargs["logger"] = [logger, *(kwargs["logger"] or [])]
-    trainer = Trainer(default_root_dir=root, **kwargs)
+    trainer = _trainer(shown, section, [babysitter, LearningRateMonitor(log_momentum=True), reporter], logger)
     return trainer, reporter, model(), data() if data is not None else None
+
+
+def _trainer(shown: dict[str, Any], section: TrainerSection, callbacks: list[Any], logger: TensorBoardLogger) -> Trainer:
+    kwargs = shown | trainer_kwargs(section.arguments())
+    kwargs["callbacks"] += callbacks
+    kwargs["logger"] = [logger, *(kwargs["logger"] or [])]
+    try:
+        return Trainer(default_root_dir=logger.root_dir, **kwargs)
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise ConfigError(f"trainer: {error}") from None
+
+
+def _made(root: str) -> Path:
+    folder = Path(root).absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"search.root: the folder {folder} cannot be made: {error.strerror}") from None
+    return folder
 
 
 def _tell(trainer: Trainer, reporter: Reporter) -> None:

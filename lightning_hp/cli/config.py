@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +17,46 @@ from lightning_hp.samplers import Grid
 from lightning_hp.space import Hparams, Space, split
 
 SECTIONS = ("model", "data", "trainer", "search")
+# What LightningCLI has besides, and where it stands here.
+_ELSEWHERE = {
+    "seed_everything": "write search.seed",
+    "ckpt_path": "each trial starts anew; a model may load weights when it is made",
+    "optimizer": "the model's configure_optimizers makes it, and the model's arguments may choose it",
+    "lr_scheduler": "the model's configure_optimizers makes it, and the model's arguments may choose it",
+}
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Puts the file before the message of what is wrong in it."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def load(path: str, flags: Mapping[str, Any]) -> dict[str, Any]:
     """A config file with flags laid over its ``search:`` section.
 
     Raises:
-        ConfigError: the file or one of its section or key names is wrong. The message starts with the file.
+        ConfigError: the file, one of its section or key names, or a setting is wrong. The message starts with the file.
     """
     config = read_config(Path(path))
-    for section in config:
-        if section not in SECTIONS:
-            hint = did_you_mean(str(section), SECTIONS)
-            raise ConfigError(f"{path}: section {section!r} is not one of {', '.join(SECTIONS)}{hint}")
-    search = config.get("search") or {}
-    if not isinstance(search, Mapping):
-        raise ConfigError(f"{path}: search needs a mapping of settings, got {search!r}")
-    for key in search:
-        if key not in SETTINGS:
-            hint = did_you_mean(str(key), SETTINGS)
-            raise ConfigError(f"{path}: search.{key} is not a setting{hint}; there are {', '.join(SETTINGS)}")
-    return {**config, "search": {**search, **flags}}
+    with naming(path):
+        for section in config:
+            if section not in SECTIONS:
+                hint = f": {_ELSEWHERE[section]}" if section in _ELSEWHERE else did_you_mean(str(section), SECTIONS)
+                raise ConfigError(f"section {section!r} is not one of {', '.join(SECTIONS)}{hint}")
+        search = config.get("search") or {}
+        if not isinstance(search, Mapping):
+            raise ConfigError(f"search needs a mapping of settings, got {search!r}")
+        for key in search:
+            if key not in SETTINGS:
+                hint = did_you_mean(str(key), SETTINGS)
+                raise ConfigError(f"search.{key} is not a setting{hint}; there are {', '.join(SETTINGS)}")
+        search = {**search, **flags}
+        _check_settings(search)
+    return {**config, "search": search}
 
 
 def build(path: str, config: Mapping[str, Any]) -> SearchLoop:
@@ -45,10 +65,19 @@ def build(path: str, config: Mapping[str, Any]) -> SearchLoop:
     Raises:
         ConfigError: something in it is wrong. The message starts with the file.
     """
-    try:
+    with naming(path):
         return _build(config, default_root=f"runs/{Path(path).stem}")
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+
+
+def sections(config: Mapping[str, Any]) -> tuple[SectionFactory, SectionFactory | None, TrainerSection]:
+    """What makes the model, the data (None without a section) and the Trainer's arguments.
+
+    Raises:
+        ConfigError: a section is wrong.
+    """
+    model = SectionFactory("model", config.get("model"))
+    data = SectionFactory("data", config["data"]) if config.get("data") is not None else None
+    return model, data, TrainerSection(config.get("trainer"))
 
 
 def babysitter_for(settings: Any, monitor: Any, mode: Any) -> Babysitter:
@@ -65,34 +94,77 @@ def babysitter_for(settings: Any, monitor: Any, mode: Any) -> Babysitter:
     return Babysitter(**{"monitor": monitor, "mode": mode, **given})
 
 
+def _check_settings(search: Mapping[str, Any]) -> None:
+    """Checks what no class checks under the config's name for it, and what one of the two commands would leave unread."""
+    root, seed, babysit = search.get("root", "runs"), search.get("seed", 0), search.get("babysit", False)
+    if not isinstance(root, str) or not root.strip():
+        raise ConfigError(f"search.root needs the name of a folder, got {root!r}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ConfigError(f"search.seed needs a whole number of at least 0, got {seed!r}")
+    for key in ("verbose", "babysit"):
+        value = search.get(key, False)
+        if not isinstance(value, bool) and not (key == "babysit" and isinstance(value, Mapping)):
+            raise ConfigError(f"search.{key} needs true or false, got {value!r}")
+    if isinstance(babysit, Mapping):
+        babysitter_for(babysit, "val_loss", "min")
+    if "space" in search:
+        Space(search["space"])
+
+
 def _build(config: Mapping[str, Any], default_root: str) -> SearchLoop:
     search = dict(config["search"])
+    if not search:
+        raise ConfigError("section search is missing: it needs monitor, trials and space")
     for key in ("space", "monitor"):
         if key not in search:
             raise ConfigError(f"search.{key} is missing: {SETTINGS[key]}")
     space = Space(search.pop("space"))
-    model = SectionFactory("model", config.get("model"))
-    data = SectionFactory("data", config["data"]) if config.get("data") is not None else None
-    trainer = TrainerSection(config.get("trainer"))
+    model, data, trainer = sections(config)
+    _check_required(space, {"model": model, "data": data})
+    strategy = _strategy(search.pop("strategy", "random"), search.pop("points", None))
+    if strategy == "random" and search.get("trials") is None and search.get("max_time") is None:
+        raise ConfigError("the search has no end: give search.trials, search.max_time or both")
+    babysit = search.pop("babysit", False)
+    if isinstance(babysit, Mapping):
+        babysit = babysitter_for(babysit, search["monitor"], search.get("mode", "min"))
     loop = SearchLoop(
         model,
         space=space,
         data=data,
         trainer=trainer.arguments(),
-        strategy=_strategy(search.pop("strategy", "random"), search.pop("points", None)),
-        babysit=_babysit(search.pop("babysit", False), search["monitor"], search.get("mode", "min")),
-        root_dir=str(search.pop("root", default_root)),
-        verbose=_boolean("verbose", search.pop("verbose", False)),
+        strategy=strategy,
+        babysit=babysit,
+        root_dir=search.pop("root", default_root),
         **search,
     )
+    _check_types(space, model, data, trainer)
+    loop.config = dict(config)
+    return loop
+
+
+def _check_required(space: Space, factories: Mapping[str, SectionFactory | None]) -> None:
+    parts = split(dict.fromkeys(space))
+    for key, factory in factories.items():
+        if factory is None:
+            if parts[key]:
+                raise ConfigError(f"search.space.{key}.{next(iter(parts[key]))} needs a section {key}, which is missing")
+            continue
+        _, required, _ = arguments(factory)
+        missing = sorted(required - parts[key].keys())
+        if missing:
+            raise ConfigError(
+                f"{factory.class_path} requires {', '.join(map(repr, missing))}: give it under {key}.init_args, or a scale "
+                f"under search.space.{key}.{missing[0]}"
+            )
+
+
+def _check_types(space: Space, model: SectionFactory, data: SectionFactory | None, trainer: TrainerSection) -> None:
     for hparams in _corners(space):
         parts = split(hparams)
         model.check(parts["model"])
         trainer.check(parts["trainer"])
         if data is not None:
             data.check(parts["data"])
-    loop.config = dict(config)
-    return loop
 
 
 def _corners(space: Space) -> list[Hparams]:
@@ -102,19 +174,11 @@ def _corners(space: Space) -> list[Hparams]:
     return [{name: each[index % len(each)] for name, each in values.items()} for index in range(most)]
 
 
-def _strategy(strategy: Any, points: Any) -> Any:
+def _strategy(strategy: Any, points: Any) -> str | Grid:
+    if not isinstance(strategy, str):
+        raise ConfigError(f"search.strategy needs random or grid, got {strategy!r}")
     if points is None:
         return strategy
     if strategy != "grid":
         raise ConfigError(f"search.points is for strategy grid, got strategy {strategy!r}")
     return Grid(points)
-
-
-def _babysit(babysit: Any, monitor: Any, mode: Any) -> bool | Babysitter:
-    return babysitter_for(babysit, monitor, mode) if isinstance(babysit, Mapping) else _boolean("babysit", babysit)
-
-
-def _boolean(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ConfigError(f"search.{name} needs true or false, got {value!r}")
-    return value

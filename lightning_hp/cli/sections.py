@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import re
 from collections.abc import Mapping
 from functools import partial
-from importlib import import_module
 from typing import Any
 
+from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 
+from lightning_hp.cli.classes import check_keys, check_names, import_class
+from lightning_hp.cli.messages import helpful
 from lightning_hp.errors import ConfigError, did_you_mean
 from lightning_hp.fit.signature import arguments
 
 _BASES: dict[str, type[LightningModule] | type[LightningDataModule]] = {"model": LightningModule, "data": LightningDataModule}
-# Trainer arguments that are objects: each trial needs its own.
+# Trainer arguments that are objects: each trial needs its own. Text names a class in the first two, and in the others
+# one of Lightning's own.
 _OBJECTS = ("callbacks", "logger", "plugins", "profiler", "strategy")
-# What jsonargparse says around the line that helps: the other types of a union, and values too long for a line.
-_NOISE = re.compile(
-    r"Does not validate against .*|Subtypes: .*|Errors:|Expected a <class 'NoneType'>.*|Given value type: .*|"
-    r"Given value: [\[{].*|Not a valid subclass of .*|Subclass types expect .*|a class path \(str\)|a dict with.*"
-)
-_SHORTER = {r'Parser key "([^"]+)"': r"\1", r"<class '(?:\w+\.)*(\w+)'>": r"\1", r"(: Given|\. Got) value: ": ", got "}
+_CLASSES = _OBJECTS[:2]
 
 
 class SectionFactory:
@@ -35,7 +32,7 @@ class SectionFactory:
         section: with class_path and, as a rule, init_args.
 
     Raises:
-        ConfigError: the class cannot be imported, or is of the wrong kind.
+        ConfigError: the class cannot be imported, or is of the wrong kind, or takes no such arguments.
     """
 
     def __init__(self, key: str, section: Any) -> None:
@@ -43,12 +40,16 @@ class SectionFactory:
             raise ConfigError(f"{key} needs a class_path, such as class_path: my_package.MyClass, got {section!r}")
         self.key = key
         self.class_path: str = section["class_path"]
-        self.init_args = dict(section.get("init_args") or {})
         self.__qualname__ = self.class_path
-        made = _import(key, self.class_path)
-        _check_names(f"{key}.init_args", self.init_args, made, self.class_path)
+        made = import_class(key, self.class_path)
+        if not (inspect.isclass(made) and issubclass(made, _BASES[key])):
+            raise ConfigError(f"{key}.class_path {self.class_path!r} needs to be a {_BASES[key].__name__} class")
+        self.names, self.open_ended = _names(made)
+        check_keys(key, section, self.names)
+        self.init_args = dict(section.get("init_args") or {})
+        self.dict_kwargs = dict(section.get("dict_kwargs") or {})
+        self._check_names()
         self.__signature__ = _signature(made, self.init_args)
-        self._rest = {name: value for name, value in section.items() if name != "init_args"}
         self._parser = LightningArgumentParser(exit_on_error=False)
         self._parser.add_lightning_class_args(_BASES[key], key, subclass_mode=True)
 
@@ -61,7 +62,25 @@ class SectionFactory:
         Raises:
             ConfigError: jsonargparse refuses a name or a type.
         """
-        return _parse(self._parser, {self.key: {**self._rest, "init_args": {**self.init_args, **hparams}}})
+        # What a class takes by **kwargs only, jsonargparse wants apart from what it can check.
+        named = {name: value for name, value in hparams.items() if name in self.names}
+        others = {name: value for name, value in hparams.items() if name not in self.names}
+        section = {"class_path": self.class_path, "init_args": {**self.init_args, **named}}
+        if others or self.dict_kwargs:
+            section["dict_kwargs"] = {**self.dict_kwargs, **others}
+        return _parse(self._parser, {self.key: section})
+
+    def _check_names(self) -> None:
+        for argument in self.init_args:
+            if argument not in self.names:
+                way_out = f"; for its **kwargs use {self.key}.dict_kwargs" if self.open_ended else ""
+                hint = did_you_mean(str(argument), self.names)
+                raise ConfigError(f"{self.key}.init_args.{argument} is not an argument of {self.class_path}{hint}{way_out}")
+        if self.dict_kwargs and not self.open_ended:
+            name = next(iter(self.dict_kwargs))
+            raise ConfigError(
+                f"{self.key}.dict_kwargs.{name}: {self.class_path} takes no **kwargs: write it under {self.key}.init_args"
+            )
 
 
 class TrainerSection:
@@ -75,7 +94,10 @@ class TrainerSection:
         if section is not None and not isinstance(section, Mapping):
             raise ConfigError(f"trainer needs a mapping of Trainer arguments, such as max_epochs: 10, got {section!r}")
         self.section = dict(section or {})
-        _check_names("trainer", self.section, Trainer, "Trainer")
+        check_names("trainer", self.section, Trainer, "Trainer")
+        for key, value in self.section.items():
+            if key in _OBJECTS:
+                _check_objects(key, value)
         self._parser = LightningArgumentParser(exit_on_error=False)
         self._parser.add_lightning_class_args(Trainer, "trainer")
         self.check({})
@@ -93,31 +115,35 @@ class TrainerSection:
             return value
         if isinstance(value, list):
             return [partial(self._make, key, [item]) for item in value]
-        return partial(self._make, key, value) if isinstance(value, Mapping) else value
+        named = isinstance(value, str) and key in _CLASSES
+        return partial(self._make, key, value) if named or isinstance(value, Mapping) else value
 
     def _make(self, key: str, value: Any) -> Any:
         made = _instantiate(self._parser, _parse(self._parser, {"trainer": {key: value}}))["trainer"][key]
         return made[0] if isinstance(value, list) else made
 
 
-def _import(key: str, class_path: str) -> Any:
-    module, dot, name = class_path.rpartition(".")
-    if not dot:
-        raise ConfigError(f"{key}.class_path needs a dotted path, such as my_package.MyClass, got {class_path!r}")
-    try:
-        found = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{key}.class_path {class_path!r} cannot be imported: {error}") from None
-    if not (inspect.isclass(found) and issubclass(found, _BASES[key])):
-        raise ConfigError(f"{key}.class_path {class_path!r} needs to be a {_BASES[key].__name__} class")
-    return found
+def _names(made: Any) -> tuple[set[str], bool]:
+    """The names of a class's arguments, those that its **kwargs pass on included, and whether it takes any other."""
+    named, _, open_ended = arguments(made)
+    if not open_ended:
+        return named, False
+    added = ArgumentParser().add_class_arguments(made, fail_untyped=False, skip=named)
+    return named | set(added), True
 
 
-def _check_names(where: str, given: Mapping[str, Any], made: Any, name: str) -> None:
-    known, _, open_ended = arguments(made)
-    for argument in given:
-        if argument not in known and not open_ended:
-            raise ConfigError(f"{where}.{argument} is not an argument of {name}{did_you_mean(str(argument), known)}")
+def _check_objects(key: str, value: Any) -> None:
+    several = isinstance(value, list)
+    for index, item in enumerate(value if several else [value]):
+        where = f"trainer.{key}[{index}]" if several else f"trainer.{key}"
+        if isinstance(item, Mapping) and isinstance(item.get("class_path"), str):
+            # Lightning's own classes may be named without their module.
+            made = import_class(where, item["class_path"]) if "." in item["class_path"] else None
+            check_keys(where, item, arguments(made)[0] if inspect.isclass(made) else ())
+            if inspect.isclass(made):
+                check_names(f"{where}.init_args", item.get("init_args") or {}, made, item["class_path"])
+        elif isinstance(item, Mapping) or (several and not isinstance(item, str)):
+            raise ConfigError(f"{where} needs a class_path, such as class_path: my_package.MyClass, got {item!r}")
 
 
 def _signature(made: Any, given: Mapping[str, Any]) -> inspect.Signature:
@@ -137,7 +163,7 @@ def _parse(parser: LightningArgumentParser, values: dict[str, Any]) -> Any:
     try:
         return parser.parse_object(values)
     except (argparse.ArgumentError, TypeError, ValueError, KeyError) as error:
-        raise ConfigError(_helpful(str(error))) from None
+        raise ConfigError(helpful(str(error))) from None
 
 
 def _instantiate(parser: LightningArgumentParser, parsed: Any) -> Any:
@@ -148,16 +174,3 @@ def _instantiate(parser: LightningArgumentParser, parsed: Any) -> Any:
     except ValueError as error:
         # What the user's class raises comes wrapped in what jsonargparse says of the types that it tried.
         raise error.__cause__ or error from None
-
-
-def _helpful(message: str) -> str:
-    """jsonargparse's message without the lines that surround what is wrong.
-
-    >>> _helpful("Parser key \\"model\\":\\n  Subtypes: [x]\\n  Errors:\\n    - Option 'hiden' is not accepted")
-    "model: Option 'hiden' is not accepted"
-    """
-    lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
-    told = ": ".join(line.rstrip(":") for line in lines if line and not _NOISE.fullmatch(line))
-    for pattern, short in _SHORTER.items():
-        told = re.sub(pattern, short, told)
-    return told

@@ -12,17 +12,25 @@ from lightning_hp.errors import ConfigError
 
 SETTINGS = {
     "monitor": "the logged metric to optimise",
-    "mode": "min or max",
+    "mode": "min or max (default min)",
     "trials": "how many trials the study shall have in all",
     "max_time": "no trial begins after this much time: seconds or DD:HH:MM:SS",
-    "strategy": "random or grid",
-    "points": "with grid: values per hyperparameter, a number or {name: number}",
+    "strategy": "random or grid (default random)",
+    "points": "with grid: values per hyperparameter, a number or {name: number} (default 3)",
     "space": "scales by name: {model.lr: {scale: log, low: 1e-4, high: 1.0}}",
-    "babysit": "watch each trial; true, or the Babysitter's arguments",
-    "executor": "where trials run: auto or inline",
-    "seed": "decides hyperparameters, weights, split and batch order",
-    "root": "the study's folder; a study that is there is continued",
-    "verbose": "let Lightning say all it has to say",
+    "babysit": "watch each trial: true, or the Babysitter's arguments (default false)",
+    "executor": "where trials run: auto or inline (default auto)",
+    "seed": "decides hyperparameters, weights, split and batch order (default 0)",
+    "root": "the study's folder; a study that is there is continued (default runs/ and the config's name)",
+    "verbose": "let Lightning say all it has to say (default false)",
+}
+# Those that one babysat fit has, with what they mean there.
+BABYSIT_SETTINGS = {
+    "monitor": "the logged metric to watch (default val_loss)",
+    "mode": "min or max (default min)",
+    "seed": "decides weights, split and batch order (default 0)",
+    "root": "the fit makes a folder version_N in it (default runs/, the config's name and -babysit)",
+    "verbose": "let Lightning say all it has to say (default false)",
 }
 
 
@@ -30,10 +38,12 @@ class _Loader(yaml.SafeLoader):
     """YAML as people mean it: numbers as in YAML 1.2, and a key that stands twice is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} stands twice", node.start_mark)
+        seen: list[Any] = []
+        for key, _ in node.value:
+            if key.value in seen:
+                problem = f"the key {key.value!r} stands twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.append(key.value)
         return super().construct_mapping(node, deep)
 
 
@@ -52,13 +62,16 @@ _Loader.add_implicit_resolver(
 def parse_value(text: str) -> Any:
     """The value of a flag, by the rules of YAML.
 
+    Raises:
+        ConfigError: it is not YAML.
+
     >>> parse_value("1e-4"), parse_value("true"), parse_value("00:01:00:00")
     (0.0001, True, '00:01:00:00')
     """
     try:
         return yaml.load(text, _Loader)
-    except yaml.YAMLError:
-        return text
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{text!r} is not valid YAML: {_problem(error)}") from None
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -68,13 +81,20 @@ def read_config(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing, is not YAML, or is not a mapping.
     """
     try:
-        config = yaml.load(path.read_text(), _Loader)
+        config = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: is not a text file") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: is not valid YAML: {error}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{path}: is not valid YAML: {_problem(error)}") from None
     if not isinstance(config, dict):
         raise ConfigError(f"{path}: needs the sections model and search, got {config!r}")
     return config
+
+
+def _problem(error: Exception) -> str:
+    """What is wrong, without the excerpt and its caret, which need more than one line."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem and error.problem_mark:
+        return f"{error.problem} in line {error.problem_mark.line + 1}"
+    return str(error).splitlines()[0]

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+import ast
 import json
-from collections.abc import Iterable
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
-from lightning_hp.space import route
+from lightning_hp.samplers import Grid
+from lightning_hp.space import Space, route
 from lightning_hp.study import Study
-from lightning_hp.trial import Trial
+from lightning_hp.trial import State, Trial
+
+MOST_SHOWN = 20
+_MOST_NUMBERS = 8
+# A table is measured on paper that it surely fits: on the terminal itself it would claim to fit always.
+_ANY_WIDTH = 100_000
+# Narrower, a name folded into its column is no longer read.
+_NAME_WIDTH = 8
 
 
-def main(root: str, as_json: bool) -> int:
+def main(root: str, as_json: bool, everything: bool) -> int:
     study = Study(Path(root).absolute())
     if as_json:
         print(json.dumps(study.to_dict(), indent=2, allow_nan=False))
     else:
-        print_leaderboard(study, table_console())
+        print_leaderboard(study, table_console(), None if everything else MOST_SHOWN, "--all")
     return 0
 
 
@@ -31,33 +46,104 @@ def table_console() -> Console:
     return console if console.is_terminal else Console(width=200)
 
 
-def print_leaderboard(study: Study, console: Console, most: int | None = None) -> None:
+def print_leaderboard(study: Study, console: Console, most: int | None = None, see: str | None = None) -> None:
     """Prints the complete trials, best first, then how the others ended.
 
     Args:
         study: whose trials.
         console: where to.
-        most: how many complete trials at most.
+        most: how many lines of each at most.
+        see: where the rest is to be seen; the ``show`` command by default.
     """
-    trials, ranked = study.trials, study.leaderboard()
-    asked = study.asked
-    rows = [(str(trial.number), _value(trial.value), *_values(trial, asked["space"])) for trial in ranked[:most]]
-    title = f"{len(ranked)} of {len(trials)} trials complete; best {asked['monitor']} first ({asked['mode']})"
+    asked, trials, ranked = study.asked, study.trials, study.leaderboard()
+    see = see or f"lightning-hp show {shlex.quote(str(study.root))}"
+    _print_line(console, f"{_headline(trials, asked)}; best {asked['monitor']} first ({asked['mode']})")
+    if ranked:
+        _print_rows(console, ranked[:most], asked)
+        _print_rest(console, len(ranked[:most]), len(ranked), see)
+    endings = _endings(trials)
+    for words, numbers in endings[:most]:
+        _print_line(console, _ending(words, numbers, console.width))
+    _print_rest(console, len(endings[:most]), len(endings), see)
+
+
+def _headline(trials: Sequence[Trial], asked: dict[str, Any]) -> str:
+    states = Counter[State](trial.state for trial in trials)
+    total = max(_total(asked) or 0, len(trials))
+    states["waiting"] += total - len(trials)
+    others = [f", {states[state]} {state}" for state in ("failed", "diverged", "pruned", "running", "waiting") if states[state]]
+    return f"{states['complete']} of {total} trials complete{''.join(others)}"
+
+
+def _total(asked: dict[str, Any]) -> int | None:
+    """How many trials were asked for; None where only time will tell."""
+    trials: int | None = asked["trials"]
+    points = re.fullmatch(r"Grid\(points=(.*)\)", asked["strategy"])
+    if points is None:
+        return trials
+    size = Grid(ast.literal_eval(points[1])).size(Space(asked["space"]))
+    return size if trials is None else min(trials, size)
+
+
+def _print_rows(console: Console, trials: Sequence[Trial], asked: dict[str, Any]) -> None:
+    names = _short_names(asked["space"])
+    values = [[_short(trial.hparams.get(name)) for name in asked["space"]] for trial in trials]
+    rows = [[*_heads(trial), *row] for trial, row in zip(trials, values, strict=True)]
+    table = _table(["trial", asked["monitor"], *names], rows)
+    if console.measure(table, options=console.options.update(width=_ANY_WIDTH)).minimum <= console.width:
+        console.print(table)
+        return
+    # Cropped columns would show numbers that are wrong.
+    for trial, row in zip(trials, values, strict=True):
+        number, value = _heads(trial)
+        console.print(Text(f"trial {number}  {asked['monitor']} {value}", overflow="fold"))
+        pairs = " ".join(f"{name}={each}" for name, each in zip(names, row, strict=True))
+        console.print(Padding(Text(pairs, overflow="fold"), (0, 0, 0, 2), expand=False))
+
+
+def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for index, name in enumerate(["trial", asked["monitor"], *_short_names(asked["space"])]):
+    for index, name in enumerate(names):
+        widest = max(cell_len(row[index]) for row in rows)
         # In a narrow terminal names may wrap; values stay whole.
-        widest = max((len(row[index]) for row in rows), default=0)
-        table.add_column(name, justify="right", overflow="fold", min_width=widest)
+        narrowest = max(widest, min(cell_len(name), _NAME_WIDTH))
+        table.add_column(Text(name), justify="right", overflow="fold", min_width=narrowest)
     for row in rows:
-        table.add_row(*row)
-    console.print(title, soft_wrap=True, highlight=False)
-    console.print(table)
-    if most is not None and len(ranked) > most:
-        console.print(f"and {len(ranked) - most} more: lightning-hp show {study.root}", soft_wrap=True, highlight=False)
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _endings(trials: Iterable[Trial]) -> list[tuple[str, list[int]]]:
+    """How trials ended that are not complete, each way once, with the numbers of its trials."""
+    endings: dict[str, list[int]] = {}
     for trial in trials:
-        if trial.state != "complete":
+        if trial.finished and trial.state != "complete":
             reason = f": {trial.reason}" if trial.reason else ""
-            console.print(f"trial {trial.number} {trial.state}{reason}", markup=False, highlight=False, soft_wrap=True)
+            endings.setdefault(f"{trial.state}{reason}", []).append(trial.number)
+    return list(endings.items())
+
+
+def _ending(words: str, numbers: list[int], width: int) -> str:
+    if len(numbers) == 1:
+        return _cut(f"trial {numbers[0]} {words}", width)
+    shown = ", ".join(map(str, numbers[:_MOST_NUMBERS])) + (", ..." if len(numbers) > _MOST_NUMBERS else "")
+    which = f" ({shown})"
+    return _cut(f"{len(numbers)} trials {words}", max(width - len(which), _NAME_WIDTH)) + which
+
+
+def _cut(text: str, width: int) -> str:
+    line = Text(" ".join(text.split()))
+    line.truncate(width, overflow="ellipsis")
+    return line.plain
+
+
+def _print_rest(console: Console, shown: int, there: int, see: str) -> None:
+    if there > shown:
+        _print_line(console, f"and {there - shown} more: {see}")
+
+
+def _print_line(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _short_names(space: Iterable[str]) -> list[str]:
@@ -67,13 +153,9 @@ def _short_names(space: Iterable[str]) -> list[str]:
     return short if len(set(short)) == len(short) else names
 
 
-def _values(trial: Trial, space: dict[str, Any]) -> list[str]:
-    return [_short(trial.hparams.get(name)) for name in space]
+def _heads(trial: Trial) -> tuple[str, str]:
+    return str(trial.number), "" if trial.value is None else f"{trial.value:.4g}"
 
 
 def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _value(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"

@@ -43,6 +43,8 @@ def sampler_for(strategy: str | Sampler) -> Sampler:
         ConfigError: there is no such strategy.
     """
     if not isinstance(strategy, str):
+        if isinstance(strategy, type):
+            raise ConfigError(f"strategy needs a sampler, got the class {strategy.__name__}: write {strategy.__name__}()")
         if not callable(getattr(strategy, "propose", None)):
             raise ConfigError(f"strategy needs a name or a sampler with propose(), got {strategy!r}")
         return strategy

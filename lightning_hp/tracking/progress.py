@@ -1,16 +1,23 @@
-"""The terminal: a bar for the search, one for the running trial's epochs, the best so far. Elsewhere, a line per trial."""
+"""The terminal: a bar for the search, one for each running trial's epochs, the best so far. Elsewhere, a line per trial."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
 from types import TracebackType
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
+from rich.text import Text
 
-from lightning_hp.trial import EpochEnded, Event, Finished, Mode, Started, Trial, is_better
+from lightning_hp.trial import EpochEnded, Event, Finished, Mode, Printed, Retried, Started, Trial, is_better
+
+MOST_BARS = 8
+# The terminal echoes ^C where the bars end: on a full line it would wrap, and the bars would stand there twice.
+_MARGIN = 4
 
 
 class Progress:
@@ -34,66 +41,135 @@ class Progress:
         enabled: bool = True,
         console: Console | None = None,
     ) -> None:
-        done = list(finished)
         self._monitor = monitor
         self._mode: Mode = mode
         self._trials = trials
-        self._done = len(done)
         self._best: tuple[int, float] | None = None
         self._enabled = enabled
         self._console = console or Console(file=sys.stderr)
-        for trial in done:
+        # Those beyond were asked for in an earlier run.
+        self._finished = [trial for trial in finished if trials is None or trial.number < trials]
+        self._done = len(self._finished)
+        for trial in self._finished:
             self._note(trial.number, trial.value if trial.state == "complete" else None)
-        self._bars = Bars(
+        self._nothing_to_run = trials is not None and self._done >= trials
+        self._bars = _Bars(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            _TimeLeftColumn(),
             console=self._console,
-            disable=not (enabled and self._console.is_terminal),
+            disable=not (enabled and self._console.is_terminal) or self._nothing_to_run,
         )
-        self._search = self._bars.add_task(self._headline(), total=trials, completed=self._done)
-        self._epochs = self._bars.add_task("", visible=False)
+        self._search = self._bars.add_task(self._headline() or "search", total=trials, completed=self._done, before=self._done)
+        self._running: dict[int, int | None] = {}
+        self._epochs: dict[int, TaskID] = {}
 
     def __enter__(self) -> Progress:
+        if self._nothing_to_run and self._enabled:
+            failed = sum(trial.state == "failed" for trial in self._finished)
+            of_them = f" ({failed} failed)" if failed else ""
+            self._print(f"nothing to run: all {self._done} trials are finished{of_them}; ask for more with trials")
         self._bars.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        self._bars.update(self._epochs, visible=False)
+        for number in list(self._epochs):
+            self._hide(number)
         self._bars.stop()
 
     def record(self, event: Event) -> None:
         if isinstance(event, Started):
-            self._bars.reset(self._epochs, description=f"trial {event.trial.number}", total=event.max_epochs, visible=True)
+            self._running[event.trial.number] = event.max_epochs
+            self._show(event.trial.number)
         elif isinstance(event, EpochEnded):
-            shown = event.metrics.get(self._monitor)
-            value = f" {self._monitor} {shown:.4g}" if shown is not None else ""
-            self._bars.update(self._epochs, description=f"trial {event.number}{value}", completed=event.epoch + 1)
+            self._show(event.number)
+            if event.number in self._epochs:
+                shown = event.metrics.get(self._monitor)
+                value = f" {self._monitor} {shown:.4g}" if shown is not None else ""
+                told = f"trial {event.number}{value}"
+                self._bars.update(self._epochs[event.number], description=told, completed=event.epoch + 1)
         elif isinstance(event, Finished):
             self._finish(event)
+        elif isinstance(event, Retried):
+            self._hide(event.number)
+            self._tell(f"trial {event.number} is tried again: {event.reason}")
+        elif isinstance(event, Printed):
+            self._tell(f"trial {', '.join(map(str, event.numbers))}: {event.line}")
+
+    def _show(self, number: int) -> None:
+        if number not in self._epochs and len(self._epochs) < MOST_BARS:
+            self._epochs[number] = self._bars.add_task(f"trial {number}", total=self._running[number], before=0)
+
+    def _hide(self, number: int) -> None:
+        self._running.pop(number, None)
+        if number in self._epochs:
+            self._bars.remove_task(self._epochs.pop(number))
 
     def _finish(self, event: Finished) -> None:
         outcome = event.outcome
         self._done += 1
         self._note(event.number, outcome.value if outcome.state == "complete" else None)
-        self._bars.update(self._search, description=self._headline(), completed=self._done)
+        self._hide(event.number)
+        self._bars.update(self._search, description=self._headline() or "search", completed=self._done)
         if not self._enabled:
             return
-        of = f"/{self._trials}" if self._trials is not None else ""
         told = f"{self._monitor} {outcome.value:.4g}" if outcome.value is not None else outcome.reason
         if not self._console.is_terminal:
-            line = f"[{self._done}{of}] trial {event.number}: {outcome.state}, {told}; {self._headline()}"
-            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+            of = f"/{self._trials}" if self._trials is not None else ""
+            best = f"; {self._headline()}" if self._best else ""
+            self._print(f"[{self._done}{of}] trial {event.number}: {outcome.state}, {told}{best}")
         elif outcome.state != "complete":
-            self._bars.console.print(f"trial {event.number} {outcome.state}: {told}", markup=False, highlight=False)
+            self._print(f"trial {event.number} {outcome.state}: {told}")
 
     def _note(self, number: int, value: float | None) -> None:
         if value is not None and is_better(value, self._best[1] if self._best else None, self._mode):
             self._best = (number, value)
 
     def _headline(self) -> str:
-        if self._best is None:
-            return "search"
-        return f"best {self._monitor} {self._best[1]:.4g} (trial {self._best[0]})"
+        return f"best {self._monitor} {self._best[1]:.4g} (trial {self._best[0]})" if self._best else ""
+
+    def _tell(self, line: str) -> None:
+        if self._enabled:
+            self._print(line)
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def seconds_left(elapsed: float, done: int, left: int) -> float | None:
+    """How long the rest will take at the pace so far; None as long as there is none.
+
+    >>> seconds_left(60.0, done=3, left=6)
+    120.0
+    """
+    return elapsed / done * left if done > 0 else None
+
+
+class _TimeLeftColumn(ProgressColumn):
+    """The time left by the mean of this run. Rich's own looks back 30 seconds, and a trial may take longer."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        if task.total is None or task.elapsed is None:
+            return Text()
+        done, left = task.completed - task.fields["before"], task.total - task.completed
+        seconds = seconds_left(task.elapsed, int(done), int(left))
+        return Text("-:--:--" if seconds is None else str(timedelta(seconds=round(seconds))), style="progress.remaining")
+
+
+class _Bars(Bars):
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield _WithMargin(self.make_tasks_table(self.tasks))
+
+
+@dataclass(frozen=True)
+class _WithMargin:
+    """Something that leaves the terminal's last columns free."""
+
+    inner: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from console.render(self.inner, options.update_width(max(options.max_width - _MARGIN, 1)))

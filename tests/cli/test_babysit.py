@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
 from lightning_hp.babysit.log import read
 
 
@@ -49,3 +51,16 @@ def test_a_fit_that_diverges_is_told(run, config):
     result = run(config, "babysit", "config.yaml")
     assert result.code == 1
     assert "the fit diverged: loss is nan in epoch 0" in result.out
+
+
+def test_tensorboard_gets_no_metric_of_hyperparameters_that_is_none(run, config):
+    run(config, "babysit", "config.yaml", "--root", "one")
+    events = EventAccumulator("one/version_0").Reload()
+    assert "hp_metric" not in events.Tags()["scalars"]
+    assert "val_acc" in events.Tags()["scalars"]
+
+
+def test_it_needs_no_search_section(run, config):
+    del config["search"]
+    assert run(config, "babysit", "config.yaml").code == 0
+    assert Path("runs/config-babysit/version_0").is_dir()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 LR = ("search", "space", "model.lr")
 GONE = object()
+DIGITS = "examples.digits.LitDigits"
+STOPPING = "lightning.pytorch.callbacks.EarlyStopping"
 
 # What is changed (path and value), and words that the one line must hold.
 BAD = {
@@ -18,6 +21,21 @@ BAD = {
     ),
     "a module that cannot be imported": (("model", "class_path"), "nowhere.Lit", ["'nowhere.Lit' cannot be imported"]),
     "a class path without dots": (("model", "class_path"), "LitDigits", ["dotted path", "'LitDigits'"]),
+    "a relative class path": (("model", "class_path"), ".examples.digits", ["dotted path", "'.examples.digits'"]),
+    "a class that a class lacks": (("model", "class_path"), "examples.digits.LitDigits.Inner", ["'Inner'"]),
+    "arguments in a list": (("model", "init_args"), [1], ["model.init_args needs a mapping", "[1]"]),
+    "arguments in a word": (("model", "init_args"), "hidden", ["model.init_args needs a mapping", "'hidden'"]),
+    "a misspelt key beside class_path": (
+        ("model",),
+        {"class_path": DIGITS, "init_arg": {"hidden": 3}},
+        ["model.init_arg", "did you mean 'init_args'?"],
+    ),
+    "an argument beside class_path": (("model", "hidden"), 3, ["model.hidden", "write it under model.init_args"]),
+    "dict_kwargs for a class without **kwargs": (
+        ("model", "dict_kwargs"),
+        {"hidden": 3},
+        ["model.dict_kwargs.hidden", "no **kwargs", "model.init_args"],
+    ),
     "a data class as model": (("model", "class_path"), "examples.digits.DigitsData", ["needs to be a LightningModule"]),
     "a misspelt argument of the model": (("model", "init_args"), {"hiden": 3}, ["hiden"]),
     "an argument of the wrong type": (("model", "init_args"), {"hidden": "many"}, ["hidden", "many"]),
@@ -25,8 +43,38 @@ BAD = {
     "an unknown argument of Trainer": (("trainer", "max_epoch"), 3, ["max_epoch"]),
     "a Trainer argument of the wrong type": (("trainer", "max_epochs"), "ten", ["max_epochs", "ten"]),
     "a callback that does not exist": (("trainer", "callbacks"), [{"class_path": "nowhere.Stop"}], ["nowhere.Stop"]),
-    "several devices": (("trainer", "devices"), 2, ["devices", "got 2"]),
+    "a callback that is a number": (("trainer", "callbacks"), [3], ["trainer.callbacks[0] needs a class_path", "got 3"]),
+    "a misspelt argument of a callback": (
+        ("trainer", "callbacks"),
+        [{"class_path": STOPPING, "init_args": {"monitorr": "val_acc"}}],
+        ["trainer.callbacks[0].init_args.monitorr", "did you mean 'monitor'?"],
+    ),
+    "a callback without what it requires": (
+        ("trainer", "callbacks"),
+        [{"class_path": STOPPING}],
+        [STOPPING, "required: monitor"],
+    ),
+    "a type that no union has": (
+        ("trainer", "limit_val_batches"),
+        "x",
+        ["trainer.limit_val_batches: Expected int or float, got x"],
+    ),
+    "several devices": (("trainer", "devices"), 2, ["trainer.devices", "got 2"]),
     "a trainer that is no mapping": (("trainer",), [1], ["trainer needs a mapping", "[1]"]),
+    "a seed in LightningCLI's place": (("seed_everything",), 1, ["'seed_everything'", "write search.seed"]),
+    "a checkpoint to start from": (("ckpt_path",), "x.ckpt", ["'ckpt_path'", "each trial starts anew"]),
+    "an optimizer section": (("optimizer",), {}, ["'optimizer'", "configure_optimizers"]),
+    "no search": (("search",), GONE, ["section search is missing"]),
+    "an empty search": (("search",), None, ["section search is missing"]),
+    "a root that is a number": (("search", "root"), 3, ["search.root needs the name of a folder, got 3"]),
+    "a root that is nothing": (("search", "root"), None, ["search.root needs the name of a folder, got None"]),
+    "a root that is empty": (("search", "root"), "", ["search.root needs the name of a folder, got ''"]),
+    "verbose in words": (("search", "verbose"), "maybe", ["search.verbose needs true or false", "'maybe'"]),
+    "a strategy that is a number": (("search", "strategy"), 3, ["search.strategy needs random or grid, got 3"]),
+    "a time without end": (("search", "max_time"), "99999999999:00:00:00", ["max_time", "leave it out"]),
+    "a bound beyond all floats": (LR, {"scale": "int", "low": 1, "high": 10**400}, ["search.space.model.lr", "308 digits"]),
+    "a bound in words": ((*LR, "high"), "ten", ["search.space.model.lr: Log needs finite numbers, got high='ten'\n"]),
+    "a space for data that are not there": (("data",), GONE, ["search.space.data.batch_size", "section data"]),
     "an unknown setting": (("search", "trial"), 3, ["search.trial", "did you mean 'trials'?"]),
     "a search that is no mapping": (("search",), [1], ["search needs a mapping", "[1]"]),
     "no space": (("search", "space"), GONE, ["search.space is missing"]),
@@ -80,7 +128,7 @@ BAD = {
     "the same argument twice": (
         ("search", "space", "lr"),
         {"scale": "log", "low": 0.1, "high": 1},
-        ["'lr'", "'model.lr'", "same argument"],
+        ["search.space.lr", "search.space.model.lr", "same argument"],
     ),
     "values that the model's type refuses": (
         ("search", "space", "model.hidden"),
@@ -107,7 +155,7 @@ def assert_refused(result, told, tmp_path):
     assert result.out == ""
     (line,) = result.err.splitlines()
     for words in told:
-        assert words in line
+        assert words in f"{line}\n"
     assert {path.name for path in tmp_path.iterdir()} <= {"config.yaml"}
 
 
@@ -126,7 +174,9 @@ def test_a_bad_config_is_refused_in_one_line(run, config, tmp_path, case, comman
         ("model: [", ["config.yaml", "not valid YAML"]),
         ("- 1", ["needs the sections model and search", "[1]"]),
         ("", ["needs the sections model and search"]),
-        ("search:\n  seed: 1\n  seed: 2\n", ["'seed' stands twice"]),
+        ("search:\n  seed: 1\n  seed: 2\n", ["'seed' stands twice in line 3"]),
+        ("search:\n  seed: [1\nmodel: 2\n", ["not valid YAML", "expected ',' or ']'", "in line 3"]),
+        ("search: {seed: " + "9" * 5000 + "}", ["not valid YAML"]),
     ],
 )
 def test_a_file_that_is_no_config_is_refused_in_one_line(run, tmp_path, content, told):
@@ -138,7 +188,21 @@ def test_a_file_that_is_no_config_is_refused_in_one_line(run, tmp_path, content,
     [
         (["search"], ["CONFIG"]),
         (["serach", "config.yaml"], ["serach"]),
-        (["search", "config.yaml", "--trails", "3"], ["--trails"]),
+        (["search", "config.yaml", "--trails", "3"], ["lightning-hp search:", "--trails", "did you mean '--trials'?"]),
+        (["search", "config.yaml", "--tri", "3"], ["lightning-hp search:", "--tri"]),
+        (["search", "config.yaml", "--trials"], ["--trials: expected one argument"]),
+        (["search", "config.yaml", "--root"], ["--root: expected one argument"]),
+        (["search", "config.yaml", "--root="], ["search.root", "got ''"]),
+        (["search", "config.yaml", "--space", "{unclosed"], ["--space", "'{unclosed' is not valid YAML"]),
+        (["search", "config.yaml", "--babysit", "maybe"], ["lightning-hp search:", "maybe"]),
+        (["babysit", "config.yaml", "--trials", "3"], ["lightning-hp babysit:", "--trials"]),
+        (["babysit", "config.yaml", "--seed", "x"], ["search.seed", "'x'"]),
+        (["babysit", "config.yaml", "--seed", "-1"], ["search.seed", "-1"]),
+        (["babysit", "config.yaml", "--seed", "1.5"], ["search.seed", "1.5"]),
+        (["babysit", "config.yaml", "--seed", "4294967296"], ["search.seed", "up to 4294967295, got 4294967296"]),
+        (["babysit", "config.yaml", "--verbose=maybe"], ["search.verbose", "'maybe'"]),
+        (["babysit", "config.yaml", "--root", "config.yaml"], ["search.root", "config.yaml cannot be made: File exists"]),
+        (["show", "nowhere", "--al"], ["lightning-hp show:", "--al", "did you mean '--all'?"]),
         (["search", "config.yaml", "--trials", "x"], ["trials", "'x'"]),
         (["search", "config.yaml", "--seed", "1.5"], ["seed", "1.5"]),
         (["search", "config.yaml", "--mode", "up"], ["mode", "'up'"]),
@@ -154,3 +218,57 @@ def test_bad_arguments_are_refused_in_one_line(run, config, tmp_path, arguments,
 def test_the_config_that_all_these_spoil_is_good(run, config):
     result = run(config, "lint", "config.yaml")
     assert (result.code, result.out, result.err) == (0, "config.yaml: nothing to complain about\n", "")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        "an argument of Babysitter that is none",
+        "a space that is none",
+        "a seed that is none",
+        "verbose in words",
+        "a root that is a number",
+        "no model",
+        "an argument of the wrong type",
+        "an unknown argument of Trainer",
+    ],
+)
+def test_babysit_refuses_what_search_refuses(run, config, tmp_path, case):
+    path, value, told = {
+        **BAD,
+        "an argument of Babysitter that is none": BAD["an unknown argument of Babysitter"],
+        "a space that is none": BAD["an unknown scale"],
+        "a seed that is none": BAD["a negative seed"],
+    }[case]
+    assert_refused(run(changed(config, path, value), "babysit", "config.yaml"), ["config.yaml", *told], tmp_path)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_babysit_on_hardware_that_is_not_there_is_refused_in_one_line(run, config):
+    config["trainer"]["accelerator"] = "gpu"
+    result = run(config, "babysit", "config.yaml")
+    (line,) = result.err.splitlines()
+    assert result.code == 2
+    assert line.startswith("lightning-hp: config.yaml: trainer: ")
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("x = (\n", ["SyntaxError: '(' was never closed", "line 1"]),
+        ("\nraise RuntimeError('no disk')\n", ["RuntimeError: no disk", "bad_module.py, line 2"]),
+        ("y = x\n", ["NameError: name 'x' is not defined", "bad_module.py, line 1"]),
+        ("import sys\nsys.exit(3)\n", ["SystemExit: 3", "bad_module.py, line 2"]),
+        ("import no_such_module\n", ["No module named 'no_such_module'", "bad_module.py, line 1"]),
+    ],
+)
+@pytest.mark.parametrize("place", ["model", "callback"])
+def test_a_module_that_cannot_be_imported_is_named_with_the_line(run, config, tmp_path, monkeypatch, source, told, place):
+    (tmp_path / "bad_module.py").write_text(source)
+    named = {"class_path": "bad_module.Mine"}
+    config = {**config, "model": named} if place == "model" else changed(config, ("trainer", "callbacks"), [named])
+    result = run(config, "lint", "config.yaml")
+    assert result.code == 2
+    (line,) = result.err.splitlines()
+    for words in ["class_path 'bad_module.Mine' cannot be imported", *told]:
+        assert words in line

@@ -28,7 +28,6 @@ from lightning_hp.cli.settings import parse_value, read_config
         ("relu", "relu"),
         ("[1, a]", [1, "a"]),
         ("{lr: 3}", {"lr": 3}),
-        ("{not yaml", "{not yaml"),
         ("'1e-4'", "1e-4"),
         (".inf", math.inf),
     ],
@@ -39,10 +38,15 @@ def test_a_flags_text_becomes_a_value(text, value):
     assert type(parsed) is type(value)
 
 
+def test_a_flag_that_is_no_yaml_is_refused():
+    with pytest.raises(ConfigError, match=r"'\{unclosed' is not valid YAML: expected ',' or '}'"):
+        parse_value("{unclosed")
+
+
 def test_a_key_that_stands_twice_is_refused_at_any_depth(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text("search:\n  space:\n    lr: 1\n    lr: 2\n")
-    with pytest.raises(ConfigError, match="the key 'lr' stands twice"):
+    with pytest.raises(ConfigError, match="the key 'lr' stands twice in line 4"):
         read_config(path)
 
 

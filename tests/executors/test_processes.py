@@ -126,8 +126,10 @@ def test_a_reason_of_many_tries_counts_them(search):
 
 
 def test_a_module_that_cannot_be_imported_in_the_worker_fails_its_trials(search, tmp_path, monkeypatch):
-    (tmp_path / "only_here.py").write_text("import os\nif os.getpid() != int(os.environ['HERE']): raise ImportError('not there')\n"
-                                           "from examples.digits import LitDigits\nclass Mine(LitDigits): pass\n")
+    (tmp_path / "only_here.py").write_text(
+        "import os\nif os.getpid() != int(os.environ['HERE']): raise ImportError('not there')\n"
+        "from examples.digits import LitDigits\nclass Mine(LitDigits): pass\n"
+    )
     monkeypatch.setenv("HERE", str(os.getpid()))
     monkeypatch.syspath_prepend(tmp_path)
     import only_here

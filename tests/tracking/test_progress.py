@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import io
+import re
 
+import pytest
 from rich.console import Console
 
-from lightning_hp.tracking.progress import Progress
+from lightning_hp.tracking.progress import MOST_BARS, Progress
 from lightning_hp.trial import EpochEnded, Finished, Outcome, Started, Trial
+
+DONE = Trial(0, {}, 0, state="complete", value=0.5)
+FAILED = Trial(1, {}, 0, state="failed", reason="no")
+
+
+def lines():
+    return Console(file=io.StringIO(), width=60)
+
+
+def terminal(width=100):
+    return Console(file=io.StringIO(), force_terminal=True, width=width, height=40, _environ={})
 
 
 def play(console, enabled=True):
-    done = Trial(0, {}, 0, state="complete", value=0.5)
-    with Progress(3, "val_acc", "max", [done], enabled, console) as progress:
+    with Progress(3, "val_acc", "max", [DONE], enabled, console) as progress:
         for number, outcome in ((1, Outcome("complete", value=0.75)), (2, Outcome("failed", reason="ValueError: [no]"))):
             progress.record(Started(Trial(number, {}, 0), 0.0))
             progress.record(EpochEnded(number, 0, {"val_acc": 0.25}))
@@ -20,16 +32,36 @@ def play(console, enabled=True):
     return console.file.getvalue()
 
 
+@pytest.fixture
+def drawn():
+    """What the bars look like at this moment, without colours."""
+
+    def look(progress):
+        console = Console(width=100, file=io.StringIO(), _environ={})
+        with console.capture() as capture:
+            console.print(progress._bars.make_tasks_table(progress._bars.tasks))
+        return [line for line in capture.get().splitlines() if line.strip()]
+
+    return look
+
+
 def test_without_a_terminal_there_is_a_line_per_trial():
-    lines = play(Console(file=io.StringIO(), width=60)).splitlines()
-    assert lines == [
+    assert play(lines()).splitlines() == [
         "[2/3] trial 1: complete, val_acc 0.75; best val_acc 0.75 (trial 1)",
         "[3/3] trial 2: failed, ValueError: [no]; best val_acc 0.75 (trial 1)",
     ]
 
 
+def test_a_line_ends_with_the_reason_while_there_is_no_best():
+    console = lines()
+    with Progress(2, "val_acc", "max", [], console=console) as progress:
+        progress.record(Started(FAILED, 0.0))
+        progress.record(Finished(1, Outcome("failed", reason="KeyError: 'x'"), 1.0))
+    assert console.file.getvalue() == "[1/2] trial 1: failed, KeyError: 'x'\n"
+
+
 def test_in_a_terminal_there_are_bars_and_failures_stay_readable():
-    shown = play(Console(file=io.StringIO(), force_terminal=True, width=100))
+    shown = play(terminal())
     assert "best val_acc 0.75 (trial 1)" in shown
     assert "3/3" in shown
     assert "trial 2 failed: ValueError: [no]" in shown
@@ -38,3 +70,84 @@ def test_in_a_terminal_there_are_bars_and_failures_stay_readable():
 def test_disabled_it_says_nothing():
     assert play(Console(file=io.StringIO()), enabled=False) == ""
     assert play(Console(file=io.StringIO(), force_terminal=True), enabled=False) == ""
+
+
+@pytest.mark.parametrize("make", [lines, terminal])
+def test_where_nothing_is_to_run_that_is_all_it_says(make):
+    console = make()
+    with Progress(2, "val_acc", "max", [DONE, FAILED], console=console):
+        pass
+    assert console.file.getvalue() == "nothing to run: all 2 trials are finished (1 failed); ask for more with trials\n"
+
+
+def test_trials_beyond_those_asked_for_do_not_count_as_done():
+    console = lines()
+    beyond = Trial(5, {}, 0, state="complete", value=0.9)
+    with Progress(2, "val_acc", "max", [DONE, beyond], console=console) as progress:
+        progress.record(Started(FAILED, 0.0))
+        progress.record(Finished(1, Outcome("complete", value=0.25), 1.0))
+    assert console.file.getvalue().startswith("[2/2] trial 1: complete, val_acc 0.25")
+
+
+def test_each_running_trial_has_a_bar_of_its_own(drawn):
+    with Progress(3, "val_acc", "max", [], console=terminal()) as progress:
+        for number in (0, 1, 2):
+            progress.record(Started(Trial(number, {}, 0), 0.0, max_epochs=10))
+        progress.record(EpochEnded(2, 6, {"val_acc": 0.25}))
+        progress.record(EpochEnded(0, 0, {"val_acc": 0.125}))
+        search, *bars = drawn(progress)
+        assert "0/3" in search
+        assert [re.split(r"━|  ", bar)[0].strip() for bar in bars] == [
+            "trial 0 val_acc 0.125",
+            "trial 1",
+            "trial 2 val_acc 0.25",
+        ]
+        assert [re.search(r"\d+/10", bar)[0] for bar in bars] == ["1/10", "0/10", "7/10"]
+        progress.record(Finished(1, Outcome("complete", value=0.5), 1.0))
+        search, *bars = drawn(progress)
+        assert "1/3" in search
+        assert [re.search(r"trial \d", bar)[0] for bar in bars] == ["trial 0", "trial 2"]
+
+
+def test_of_many_running_trials_some_are_shown_and_the_next_takes_a_place_that_is_free(drawn):
+    with Progress(20, "val_acc", "max", [], console=terminal()) as progress:
+        for number in range(12):
+            progress.record(Started(Trial(number, {}, 0), 0.0, max_epochs=10))
+        assert len(drawn(progress)) == 1 + MOST_BARS
+        progress.record(Finished(0, Outcome("complete", value=0.5), 1.0))
+        progress.record(EpochEnded(11, 0, {"val_acc": 0.125}))
+        assert "trial 11 val_acc 0.125" in drawn(progress)[-1]
+
+
+def test_a_trial_without_a_last_epoch_has_no_total(drawn):
+    with Progress(None, "val_acc", "max", [], console=terminal()) as progress:
+        progress.record(Started(Trial(0, {}, 0), 0.0))
+        progress.record(EpochEnded(0, 4, {}))
+        assert "5/?" in drawn(progress)[1]
+
+
+def test_time_left_goes_by_the_trials_of_this_run(drawn, monkeypatch):
+    now = [0.0]
+    console = terminal()
+    console.get_time = lambda: now[0]
+    with Progress(12, "val_acc", "max", [DONE, FAILED], console=console) as progress:
+        monkeypatch.setattr(progress._bars, "get_time", lambda: now[0])
+        assert "-:--:--" in drawn(progress)[0]
+        now[0] = 100.0
+        for number in (2, 3):
+            progress.record(Started(Trial(number, {}, 0), 0.0))
+            progress.record(Finished(number, Outcome("failed", reason="no"), 1.0))
+        assert drawn(progress)[0].endswith("0:01:40 0:06:40")
+
+
+@pytest.mark.parametrize("width", [30, 60, 100])
+def test_the_last_columns_stay_free_for_an_echo(width):
+    console = terminal(width)
+    with Progress(3, "val_acc", "max", [], console=console) as progress:
+        progress.record(Started(Trial(0, {}, 0), 0.0, max_epochs=3))
+        progress.record(EpochEnded(0, 0, {"val_acc": 0.5}))
+        (table,) = progress._bars.get_renderables()
+        with console.capture() as capture:
+            console.print(table)
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capture.get())
+    assert max(len(line.rstrip("\r")) for line in plain.splitlines()) <= width - 4

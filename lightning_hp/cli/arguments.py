@@ -1,0 +1,108 @@
+"""The arguments of the ``lightning-hp`` command: what there is to type, and what each means."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+import lightning_hp
+from lightning_hp.cli.settings import BABYSIT_SETTINGS, SETTINGS, parse_value
+from lightning_hp.errors import ConfigError, did_you_mean
+
+_CONFIG_HELP = "YAML with model, data, trainer (as LightningCLI has them) and search"
+# Taken as they stand: a folder may be called 2024.
+_TEXTS = frozenset({"monitor", "mode", "strategy", "executor", "root"})
+_SWITCHES = frozenset({"babysit", "verbose"})
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help\n")
+
+
+def parse_arguments(arguments: Sequence[str]) -> dict[str, Any]:
+    """The command, and the arguments of its ``main`` by name. Ends the process where they are wrong (2) or ask for help."""
+    parser = _parser()
+    options, unknown = parser.parse_known_args(_with_switches_on(arguments))
+    if unknown:
+        named = unknown[0].partition("=")[0]
+        hint = did_you_mean(named, _flags(options.command))
+        prog = f"{parser.prog} {options.command}"
+        parser.exit(2, f"{prog}: unknown argument {named}{hint}; see {prog} --help\n")
+    return vars(options)
+
+
+def _with_switches_on(arguments: Sequence[str]) -> list[str]:
+    """``--babysit CONFIG`` as ``--babysit=true CONFIG``: argparse would take the config for the switch's value."""
+    switches = {f"--{name}" for name in _SWITCHES}
+    following = [*arguments[1:], "true"]
+    return [
+        f"{argument}=true" if argument in switches and not _is_switch_value(after) else argument
+        for argument, after in zip(arguments, following, strict=False)
+    ]
+
+
+def _is_switch_value(text: str) -> bool:
+    try:
+        return isinstance(parse_value(text), (bool, Mapping))
+    except ConfigError:
+        # To be told as what it is: a broken value.
+        return True
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="lightning-hp", description="Hyperparameter search and babysitting for PyTorch Lightning models.")
+    parser.add_argument("--version", action="version", version=lightning_hp.__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    search = commands.add_parser("search", help="run a search, or go on with one", description="Runs or resumes a search.")
+    search.add_argument("config", metavar="CONFIG", help=_CONFIG_HELP)
+    _add_settings(search, SETTINGS)
+
+    babysit = commands.add_parser("babysit", help="one babysat fit", description="One babysat fit of the config as it stands.")
+    babysit.add_argument("config", metavar="CONFIG", help=_CONFIG_HELP)
+    _add_settings(babysit, BABYSIT_SETTINGS)
+
+    show = commands.add_parser("show", help="the leaderboard of a study", description="Shows the leaderboard of a study.")
+    show.add_argument("root", metavar="DIR", help="the study's folder")
+    show.add_argument("--json", action="store_true", dest="as_json", help="everything, as JSON")
+    show.add_argument("--all", action="store_true", dest="everything", help="all the trials, and not the best 20")
+
+    lint = commands.add_parser("lint", help="check a config", description="Says what is wrong or unwise, training nothing.")
+    lint.add_argument("config", metavar="CONFIG", help=_CONFIG_HELP)
+    return parser
+
+
+def _flags(command: str) -> list[str]:
+    """What may be meant by a flag that is none."""
+    settings = {"search": SETTINGS, "babysit": BABYSIT_SETTINGS}.get(command, {})
+    own = ["--json", "--all"] if command == "show" else []
+    return [*(f"--{name.replace('_', '-')}" for name in settings), *own, "--help"]
+
+
+def _add_settings(parser: argparse.ArgumentParser, settings: Mapping[str, str]) -> None:
+    for name, text in settings.items():
+        # No default: a flag that is not given leaves the config's value.
+        form: dict[str, Any] = {
+            "type": str if name in _TEXTS else _value,
+            "default": argparse.SUPPRESS,
+            "metavar": name.upper(),
+            "dest": name,
+        }
+        if name in _SWITCHES:
+            form |= {"nargs": "?", "const": True}
+        parser.add_argument(f"--{name.replace('_', '-')}", **form, help=text)
+        if "_" in name:
+            # As the key is written in the config.
+            parser.add_argument(f"--{name}", **form, help=argparse.SUPPRESS)
+
+
+def _value(text: str) -> Any:
+    try:
+        return parse_value(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

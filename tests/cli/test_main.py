@@ -1,0 +1,96 @@
+"""The command as a process: how it starts, how it is stopped, what it leaves behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lightning_hp
+from lightning_hp import cli
+from lightning_hp.cli.settings import SETTINGS
+
+REPOSITORY = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+
+
+def python(*arguments, **settings):
+    return subprocess.run([sys.executable, *arguments], env=ENVIRONMENT, capture_output=True, text=True, **settings)
+
+
+def test_it_runs_as_a_module():
+    done = python("-m", "lightning_hp", "--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{lightning_hp.__version__}\n", "")
+
+
+def test_a_reader_that_has_seen_enough_ends_it_quietly(run, config, tmp_path):
+    config["search"]["space"] = {"model.lr": {"scale": "log", "low": 0.01, "high": 1.0}}
+    run(config, "search", "config.yaml", "--trials", "1")
+    # Nobody reads the pipe: any flush breaks it.
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "lightning_hp", "show", "study", "--json"]
+    done = subprocess.run(command, env=ENVIRONMENT, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(("command", "told"), [("search", "interrupted; the same command goes on"), ("lint", "interrupted\n")])
+def test_ctrl_c_while_it_starts_is_one_line(run, config, monkeypatch, command, told):
+    def interrupted(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "import_module", interrupted)
+    result = run(config, command, "config.yaml")
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith(f"lightning-hp: {told}")
+
+
+def test_the_path_is_left_as_it_was(run, config, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = list(sys.path)
+
+    def main(config):
+        sys.path.insert(0, "of somebody else")
+        return 0
+
+    monkeypatch.setattr("lightning_hp.cli.lint.main", main)
+    assert run(config, "lint", "config.yaml").code == 0
+    assert sys.path == ["of somebody else", *before]
+
+
+def test_help_names_each_flag_once_and_its_default(run):
+    search = run(None, "search", "--help")
+    assert search.code == 0
+    for name in SETTINGS:
+        flag = f"--{name.replace('_', '-')} "
+        assert search.out.split("options:")[1].count(f"  {flag}") == 1
+    assert search.out.count("default") == 8
+    assert "version_N" in run(None, "babysit", "--help").out
+
+
+def test_a_setting_of_two_words_is_a_flag_with_either_dash(run, config):
+    for flag in ("--max-time", "--max_time"):
+        assert "max_time" in run(config, "search", "config.yaml", flag, "soon").err
+
+
+def test_a_switch_may_stand_before_the_config(run, config):
+    assert run(config, "search", "--verbose", "--babysit", "config.yaml", "--trials", "1").code == 0
+    assert run(config, "search", "--babysit", "{patience: 3}", "config.yaml", "--trials", "1").code == 0
+    assert run(config, "search", "--babysit", "false", "config.yaml", "--root", "other", "--trials", "1").code == 0
+
+
+def test_a_folder_may_be_called_by_a_number(run, config):
+    assert run(config, "search", "config.yaml", "--root", "2024", "--trials", "1").code == 0
+    assert Path("2024/study.db").exists()
+
+
+def test_what_breaks_inside_an_import_is_not_hidden(tmp_path):
+    (tmp_path / "torch.py").write_text("raise AttributeError('broken inside')\n")
+    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from lightning_hp import SearchLoop"
+    done = python("-c", script)
+    assert done.returncode == 1
+    assert "ImportError: lightning_hp.loop cannot be imported: broken inside" in done.stderr

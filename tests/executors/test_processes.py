@@ -103,7 +103,12 @@ def test_a_lost_worker_is_tried_again_and_goes_on_from_its_checkpoint(search, tm
     assert [(trial.state, trial.epochs) for trial in study.trials] == [("complete", 4)] * 2
     epochs = [int(line.split()[1]) for line in seen.read_text().splitlines()]
     assert sorted(epochs) == [0, 0, 1, 1, 2, 2, 2, 2, 3, 3]
-    quiet = search(Module, executor="inline", root_dir=tmp_path / "quiet", **arguments).run()
+
+    class Never(Module):
+        def on_train_epoch_start(self):
+            pass
+
+    quiet = search(Never, executor="inline", root_dir=tmp_path / "quiet", **arguments).run()
     assert [trial.metrics for trial in study.trials] == [trial.metrics for trial in quiet.trials]
 
 
@@ -125,11 +130,20 @@ def test_a_reason_of_many_tries_counts_them(search):
     assert all(trial.reason.endswith("(2 tries)") for trial in badly)
 
 
+ONLY_HERE = """
+import os
+from examples.digits import LitDigits
+
+if os.getpid() != int(os.environ["HERE"]):
+    raise ImportError("not there")
+
+class Mine(LitDigits):
+    pass
+"""
+
+
 def test_a_module_that_cannot_be_imported_in_the_worker_fails_its_trials(search, tmp_path, monkeypatch):
-    (tmp_path / "only_here.py").write_text(
-        "import os\nif os.getpid() != int(os.environ['HERE']): raise ImportError('not there')\n"
-        "from examples.digits import LitDigits\nclass Mine(LitDigits): pass\n"
-    )
+    (tmp_path / "only_here.py").write_text(ONLY_HERE)
     monkeypatch.setenv("HERE", str(os.getpid()))
     monkeypatch.syspath_prepend(tmp_path)
     import only_here
@@ -161,7 +175,7 @@ def test_what_cannot_be_sent_to_a_worker_is_told(search):
     class Holding(LitDigits):
         lock = __import__("threading").Lock()
 
-    with pytest.raises(ConfigError, match="cannot be sent to a worker process.*executor='inline'"):
+    with pytest.raises(ConfigError, match=r"cannot be sent to a worker process.*executor='inline'"):
         search(Holding, executor="processes", workers=2).run()
 
 

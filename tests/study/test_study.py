@@ -9,9 +9,8 @@ import pytest
 
 from lightning_hp import Choice, ConfigError, Log, Space, Study, Trial
 from lightning_hp.study import Recorder
-from lightning_hp.study import study as study_module
-from lightning_hp.study.history import add_epoch
-from lightning_hp.trial import EpochEnded, Finished, Outcome, Started
+from lightning_hp.study import recorder as recorder_module
+from lightning_hp.trial import EpochEnded, Finished, Outcome, Started, add_epoch
 
 SPACE = Space({"lr": Log(0.1, 1.0), "cell": Choice(dict, list)})
 ASKED = {"monitor": "val_acc", "mode": "max", "trials": 9, "seed": 0, "space": SPACE.describe()}
@@ -92,7 +91,7 @@ def test_a_folder_without_a_study_is_told(tmp_path):
 
 
 def test_onlookers_see_a_running_trial(tmp_path, monkeypatch):
-    monkeypatch.setattr(study_module, "UPDATE_INTERVAL", 0.0)
+    monkeypatch.setattr(recorder_module, "UPDATE_INTERVAL", 0.0)
     recorder = Recorder(tmp_path, ASKED, FREE, SPACE)
     recorder.record(Started(Trial(0, {"lr": 0.5, "cell": list}, seed=1), time=1.0))
     recorder.record(EpochEnded(0, epoch=0, metrics={"val_acc": 0.25}))
@@ -104,7 +103,7 @@ def test_onlookers_see_a_running_trial(tmp_path, monkeypatch):
 
 
 def test_epochs_are_written_no_more_often_than_onlookers_need(tmp_path, monkeypatch):
-    monkeypatch.setattr(study_module, "UPDATE_INTERVAL", 1e9)
+    monkeypatch.setattr(recorder_module, "UPDATE_INTERVAL", 1e9)
     recorder = Recorder(tmp_path, ASKED, FREE, SPACE)
     recorder.record(Started(Trial(0, {"lr": 0.5, "cell": list}, seed=1), time=1.0))
     for epoch in range(5):

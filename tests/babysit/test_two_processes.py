@@ -1,0 +1,46 @@
+"""The Babysitter under DDP: two processes that make the same moves at the same steps, whatever each of them sees."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lightning_hp.babysit.log import FILE, read
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 90
+
+
+def fit_of_two(folder, metric, scheduler):
+    """Runs the script, kills it and its second process after a while, and gives what the two wrote."""
+    arguments = [sys.executable, str(Path(__file__).with_name("two_processes.py")), str(folder), metric, scheduler]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        arguments, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    try:
+        output, _ = process.communicate(timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        output, _ = process.communicate()
+        pytest.fail(f"hung for {SECONDS} s:\n{output.decode()}")
+    assert process.returncode == 0, output.decode()
+    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("metric", "scheduler"), [("equal", "none"), ("unequal", "ReduceLROnPlateau"), ("on rank 0 only", "none")]
+)
+def test_two_processes_make_the_moves_of_rank_0_and_stay_replicas(tmp_path, metric, scheduler):
+    first, second = fit_of_two(tmp_path, metric, scheduler)
+    assert first["seen"] == second["seen"]
+    assert first["weights"] == second["weights"]
+    assert [lr for lr, _ in first["seen"]] == pytest.approx([0.1] * 9 + [0.02] * 6 + [0.004] * 3)
+    assert [each.step for each in read(tmp_path / "run" / FILE)] == [9, 15]

@@ -35,7 +35,7 @@ class ShardedDigits(LitDigits):
 
     def on_validation_epoch_end(self) -> None:
         apart = self.metric != "equal" and self.global_rank == 1
-        if not (apart and self.metric == "on rank 0 only"):
+        if self.metric != "on no rank" and not (apart and self.metric == "on rank 0 only"):
             self.log("score", 1.0 - 0.1 * self.current_epoch if apart else 1.0)
 
     def configure_optimizers(self):

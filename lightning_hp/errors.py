@@ -41,3 +41,23 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def missing_metric(monitor: str, logged: Iterable[str], *, validated: bool = True, barebones: bool = False) -> str:
+    """What to tell a user whose ``monitor`` is not among the metrics that the module logged.
+
+    Args:
+        monitor: the name that is missing.
+        logged: the names that are there.
+        validated: whether a validation has run.
+        barebones: whether the Trainer was told to log nothing.
+
+    >>> missing_metric("val_los", ["val_acc", "val_loss"])
+    "monitor='val_los' is not logged by the module (did you mean 'val_loss'?); it logged val_acc, val_loss"
+    """
+    if barebones:
+        return f"monitor={monitor!r} is not logged: Trainer(barebones=True) turns all logging off, leave it out"
+    names = sorted(logged)
+    listed = f"it logged {', '.join(names)}" if names else "it logged nothing that lasts an epoch"
+    unvalidated = "" if validated else ", and no validation ran"
+    return f"monitor={monitor!r} is not logged by the module{did_you_mean(monitor, names)}; {listed}{unvalidated}"

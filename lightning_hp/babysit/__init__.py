@@ -1,7 +1,7 @@
 """The babysitter: it watches one fit and changes learning rate and momentum when training stalls.
 
-`signals` says when something is wrong, `policy` what to do about it, `knobs` does it to optimizers and schedulers, and the
-callback carries the three through a Lightning fit and writes down each intervention.
+`watch` finds each new value of the metric, `signals` says when something is wrong, `policy` what to do about it, `knobs` does
+it to optimizers and schedulers, `log` writes it down, and the callback carries the five through a Lightning fit.
 """
 
 from lightning_hp.babysit.callback import Babysitter

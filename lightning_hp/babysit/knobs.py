@@ -1,8 +1,8 @@
 """Turning lr and momentum of a running fit, so that optimizers and schedulers go on from there.
 
 A schedule recomputes lr from several places: the group's current value (StepLR, ExponentialLR, ...), base values kept in
-the scheduler (LambdaLR, CosineAnnealingWarmRestarts, ...) or in the group (OneCycleLR). All are changed alike, so that what
-comes is the schedule's own value times the move.
+the scheduler (LambdaLR, CosineAnnealingWarmRestarts, ...) or in the group (OneCycleLR, SWALR). All are changed alike, so
+that what comes is the schedule's own value times the move.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lightning_hp.babysit.policy import Knobs, Move
 
-_GROUP_LRS = ("lr", "initial_lr", "max_lr", "min_lr")
+_GROUP_LRS = ("lr", "initial_lr", "max_lr", "min_lr", "swa_lr")
 _GROUP_MOMENTA = ("base_momentum", "max_momentum")
 _SCHEDULER_LRS = ("base_lrs", "max_lrs")
 _SCHEDULER_MOMENTA = ("base_momentums", "max_momentums")
@@ -27,17 +27,22 @@ def read(optimizer: Optimizer) -> list[Knobs]:
     return [Knobs(float(group["lr"]), _momentum(group)) for group in optimizer.param_groups]
 
 
-def apply(optimizer: Optimizer, schedulers: list[Any], moves: list[Move], max_momentum: float = 1.0) -> None:
+def peaks(optimizer: Optimizer, schedulers: list[Any]) -> list[Knobs]:
+    """As `read`, but each momentum the highest of its schedule's cycle, which a bound has to hold too."""
+    groups = zip(optimizer.param_groups, read(optimizer), strict=True)
+    return [Knobs(now.lr, _peak(index, group, schedulers, now.momentum)) for index, (group, now) in enumerate(groups)]
+
+
+def apply(optimizer: Optimizer, schedulers: list[Any], moves: list[Move]) -> None:
     """Makes one move per parameter group, in the optimizer and in its schedulers.
 
     Args:
         optimizer: whose groups to change.
         schedulers: those of this optimizer; nested ones are found.
         moves: one per parameter group.
-        max_momentum: no momentum is raised above, now or later in a schedule's cycle.
     """
     lrs = [_times(move.lr_factor) for move in moves]
-    momenta = [_towards_one(move.momentum_factor, max_momentum) for move in moves]
+    momenta = [_towards_one(move.momentum_factor) for move in moves]
     changed: set[int] = set()
     # The groups are taken fresh: load_state_dict replaces their dicts.
     for group, new_lr, new_momentum in zip(optimizer.param_groups, lrs, momenta, strict=True):
@@ -89,6 +94,14 @@ def _momentum(group: dict[str, Any]) -> float | None:
     return float(group["momentum"]) if "momentum" in group else None
 
 
+def _peak(index: int, group: dict[str, Any], schedulers: list[Any], now: float | None) -> float | None:
+    if now is None:
+        return None
+    cycles = [getattr(scheduler, key, None) for scheduler in _flat(schedulers) for key in _SCHEDULER_MOMENTA]
+    coming = [group.get(key) for key in _GROUP_MOMENTA] + [cycle[index] for cycle in cycles if cycle]
+    return max([now, *(float(momentum) for momentum in coming if momentum is not None)])
+
+
 def _flat(schedulers: list[Any]) -> Iterator[Any]:
     # SequentialLR and ChainedScheduler keep theirs in a list.
     for scheduler in schedulers:
@@ -100,10 +113,9 @@ def _times(factor: float) -> Callable[[Any], Any]:
     return lambda value: value * factor
 
 
-def _towards_one(factor: float, most: float) -> Callable[[Any], Any]:
-    if factor == 1.0:
-        return lambda value: value
-    return lambda value: min(1.0 - (1.0 - value) * factor, max(value, most))
+def _towards_one(factor: float) -> Callable[[Any], Any]:
+    # 1 - (1 - value) would round.
+    return (lambda value: value) if factor == 1.0 else (lambda value: 1.0 - (1.0 - value) * factor)
 
 
 def _change_all(group: dict[str, Any], keys: tuple[str, ...], change: Callable[[Any], Any], changed: set[int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,19 +47,37 @@ class Intervention:
 
 def read(file: Path) -> list[Intervention]:
     """The interventions in a babysit.jsonl; none where there is no such file."""
-    if not file.exists():
-        return []
-    return [_parsed(json.loads(line)) for line in file.read_text().splitlines()]
+    return [_parsed(line) for line in _lines(file)]
 
 
-def write(intervention: Intervention, folder: Path, loggers: Sequence[Logger]) -> None:
-    """Appends to babysit.jsonl, and gives lr, momentum and the sentence to the loggers.
+def append(intervention: Intervention, file: Path) -> None:
+    """Adds a line to a babysit.jsonl.
 
-    TensorBoard gets the sentence as text; other loggers get the curves.
+    Raises:
+        OSError: it can't be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / FILE).open("a") as file:
-        file.write(json.dumps(asdict(intervention)) + "\n")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as opened:
+        opened.write(json.dumps(_plain(asdict(intervention)), allow_nan=False) + "\n")
+
+
+def rewind(file: Path, step: int) -> None:
+    """Drops the interventions from a step on: a fit that goes on from there, or starts anew, makes them again.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    if not file.exists():
+        return
+    kept = "".join(f"{line}\n" for line in _lines(file) if json.loads(line)["step"] < step)
+    # Killed half-way, this leaves the old file or the new one.
+    rewritten = file.with_suffix(".tmp")
+    rewritten.write_text(kept)
+    rewritten.replace(file)
+
+
+def show(intervention: Intervention, loggers: Sequence[Logger]) -> None:
+    """Gives lr, momentum and the sentence to the loggers. TensorBoard gets the sentence as text, others only the curves."""
     curves = {}
     for index, knobs in enumerate(intervention.after):
         suffix = f"/group{index}" if len(intervention.after) > 1 else ""
@@ -71,9 +90,27 @@ def write(intervention: Intervention, folder: Path, loggers: Sequence[Logger]) -
             logger.experiment.add_text("babysit", intervention.sentence(), intervention.step)
 
 
-def _parsed(record: dict[str, Any]) -> Intervention:
-    groups = {when: [Knobs(**knobs) for knobs in record[when]] for when in ("before", "after")}
-    return Intervention(**{**record, **groups})
+def _lines(file: Path) -> list[str]:
+    # A process that is killed while it writes leaves a line without its end.
+    return file.read_text().split("\n")[:-1] if file.exists() else []
+
+
+def _parsed(line: str) -> Intervention:
+    record = json.loads(line)
+    return Intervention(**{**record, **{when: [_knobs(**group) for group in record[when]] for when in ("before", "after")}})
+
+
+def _knobs(lr: float | str, momentum: float | str | None) -> Knobs:
+    return Knobs(float(lr), None if momentum is None else float(momentum))
+
+
+def _plain(value: Any) -> Any:
+    """The value with infinities and NaN as strings, which JSON has no numbers for."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _change(name: str, before: Sequence[float | None], after: Sequence[float | None]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,9 +33,9 @@ class Reduce:
 
     Attributes:
         factor: lr becomes lr * factor.
-        min_lr: lr never goes below.
+        min_lr: lr is never lowered below.
         momentum_factor: 1 - momentum becomes that times this: 0.5 takes 0.9 to 0.95, then 0.975. 1 leaves it alone.
-        max_momentum: momentum never goes above.
+        max_momentum: momentum is never raised above.
     """
 
     factor: float
@@ -48,11 +49,15 @@ class Reduce:
         >>> Reduce(factor=0.5, min_lr=0.06, momentum_factor=0.5, max_momentum=0.99).moves([Knobs(0.1, 0.9)])
         [Move(lr_factor=0.6, momentum_factor=0.5)]
         """
-        return [Move(self._lr_factor(group.lr), self._momentum_factor(group.momentum)) for group in groups]
+        return [self._move(group) for group in groups]
 
-    def _lr_factor(self, lr: float) -> float:
-        # Schedules that warm up from 0 have nothing to divide by yet.
-        return _at_most_1(max(self.factor, self.min_lr / lr)) if lr > 0 else self.factor
+    def _move(self, group: Knobs) -> Move:
+        # A group at lr 0 is frozen, or its schedule is before its start or past its end: nothing to lower, and no telling
+        # how far it is from min_lr.
+        if not 0 < group.lr < math.inf:
+            return Move()
+        lr_factor = max(self.factor, self.min_lr / group.lr)
+        return Move(_at_most_1(lr_factor), self._momentum_factor(group.momentum))
 
     def _momentum_factor(self, momentum: float | None) -> float:
         # Momentum 0 is a choice of plain gradient descent, not a small momentum.

@@ -40,7 +40,7 @@ def observe(settings: Plateau, state: PlateauState, value: float) -> tuple[Plate
     Args:
         settings: when to call it a plateau.
         state: from the last check.
-        value: of the monitored metric; NaN counts as no improvement.
+        value: of the monitored metric; NaN and infinity count as no improvement.
 
     Returns:
         The new state, and whether this is a plateau. After one, counting starts anew, with the cooldown.
@@ -67,7 +67,8 @@ def intervened(settings: Plateau, state: PlateauState) -> PlateauState:
 
 
 def improved(settings: Plateau, best: float | None, value: float) -> bool:
-    if math.isnan(value):
+    # An infinity of the better kind would never be beaten.
+    if not math.isfinite(value):
         return False
     if best is None:
         return True

@@ -52,7 +52,7 @@ def scripted():
 def fit(tmp_path):
     """Fits a module for some epochs of three batches of digits; gives the Trainer."""
 
-    def run(module, *callbacks, epochs=6, ckpt_path=None, version="run", **arguments):
+    def run(module, *callbacks, epochs=6, ckpt_path=None, version="run", data=None, **arguments):
         seed_everything(0, verbose=False)
         settings = {
             "accelerator": "cpu",
@@ -66,7 +66,7 @@ def fit(tmp_path):
             "enable_checkpointing": False,
         }
         trainer = Trainer(callbacks=list(callbacks), **(settings | arguments))
-        trainer.fit(module, datamodule=DigitsData(128), ckpt_path=ckpt_path)
+        trainer.fit(module, datamodule=data or DigitsData(128), ckpt_path=ckpt_path)
         return trainer
 
     return run

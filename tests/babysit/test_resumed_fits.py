@@ -6,10 +6,12 @@ import itertools
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.optim import lr_scheduler as schedulers
 
 from lightning_hp import Babysitter
+from lightning_hp.babysit.log import FILE
 
 EPOCHS = 12
 SCRIPT = [1.0, 0.9, 0.9, 0.9, 0.9, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8]
@@ -106,6 +108,103 @@ def test_a_fit_that_goes_on_from_the_checkpoint_of_an_epochs_end_does_too(fit, s
         checkpoint = tmp_path / f"checkpoints/epoch={epoch}.ckpt"
         resumed = fit(make(SCRIPT), babysitter(monitor), epochs=EPOCHS, version=f"from{epoch}", ckpt_path=checkpoint)
         assert interventions(resumed) == [each for each in expected if each.epoch > epoch]
+
+
+def kill_at(step):
+    """A callback that ends a fit before it takes that optimizer step, as a signal would, without any of the last hooks."""
+
+    class Killer(Callback):
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            if trainer.global_step == step:
+                raise ConnectionError("killed")
+
+    return Killer()
+
+
+@pytest.mark.parametrize(
+    ("every", "killed_at"),
+    [
+        ({"every_n_epochs": 3, "save_on_train_epoch_end": True}, range(7, 24)),
+        # In the middle of epoch 2 and of epoch 7.
+        ({"every_n_train_steps": 5}, [6, 9, 16, 19]),
+    ],
+)
+def test_a_fit_killed_after_its_last_checkpoint_and_resumed_leaves_the_log_of_an_uninterrupted_one(
+    fit, scripted, tmp_path, every, killed_at
+):
+    def run(version, *callbacks, **arguments):
+        saved = ModelCheckpoint(tmp_path / version, filename="last", enable_version_counter=False, **every)
+        arguments = {"accumulate_grad_batches": 2, "limit_train_batches": 4, "enable_checkpointing": True, **arguments}
+        fit(scripted(SCRIPT), babysitter("score"), saved, *callbacks, epochs=EPOCHS, version=version, **arguments)
+        return (tmp_path / version / FILE).read_text()
+
+    whole = run("whole")
+    assert len(whole.splitlines()) == 3
+    for step in killed_at:
+        version = f"killed{step}"
+        with pytest.raises(ConnectionError):
+            run(version, kill_at(step))
+        with (tmp_path / version / FILE).open("a") as file:
+            file.write('{"epoch": 3, "st')
+        assert run(version, ckpt_path=tmp_path / version / "last.ckpt") == whole
+
+
+@pytest.mark.parametrize("epochs", [4, 7])
+def test_a_fresh_fit_starts_a_new_log_and_one_that_goes_on_keeps_what_came_before(fit, scripted, tmp_path, epochs):
+    file = tmp_path / "run" / FILE
+    trainer = fit(scripted(), Babysitter("score", patience=1), epochs=epochs)
+    kept = file.read_text()
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    fit(scripted(), Babysitter("score", patience=1), epochs=9, ckpt_path=tmp_path / "last.ckpt")
+    assert file.read_text().startswith(kept)
+    assert len(file.read_text().splitlines()) == 3
+    fit(scripted(), Babysitter("score", patience=5), epochs=2)
+    assert file.read_text() == ""
+
+
+def test_an_intervention_amid_accumulated_gradients_is_neither_lost_nor_written_twice(fit, scripted, interventions, tmp_path):
+    class SavesAfterFirstBatch(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            if trainer.current_epoch == 3 and batch_idx == 0:
+                trainer.save_checkpoint(tmp_path / "mid.ckpt")
+
+    arguments = {"epochs": 6, "limit_train_batches": 4, "accumulate_grad_batches": 2}
+    expected = interventions(fit(scripted(), Babysitter("score", patience=1), SavesAfterFirstBatch(), **arguments))
+    assert [each.step for each in expected] == [6, 10]
+    resumed = fit(scripted(), Babysitter("score", patience=1), ckpt_path=tmp_path / "mid.ckpt", **arguments)
+    assert interventions(resumed) == expected
+
+
+@pytest.mark.parametrize("hook", ["on_validation_epoch_end", "on_validation_end"])
+def test_a_checkpoint_of_a_callback_before_it_holds_the_check_just_made(fit, interventions, scripted, tmp_path, hook):
+    def save(self, trainer, pl_module):
+        if not trainer.sanity_checking:
+            trainer.save_checkpoint(tmp_path / f"{trainer.current_epoch}.ckpt")
+
+    class ValScore(scripted):
+        def validation_step(self, batch, batch_idx):
+            self.log("val_score", SCRIPT[self.current_epoch])
+
+    saver = type("Saver", (Callback,), {hook: save})()
+    callbacks = (saver, babysitter("val_score")) if hook == "on_validation_end" else (babysitter("val_score"), saver)
+    expected = interventions(fit(ValScore(), *callbacks, epochs=EPOCHS))
+    assert len(expected) == 3
+    for epoch in range(EPOCHS - 1):
+        checkpoint = tmp_path / f"{epoch}.ckpt"
+        resumed = fit(ValScore(), babysitter("val_score"), epochs=EPOCHS, version=f"from{epoch}", ckpt_path=checkpoint)
+        assert interventions(resumed) == [each for each in expected if each.epoch > epoch]
+
+
+def test_a_callback_used_for_a_second_fit_starts_afresh(fit, scripted, interventions):
+    babysitter = Babysitter("score", patience=3)
+    first = fit(scripted(), babysitter, epochs=6)
+    state = babysitter.state_dict()
+    second = fit(scripted(), babysitter, epochs=6, version="second")
+    assert interventions(first) == interventions(second) != []
+    assert babysitter.state_dict() == state
+    second.fit_loop.max_epochs = 12
+    second.fit(second.lightning_module, datamodule=second.datamodule)
+    assert [each.epoch for each in interventions(second)] == [5, 11]
 
 
 def test_state_goes_through_a_checkpoint_whole(fit, scripted, tmp_path):

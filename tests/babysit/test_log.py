@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_hp import Babysitter
-from lightning_hp.babysit.log import FILE, Intervention, read, write
+from lightning_hp.babysit.log import FILE, Intervention, append, read
 from lightning_hp.babysit.policy import Knobs
 
-KNOBS = st.builds(Knobs, lr=st.floats(0, 1e3), momentum=st.none() | st.floats(0, 1))
+KNOBS = st.builds(Knobs, lr=st.floats(0, 1e3) | st.just(math.inf), momentum=st.none() | st.floats(0, 1))
 INTERVENTIONS = st.builds(
     Intervention,
     epoch=st.integers(0, 10**6),
@@ -36,8 +36,13 @@ def strict(line):
     return json.loads(line, parse_constant=refuse)
 
 
+def lines_in(folder):
+    file = Path(folder) / FILE
+    return file.read_text().splitlines() if file.exists() else []
+
+
 def lines_of(trainer):
-    return (Path(trainer.log_dir) / FILE).read_text().splitlines()
+    return lines_in(trainer.log_dir)
 
 
 @pytest.mark.parametrize("score", [1.0, math.nan, math.inf, -math.inf])
@@ -63,12 +68,12 @@ def test_momentum_is_null_where_there_is_none(fit, scripted):
 
     record = strict(lines_of(fit(Adagrad(), Babysitter("score", patience=1)))[0])
     assert record["before"] == [{"lr": 0.1, "momentum": None}]
-    assert record["after"] == [{"lr": 0.05, "momentum": None}]
+    assert record["after"] == [{"lr": pytest.approx(0.02), "momentum": None}]
 
 
 def test_the_log_replays_the_course_of_lr_and_momentum(fit, scripted):
     module = scripted()
-    trainer = fit(module, Babysitter("score", patience=0, cooldown=1, min_lr=0.01, max_momentum=0.98), epochs=12)
+    trainer = fit(module, Babysitter("score", patience=0, cooldown=1, factor=0.5, min_lr=0.01, max_momentum=0.98), epochs=12)
     lrs, momenta, knobs = [], [], {"lr": 0.1, "momentum": 0.9}
     records = {record["step"]: record for record in map(strict, lines_of(trainer))}
     for step in module.steps:
@@ -93,9 +98,68 @@ def test_epoch_and_step_are_those_of_the_first_batch_with_the_new_values(fit, sc
 def test_what_is_written_is_read_back(tmp_path_factory, interventions):
     folder = tmp_path_factory.mktemp("log") / "deeper"
     for intervention in interventions:
-        write(intervention, folder, [])
+        append(intervention, folder / FILE)
     assert read(folder / FILE) == interventions
-    assert all(strict(json.dumps(asdict(each), allow_nan=False)) for each in interventions)
+    assert len([strict(line) for line in lines_in(folder)]) == len(interventions)
+
+
+def test_an_lr_that_is_infinite_or_nan_is_written_and_read_back(fit, scripted, interventions):
+    class Broken(scripted):
+        def configure_optimizers(self):
+            first, *rest = self.parameters()
+            groups = [{"params": [first], "lr": math.inf}, {"params": rest}]
+            return torch.optim.SGD(groups, lr=0.1, momentum=0.9)
+
+        def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure):
+            optimizer_closure()
+
+    trainer = fit(Broken(), Babysitter("score", patience=1), epochs=4)
+    (line,) = lines_of(trainer)
+    assert strict(line)["before"][0] == {"lr": "inf", "momentum": 0.9}
+    (intervention,) = interventions(trainer)
+    assert intervention.before == [Knobs(math.inf, 0.9), Knobs(0.1, 0.9)]
+    assert intervention.after[0] == Knobs(math.inf, 0.9)
+
+
+@pytest.mark.parametrize("reason", ["Is a directory", "No space left on device"])
+def test_a_log_that_cant_be_written_is_one_warning_with_the_reason_and_the_fit_goes_on(
+    fit, scripted, events, tmp_path, recwarn, reason
+):
+    file = tmp_path / "run" / FILE
+
+    class Blocked(scripted):
+        def on_train_epoch_start(self):
+            if self.current_epoch == 1:
+                file.mkdir() if reason == "Is a directory" else file.symlink_to("/dev/full")
+
+    module = Blocked()
+    fit(module, Babysitter("score", patience=1))
+    assert module.lrs[-1] == pytest.approx(0.004)
+    (told,) = [str(each.message) for each in recwarn if "Babysitter" in str(each.message)]
+    assert told.startswith(f"Babysitter can't write {file}, training goes on without this log: ")
+    assert reason in told
+    assert [step for step, _ in events(tmp_path / "run")["babysit/lr"]] == [9, 15]
+
+
+def test_a_fit_whose_old_log_cant_be_read_is_babysat_all_the_same(fit, scripted, tmp_path, recwarn):
+    (tmp_path / "run" / FILE).mkdir(parents=True)
+    babysitter = Babysitter("score", patience=1)
+    fit(scripted(), babysitter)
+    assert babysitter.interventions == 2
+    assert len([each for each in recwarn if "Babysitter can't write" in str(each.message)]) == 1
+
+
+def test_two_babysitters_that_act_in_one_step_tell_which_metric_was_whose(fit, scripted, interventions):
+    class Two(scripted):
+        def validation_step(self, batch, batch_idx):
+            self.log("other", 2.0)
+
+    trainer = fit(Two(), Babysitter("score", patience=1), Babysitter("other", patience=1), epochs=4)
+    first, second = interventions(trainer)
+    assert first.step == second.step == 9
+    assert first.reason.startswith("plateau: score is 1")
+    assert second.reason.startswith("plateau: other is 2")
+    assert first.after == second.before
 
 
 def test_no_file_is_no_intervention(tmp_path):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
+import torch
+from torch.utils.data import DataLoader, IterableDataset
 
 from examples.digits import DigitsData, LitDigits
 from lightning_hp import Babysitter, MonitorError
@@ -38,7 +42,7 @@ def test_patience_and_cooldown_count_checks_and_not_epochs(
 def test_a_change_in_mid_epoch_comes_with_the_batch_after_the_check(fit, scripted):
     module = scripted()
     fit(module, Babysitter("score", patience=0), epochs=2, limit_train_batches=4, val_check_interval=0.5)
-    assert module.lrs == pytest.approx([0.1] * 4 + [0.05] * 2 + [0.025] * 2)
+    assert module.lrs == pytest.approx([0.1] * 4 + [0.02] * 2 + [0.004] * 2)
 
 
 def test_sanity_checking_is_no_check(fit, scripted, interventions):
@@ -146,6 +150,77 @@ def test_a_missing_metric_waits_for_the_first_validation(fit, scripted):
     assert len(module.lrs) == 9
 
 
+@pytest.mark.parametrize(
+    ("epochs", "arguments"),
+    [
+        (1, {}),
+        (3, {"check_val_every_n_epoch": 3}),
+        (6, {"enable_checkpointing": True}),
+        (6, {"enable_checkpointing": True, "limit_val_batches": 0}),
+        (6, {"limit_train_batches": 4, "val_check_interval": 0.5}),
+    ],
+)
+def test_a_missing_metric_is_reported_whenever_validations_come_and_whoever_saves(fit, scripted, epochs, arguments):
+    module = scripted()
+    with pytest.raises(MonitorError, match="Babysitter monitor='val_los' is not logged"):
+        fit(module, Babysitter("val_los"), epochs=epochs, **arguments)
+    assert len(module.lrs) == epochs * 3 if epochs < 6 else len(module.lrs) <= 4
+
+
+class Endless(IterableDataset):
+    """Digits for ever, of no known length."""
+
+    def __iter__(self):
+        while True:
+            yield torch.ones(64), torch.tensor(0)
+
+
+class EndlessDigits(DigitsData):
+    def train_dataloader(self):
+        return DataLoader(Endless(), batch_size=4)
+
+
+@pytest.mark.parametrize("monitor", ["val_los", "val_loss"])
+def test_in_an_endless_epoch_a_missing_metric_is_a_warning_after_the_first_validation_and_an_error_at_the_end(
+    fit, scripted, recwarn, monitor
+):
+    arguments = {"data": EndlessDigits(), "limit_train_batches": None, "max_steps": 40, "val_check_interval": 10}
+    if monitor == "val_los":
+        with pytest.raises(MonitorError, match="did you mean 'val_loss'"):
+            fit(scripted(), Babysitter(monitor), epochs=-1, **arguments)
+    else:
+        fit(scripted(), Babysitter(monitor), epochs=-1, **arguments)
+    told = [str(warning.message) for warning in recwarn if "Babysitter" in str(warning.message)]
+    assert len(told) == (monitor == "val_los")
+    assert all("monitor='val_los' is not logged" in each for each in told)
+
+
+def test_without_validations_the_error_says_so(fit, scripted):
+    with pytest.raises(MonitorError, match="it logged train_loss, and no validation ran"):
+        fit(scripted(), Babysitter("val_loss"), limit_val_batches=0)
+
+
+def test_with_logging_off_the_error_says_so(fit, scripted):
+    off = dict.fromkeys(["logger", "log_every_n_steps", "enable_progress_bar", "enable_model_summary"])
+    with pytest.raises(MonitorError, match=r"Trainer\(barebones=True\) turns all logging off"):
+        fit(scripted(), Babysitter("val_loss"), barebones=True, **off)
+
+
+def test_a_fit_stopped_before_its_first_validation_is_no_error(fit, scripted):
+    class Stops(scripted):
+        def on_train_batch_end(self, outputs, batch, batch_idx):
+            self.trainer.should_stop = True
+
+    assert fit(Stops(), Babysitter("score"), check_val_every_n_epoch=2).should_stop
+
+
+def test_a_metric_seen_before_a_checkpoint_is_not_missed_in_a_short_rest(fit, scripted, tmp_path):
+    arguments = {"check_val_every_n_epoch": 2}
+    fit(scripted(), Babysitter("score"), epochs=2, **arguments).save_checkpoint(tmp_path / "last.ckpt")
+    resumed = fit(scripted(), Babysitter("score"), epochs=3, ckpt_path=tmp_path / "last.ckpt", **arguments)
+    assert resumed.current_epoch == 3
+
+
 def test_a_module_that_logs_nothing_is_told_so(fit):
     class Silent(LitDigits):
         def training_step(self, batch, batch_idx):
@@ -156,3 +231,8 @@ def test_a_module_that_logs_nothing_is_told_so(fit):
 
     with pytest.raises(MonitorError, match="it logged nothing"):
         fit(Silent(), Babysitter())
+
+
+def test_an_infinite_first_value_does_not_stop_the_babysitting(fit, scripted, interventions):
+    rising = [math.inf, 0.1, 0.2, 0.3, 0.4, 0.5]
+    assert interventions(fit(scripted(rising), Babysitter("score", mode="max", patience=1))) == []

@@ -1,0 +1,96 @@
+"""Watching one metric of a running fit: each new value once, whenever the module logs it, and the same on all processes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+from lightning_hp.errors import missing_metric
+
+
+def logged_since(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """The metrics that were logged from one look at ``trainer.callback_metrics`` to the next.
+
+    Lightning goes on showing what was logged last: a value is new when it is another object than before.
+    """
+    return {name: value for name, value in now.items() if value is not before.get(name)}
+
+
+class Watch:
+    """Finds each new value of a metric: after a validation, or after an epoch if it does not come with validations.
+
+    Under DDP the value is rank 0's on all processes, and so is whether there is one: processes that decided each for itself
+    would train apart.
+
+    Attributes:
+        monitor: the metric's name.
+        validates: whether it comes with validations.
+        logged: whether it has ever been logged.
+        epoch_ended: whether an epoch of this fit has ended.
+        validated: whether a validation of this fit has ended.
+    """
+
+    def __init__(self, monitor: str) -> None:
+        self.monitor = monitor
+        self.validates = False
+        self.logged = False
+        self.epoch_ended = False
+        self.validated = False
+        self._before_validation: dict[str, Any] = {}
+        self._before_epoch: dict[str, Any] = {}
+        self._validation_due = False
+        self._epoch_due = False
+
+    def validation_starts(self, trainer: Trainer) -> None:
+        self._before_validation = dict(trainer.callback_metrics)
+
+    def validation_ends(self) -> None:
+        self.validated = self._validation_due = True
+
+    def validation_was_seen(self) -> None:
+        self._validation_due = False
+
+    def epoch_starts(self, trainer: Trainer) -> None:
+        self._before_epoch = dict(trainer.callback_metrics)
+        self._epoch_due = False
+
+    def epoch_ends(self) -> None:
+        self.epoch_ended = self._epoch_due = True
+
+    def new_of_validation(self, trainer: Trainer) -> float | None:
+        """The value of the validation that has ended, unless there is none or it was given before."""
+        value = self._new(trainer, self._before_validation) if self._validation_due else None
+        if value is not None:
+            self._validation_due = False
+            self.validates = True
+        return value
+
+    def new_of_epoch(self, trainer: Trainer) -> float | None:
+        """The value of the epoch that has ended, unless there is none, it was given before, or validations give it."""
+        value = self._new(trainer, self._before_epoch) if self._epoch_due and not self.validates else None
+        if value is not None:
+            self._epoch_due = False
+        return value
+
+    def is_missing(self, trainer: Trainer) -> bool:
+        """Whether the metric was never logged. All processes have to ask."""
+        if not self.logged:
+            self.logged = trainer.strategy.broadcast(self.monitor in trainer.callback_metrics)
+        return not self.logged
+
+    def complaint(self, trainer: Trainer) -> str:
+        """What to say about a metric that is missing."""
+        return missing_metric(self.monitor, trainer.callback_metrics, validated=self.validated, barebones=trainer.barebones)
+
+    def may_never_come(self, trainer: Trainer) -> bool:
+        """Whether the validation that has ended did not log it, in an epoch that may have no end for it to come at."""
+        return self._validation_due and math.isinf(trainer.num_training_batches) and self.is_missing(trainer)
+
+    def _new(self, trainer: Trainer, before: Mapping[str, Any]) -> float | None:
+        value = logged_since(before, trainer.callback_metrics).get(self.monitor)
+        new: float | None = trainer.strategy.broadcast(None if value is None else float(value))
+        self.logged = self.logged or new is not None
+        return new

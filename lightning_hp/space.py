@@ -52,7 +52,7 @@ class Space(Mapping[str, Scale]):
 
     def __init__(self, scales: Mapping[str, Scale | Mapping[str, Any]]) -> None:
         if not isinstance(scales, Mapping):
-            raise ConfigError(f"space needs a dict of name to scale, got {scales!r}")
+            raise ConfigError(f"space needs scales by name, such as Log(1e-4, 1.0) for 'lr', got {scales!r}")
         if not scales:
             raise ConfigError("space is empty: give at least one scale, such as Log(1e-4, 1.0) for 'lr'")
         self._scales = {_checked_name(name): _as_scale(name, scale) for name, scale in scales.items()}

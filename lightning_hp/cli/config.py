@@ -97,7 +97,7 @@ def babysitter_for(settings: Any, monitor: Any, mode: Any) -> Babysitter:
 def _check_settings(search: Mapping[str, Any]) -> None:
     """Checks what no class checks under the config's name for it, and what one of the two commands would leave unread."""
     root, seed, babysit = search.get("root", "runs"), search.get("seed", 0), search.get("babysit", False)
-    if not isinstance(root, str) or not root.strip():
+    if not isinstance(root, str) or not root.strip() or "\0" in root:
         raise ConfigError(f"search.root needs the name of a folder, got {root!r}")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ConfigError(f"search.seed needs a whole number of at least 0, got {seed!r}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 # What jsonargparse says around the line that helps: the other types of a union, and values too long for a line.
 _NOISE = re.compile(
-    r"Does not validate against .*|Subtypes: .*|Errors|Expected a <class 'NoneType'>.*|Given value type: .*|"
+    r"Does not validate against .*|Subtypes: .*|Errors|Given value type: .*|"
     r"Given value: ([\[{]|Namespace\().*|Not a valid subclass of \w+|Subclass types expect .*|"
     r"a class path \(str\)|a dict with.*"
 )
@@ -39,26 +40,28 @@ def helpful(message: str) -> str:
     >>> helpful("Parser key \\"x\\":\\n  Errors:\\n    - Expected a <class 'int'>\\n    - Expected a <class 'float'>")
     'x: Expected int or float'
     """
-    told: list[str] = []
-    for line in message.splitlines():
-        line = line.strip().removeprefix("- ").rstrip(":")
-        if line and line not in told and not _NOISE.fullmatch(line):
-            told.append(line)
-    told = _with_types_joined(told)
-    if len(told) < 2:
+    lines = [(len(line) - len(line.lstrip()), line.strip()) for line in message.splitlines() if line.strip()]
+    told = list(dict.fromkeys(_told(lines)))
+    if len(told) < 2 and lines:
         # What is left names the key only.
-        told += [line.strip().removeprefix("- ") for line in message.splitlines()[-1:] if line.strip() not in told]
+        told = list(dict.fromkeys([*told, lines[-1][1]]))
     text = ": ".join(told)
     for pattern, short in _SHORTER.items():
         text = re.sub(pattern, short, text)
     return text
 
 
-def _with_types_joined(lines: list[str]) -> list[str]:
-    """The types of a union in one line; none of them where one of the types says what is wrong."""
-    expected = [found[1] for line in lines if (found := _EXPECTED.fullmatch(line))]
-    others = [line for line in lines if not _EXPECTED.fullmatch(line)]
-    told = [line for line in others[1:] if not line.startswith("Given value")]
-    if not expected or told:
-        return others
-    return [*others[:1], f"Expected {' or '.join(expected)}", *others[1:]]
+def _told(lines: list[tuple[int, str]]) -> list[str]:
+    """What lines of some indentation say that helps, each followed by what those below it say."""
+    told: list[str] = []
+    types: list[str] = []
+    starts = [index for index, (indent, _) in enumerate(lines) if indent <= lines[0][0]]
+    for start, end in pairwise([*starts, len(lines)]):
+        line, below = lines[start][1].removeprefix("- ").rstrip(":"), _told(lines[start + 1 : end])
+        if expected := _EXPECTED.fullmatch(line):
+            # Null means that the argument is not given, which is seldom what was meant.
+            types += [expected[1]] if "NoneType" not in expected[1] else []
+        else:
+            told += below if _NOISE.fullmatch(line) else [line, *below]
+    # Of a union's types, one that says what is wrong is the one that was meant.
+    return told if told or not types else [f"Expected {' or '.join(types)}"]

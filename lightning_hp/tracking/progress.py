@@ -138,25 +138,37 @@ class Progress:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def seconds_left(elapsed: float, done: int, left: int) -> float | None:
+def seconds_left(elapsed: float, at: float, done: int, left: int) -> float | None:
     """How long the rest will take at the pace so far; None as long as there is none.
 
-    >>> seconds_left(60.0, done=3, left=6)
-    120.0
+    Args:
+        elapsed: seconds of this run.
+        at: how many they were when the last one was done. Those since then count down, and do not slow the pace.
+        done: in this run.
+        left: to do.
+
+    >>> seconds_left(70.0, at=60.0, done=3, left=6)
+    110.0
     """
-    return elapsed / done * left if done > 0 else None
+    return max(at / done * left - (elapsed - at), 0.0) if done > 0 else None
 
 
 class _TimeLeftColumn(ProgressColumn):
     """The time left by the mean of this run. Rich's own looks back 30 seconds, and a trial may take longer."""
 
-    max_refresh = 0.5
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[TaskID, tuple[float, float]] = {}
 
     def render(self, task: Task) -> Text:
         if task.total is None or task.elapsed is None:
             return Text()
+        completed, at = self._last.get(task.id, (task.fields["before"], 0.0))
+        if task.completed != completed:
+            at = task.elapsed
+        self._last[task.id] = (task.completed, at)
         done, left = task.completed - task.fields["before"], task.total - task.completed
-        seconds = seconds_left(task.elapsed, int(done), int(left))
+        seconds = seconds_left(task.elapsed, at, int(done), int(left))
         return Text("-:--:--" if seconds is None else str(timedelta(seconds=round(seconds))), style="progress.remaining")
 
 

@@ -11,6 +11,7 @@ import pytest
 
 import lightning_hp
 from lightning_hp import cli
+from lightning_hp.cli.messages import helpful
 from lightning_hp.cli.settings import SETTINGS
 
 REPOSITORY = Path(__file__).parents[2]
@@ -86,6 +87,48 @@ def test_a_switch_may_stand_before_the_config(run, config):
 def test_a_folder_may_be_called_by_a_number(run, config):
     assert run(config, "search", "config.yaml", "--root", "2024", "--trials", "1").code == 0
     assert Path("2024/study.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (
+            """Parser key "model":
+  Does not validate against any of the Union subtypes
+  Subtypes: [<class 'a.LightningModule'>, <class 'NoneType'>]
+  Errors:
+    - Problem with given class_path 'mine.Net':
+        Parser key "sizes":
+          Does not validate against any of the Union subtypes
+          Errors:
+            - Expected a <class 'list'>
+            - Expected a <class 'tuple'>
+            - Expected a <class 'NoneType'>
+          Given value: x
+    - Expected a <class 'NoneType'>
+  Given value type: <class 'dict'>
+  Given value: {'class_path': 'mine.Net'}""",
+            "model: mine.Net: sizes: Expected list or tuple, got x",
+        ),
+        (
+            """Parser key "trainer.callbacks":
+  Errors:
+    - Problem with given class_path 'Stop':
+        the following arguments are required: monitor
+    - Not a valid subclass of Callback
+      Subclass types expect one of:
+      - a class path (str)
+    - Expected a <class 'NoneType'>
+  Given value: [Namespace(class_path='Stop')]""",
+            "trainer.callbacks: Stop: the following arguments are required: monitor",
+        ),
+        ('Parser key "model":\n  Subtypes: [x]\n  Given value: {}', "model, got {}"),
+        ("something else", "something else"),
+        ("", ""),
+    ],
+)
+def test_of_a_long_message_what_helps_is_left(message, told):
+    assert helpful(message) == told
 
 
 def test_what_breaks_inside_an_import_is_not_hidden(tmp_path):

@@ -138,6 +138,8 @@ def test_time_left_goes_by_the_trials_of_this_run(drawn, monkeypatch):
             progress.record(Started(Trial(number, {}, 0), 0.0))
             progress.record(Finished(number, Outcome("failed", reason="no"), 1.0))
         assert drawn(progress)[0].endswith("0:01:40 0:06:40")
+        now[0] = 130.0
+        assert drawn(progress)[0].endswith("0:02:10 0:06:10")
 
 
 @pytest.mark.parametrize("width", [30, 60, 100])

@@ -14,7 +14,7 @@ import lightning_hp
 PACKAGE = Path(lightning_hp.__file__).parent
 # Each may import what stands in its own line or above.
 LAYERS = [
-    {"errors", "rounding"},
+    {"errors", "rounding", "description", "interrupts"},
     {"bounds"},
     {"scales"},
     {"space"},
@@ -25,6 +25,7 @@ LAYERS = [
     {"tracking"},
     {"fit"},
     {"executors"},
+    {"dispatch"},
     {"loop"},
     {"cli", "__main__"},
 ]

@@ -12,7 +12,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from lightning_hp.errors import MonitorError, did_you_mean
+from lightning_hp.babysit.watch import logged_since
+from lightning_hp.errors import MonitorError, missing_metric
 from lightning_hp.fit.checkpoints import BEST, LAST
 from lightning_hp.trial import Mode, add_epoch, is_better
 
@@ -57,7 +58,6 @@ class Reporter(Checkpoint):
         self.epochs = 0
         self.metrics: dict[str, list[float | None]] = {}
         self.diverged: str | None = None
-        # Lightning goes on showing what was logged last: a value is new when it is another object than before.
         self._before_validation: dict[str, Any] = {}
         self._before_epoch: dict[str, Any] = {}
         self._validations = 0
@@ -106,8 +106,10 @@ class Reporter(Checkpoint):
     ) -> None:
         if (batch_idx + 1) % LOSS_CHECK_INTERVAL == 0 or trainer.is_last_batch:
             loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-            if isinstance(loss, torch.Tensor) and not bool(torch.isfinite(loss).all()):
-                self._stop_diverged(trainer, "loss", float(loss.detach().float().mean()))
+            infinite = isinstance(loss, torch.Tensor) and not bool(torch.isfinite(loss).all())
+            if trainer.strategy.reduce_boolean_decision(infinite, all=False):
+                value = loss.detach().float().mean() if isinstance(loss, torch.Tensor) else math.nan
+                self._stop_diverged(trainer, "loss", float(value))
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._before_validation = dict(trainer.callback_metrics)
@@ -117,8 +119,8 @@ class Reporter(Checkpoint):
             return
         self._validations += 1
         self._validated = True
-        value = trainer.callback_metrics.get(self.monitor)
-        if value is not None and value is not self._before_validation.get(self.monitor):
+        value = logged_since(self._before_validation, trainer.callback_metrics).get(self.monitor)
+        if value is not None:
             self._judged_by_validation = True
             self._judge(trainer, float(value))
         elif self._validations == 1 and not trainer.is_last_batch and not self._may_come(trainer):
@@ -145,13 +147,7 @@ class Reporter(Checkpoint):
             self._raise_missing(self.metrics)
 
     def _raise_missing(self, logged: Mapping[str, Any]) -> None:
-        names = sorted(logged)
-        listed = f"it logged {', '.join(names)}" if names else "it logged nothing"
-        if not self._validations and not self.monitor.startswith("train"):
-            listed += "; no validation ran, which check_val_every_n_epoch, limit_val_batches or max_steps may be the reason for"
-            raise MonitorError(f"monitor={self.monitor!r} was not logged in {self.epochs} epochs: {listed}")
-        hint = did_you_mean(self.monitor, names)
-        raise MonitorError(f"monitor={self.monitor!r} is not logged by the module{hint}; {listed}")
+        raise MonitorError(missing_metric(self.monitor, logged, validated=self._validations > 0))
 
     def _may_come(self, trainer: Trainer) -> bool:
         """Whether the metric may still be logged in an epoch whose first validation has not done so."""
@@ -161,18 +157,16 @@ class Reporter(Checkpoint):
 
     def _new_metrics(self, trainer: Trainer) -> dict[str, float]:
         """What the module logged in this epoch; of a metric logged by step and by epoch, the epoch's value."""
-        logged = trainer.callback_metrics
+        logged = logged_since(self._before_epoch, trainer.callback_metrics)
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         monitors = [callback for callback in callbacks if isinstance(callback, LearningRateMonitor)]
         rates = {name for monitor in monitors for name in (*monitor.lrs, *monitor.last_momentum_values)}
         steps = {name for name in logged if name.endswith("_step") and f"{name.removesuffix('_step')}_epoch" in logged}
-        return {
-            name: float(value)
-            for name, value in logged.items()
-            if value is not self._before_epoch.get(name) and name not in rates | (steps - {self.monitor})
-        }
+        return {name: float(value) for name, value in logged.items() if name not in rates | (steps - {self.monitor})}
 
     def _judge(self, trainer: Trainer, value: float) -> None:
+        # Each process of a trial has its own value unless the module syncs them; all do what the first one's says.
+        value = trainer.strategy.broadcast(value)
         if not math.isfinite(value):
             self._stop_diverged(trainer, self.monitor, value)
         elif self.diverged is None and is_better(value, self.best, self.mode):

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lightning_hp.errors import MonitorError, StorageError
@@ -72,7 +73,7 @@ def _run_trial(recipe: Recipe, trial: Trial, emit: Emit) -> Outcome:
     folder = trial_folder(recipe.root, trial.number)
     reporter = _reporter(recipe, trial, folder, emit)
     checkpoint = resumable(reporter.folder, reporter.identity) if reporter.folder is not None else None
-    if checkpoint is None:
+    if checkpoint is None and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         # What an interrupted attempt has left is of no use, and its curves would mix with the new ones.
         shutil.rmtree(folder, ignore_errors=True)
     logger = TrialLogger(folder, resumed_step=checkpoint.step if checkpoint is not None else None)

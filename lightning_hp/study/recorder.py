@@ -14,7 +14,7 @@ from lightning_hp.space import Space
 from lightning_hp.study.lock import Lock
 from lightning_hp.study.records import write_record
 from lightning_hp.study.store import FILE, Store
-from lightning_hp.trial import EpochEnded, Event, Finished, Started, Trial, add_epoch, trial_folder
+from lightning_hp.trial import EpochEnded, Event, Finished, Started, State, Trial, add_epoch, trial_folder
 
 # How a running trial stands is for onlookers, so it is written at most this often, in seconds: a write costs a sync.
 UPDATE_INTERVAL = 1.0
@@ -24,7 +24,7 @@ class Recorder:
     """Writes the events of a search into its study, which it holds against other searches until it is closed.
 
     A study in which nothing but failures has finished says nothing about the search, whose cause may have been mended since:
-    its failed trials are forgotten, and what was asked for may change.
+    its failed trials are forgotten, and what was asked for may change; then the interrupted ones are forgotten too.
 
     Args:
         root: the study's folder; made when missing.
@@ -59,25 +59,24 @@ class Recorder:
 
     def _begin(self, free: frozenset[str]) -> None:
         before = self._store.asked()
+        changes = [change for key in self._asked if key not in free and (change := _change(key, before, self._asked))]
         counts = self._store.counts()
         if not any(counts.get(state) for state in ("complete", "pruned", "diverged")):
-            self._forget_failures()
-        else:
-            changes = [change for key in self._asked if key not in free and (change := _change(key, before, self._asked))]
-            if changes:
-                raise ConfigError(
-                    f"{self._root} holds a study of another search: {'; '.join(changes)}. Take another folder, or ask as before"
-                )
+            self._forget(("failed", "running", "waiting") if changes else ("failed",))
+        elif changes:
+            raise ConfigError(
+                f"{self._root} holds a study of another search: {'; '.join(changes)}. Take another folder, or ask as before"
+            )
         if before != self._asked:
             self._store.ask(self._asked)
         self._store.release()
 
-    def _forget_failures(self) -> None:
-        failed = [trial.number for trial in self._store.trials() if trial.state == "failed"]
-        for number in failed:
+    def _forget(self, states: tuple[State, ...]) -> None:
+        numbers = [trial.number for trial in self._store.trials() if trial.state in states]
+        for number in numbers:
             shutil.rmtree(trial_folder(self._root, number), ignore_errors=True)
-        if failed:
-            self._store.forget(failed)
+        if numbers:
+            self._store.forget(numbers)
 
     def trials(self) -> list[Trial]:
         return [replace(trial, hparams=self._space.from_labels(trial.hparams)) for trial in self._store.trials()]

@@ -56,7 +56,7 @@ def test_ctrl_c_goes_through_wherever_it_strikes(search, where):
 
 def test_data_of_another_kind_fail_with_what_was_returned(search):
     study = search(space=SPACE, data=lambda: [1, 2, 3], trials=1).run()
-    assert study.trials[0].reason.endswith("returned a list, not a LightningDataModule or (train, val) loaders")
+    assert study.trials[0].reason.endswith("returned a list, not a LightningDataModule or a tuple (train, val) of loaders")
 
 
 def test_a_module_of_the_other_package_is_told_where_to_import_from(search, monkeypatch):

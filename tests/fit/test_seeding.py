@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import pytest
 import torch
 from lightning.pytorch import LightningModule
@@ -59,9 +57,11 @@ def run(search, make, **changes):
         return make(), DataLoader(DATA, batch_size=24)
 
     arguments = {"space": {"lr": Log(0.01, 0.9)}, "data": data, "monitor": "val_loss", "mode": "min", "trials": 3}
-    study = search(
-        functools.partial(Recording, seen), **arguments, trainer={"max_epochs": 3, "accelerator": "cpu"}, **changes
-    ).run()
+
+    def recording(lr):
+        return Recording(seen, lr)
+
+    study = search(recording, **arguments, trainer={"max_epochs": 3, "accelerator": "cpu"}, **changes).run()
     assert [trial.state for trial in study.trials] == ["complete"] * 3, study.trials[0].reason
     return list(seen.values())
 

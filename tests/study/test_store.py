@@ -35,6 +35,7 @@ TRIALS = st.builds(
 
 @pytest.fixture
 def store(tmp_path):
+    (tmp_path / "study").mkdir()
     opened = Store(tmp_path / "study", create=True)
     yield opened
     opened.close()
@@ -153,7 +154,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path):
     (tmp_path / "study.db").write_bytes(b"not a database, but somebody's" * 100)
     before = (tmp_path / "study.db").read_bytes()
     for create in (True, False):
-        with pytest.raises(StorageError, match="is damaged .file is not a database."):
+        with pytest.raises(StorageError, match=r"is damaged .file is not a database."):
             Store(tmp_path, create=create)
     assert (tmp_path / "study.db").read_bytes() == before
 

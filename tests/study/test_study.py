@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
+import socket
+import subprocess
+import sys
 
 import pytest
 
-from lightning_hp import Choice, ConfigError, Log, Space, Study, Trial
+from lightning_hp import Choice, ConfigError, Log, Space, StorageError, Study, Trial
 from lightning_hp.study import Recorder
 from lightning_hp.study import recorder as recorder_module
+from lightning_hp.study.records import repair
 from lightning_hp.trial import EpochEnded, Finished, Outcome, Started, add_epoch
 
 SPACE = Space({"lr": Log(0.1, 1.0), "cell": Choice(dict, list)})
@@ -90,6 +96,87 @@ def test_a_folder_without_a_study_is_told(tmp_path):
 # The recorder
 
 
+def record(root, *outcomes, **changes):
+    """Records trials that end so, in one run of a search."""
+    recorder = Recorder(root, {**ASKED, **changes}, FREE, SPACE)
+    for number, outcome in enumerate(outcomes):
+        recorder.record(Started(Trial(number, {"lr": 0.5, "cell": dict}, seed=number), time=1.0))
+        recorder.record(Finished(number, outcome, time=2.0))
+    recorder.close()
+
+
+def test_while_nothing_but_failures_has_finished_they_are_run_again_and_the_search_may_change(tmp_path):
+    record(tmp_path, Outcome("failed"), Outcome("failed"))
+    (tmp_path / "trials/000000/left").write_text("from the failed trial")
+    record(tmp_path)
+    assert Study(tmp_path).trials == []
+    assert not (tmp_path / "trials/000000").exists()
+    record(tmp_path, Outcome("failed"), monitor="val_loss")
+    assert Study(tmp_path).asked["monitor"] == "val_loss"
+
+
+def test_failures_stay_once_something_else_has_finished(tmp_path):
+    record(tmp_path, Outcome("failed"), Outcome("diverged"))
+    record(tmp_path)
+    assert [trial.state for trial in Study(tmp_path).trials] == ["failed", "diverged"]
+
+
+def test_a_second_search_in_the_folder_is_told_whose_it_is_and_may_come_later(tmp_path):
+    recorder = Recorder(tmp_path, ASKED, FREE, SPACE)
+    with pytest.raises(
+        StorageError, match=f"is in use by another search, process {os.getpid()} on host {socket.gethostname()}"
+    ):
+        Recorder(tmp_path, ASKED, FREE, SPACE)
+    recorder.close()
+    record(tmp_path)
+
+
+def test_the_lock_of_a_dead_process_holds_nobody(tmp_path):
+    script = f"""
+import os, signal
+from lightning_hp.study import Recorder
+from lightning_hp import Log, Space
+Recorder(__import__("pathlib").Path({str(tmp_path)!r}), {{"seed": 0}}, frozenset(), Space({{"lr": Log(0.1, 1.0)}}))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -signal.SIGKILL
+    record(tmp_path, seed=5)
+
+
+def test_a_study_that_is_gone_is_not_begun_anew_over_its_trials(tmp_path):
+    record(tmp_path, Outcome("complete", value=0.5))
+    for spoil in (lambda path: path.write_bytes(b""), lambda path: path.unlink()):
+        spoil(tmp_path / "study.db")
+        with pytest.raises(StorageError, match="lightning-hp repair"):
+            record(tmp_path)
+
+
+def test_a_damaged_study_is_left_alone_and_rebuilt_from_the_trials_records(tmp_path):
+    record(tmp_path, Outcome("complete", value=0.5, metrics={"val_acc": [0.5]}), Outcome("failed", reason="x", traceback="y"))
+    before = (Study(tmp_path).asked, Study(tmp_path).trials)
+    whole = (tmp_path / "study.db").read_bytes()
+    spoilt = whole[:4096] + b"\xff" * 4096 + whole[8192:]
+    (tmp_path / "study.db").write_bytes(spoilt)
+    with pytest.raises(StorageError, match="is damaged.*lightning-hp repair"):
+        record(tmp_path)
+    assert (tmp_path / "study.db").read_bytes() == spoilt
+    repaired = repair(tmp_path)
+    assert (repaired.trials, repaired.unreadable) == (2, [])
+    assert repaired.old.read_bytes() == spoilt
+    assert (Study(tmp_path).asked, Study(tmp_path).trials) == before
+    record(tmp_path)
+
+
+def test_a_repair_tells_the_records_that_it_cannot_read(tmp_path):
+    record(tmp_path, Outcome("complete", value=0.5), Outcome("complete", value=0.6))
+    bad = tmp_path / "trials/000001/trial.json"
+    bad.write_text(bad.read_text()[:50])
+    repaired = repair(tmp_path)
+    assert (repaired.trials, repaired.unreadable) == (1, [bad])
+    with pytest.raises(ConfigError, match="no record of a finished trial"):
+        repair(tmp_path / "elsewhere")
+
+
 def test_onlookers_see_a_running_trial(tmp_path, monkeypatch):
     monkeypatch.setattr(recorder_module, "UPDATE_INTERVAL", 0.0)
     recorder = Recorder(tmp_path, ASKED, FREE, SPACE)
@@ -97,9 +184,9 @@ def test_onlookers_see_a_running_trial(tmp_path, monkeypatch):
     recorder.record(EpochEnded(0, epoch=0, metrics={"val_acc": 0.25}))
     (trial,) = Study(tmp_path).trials
     assert (trial.state, trial.epochs, trial.metrics) == ("running", 1, {"val_acc": [0.25]})
-    recorder.release()
-    assert Study(tmp_path).trials[0].state == "waiting"
     recorder.close()
+    (trial,) = Study(tmp_path).trials
+    assert (trial.state, trial.reason) == ("waiting", "interrupted: the same search goes on with it")
 
 
 def test_epochs_are_written_no_more_often_than_onlookers_need(tmp_path, monkeypatch):
@@ -140,7 +227,7 @@ def test_what_is_free_may_change_and_is_written_down(tmp_path):
     ],
 )
 def test_another_search_is_refused_with_the_difference_and_nothing_changes(tmp_path, change, told):
-    Recorder(tmp_path, ASKED, FREE, SPACE).close()
+    record(tmp_path, Outcome("complete", value=0.5))
     before = (tmp_path / "study.db").read_bytes()
     with pytest.raises(ConfigError) as error:
         Recorder(tmp_path, {**ASKED, **change}, FREE, SPACE)

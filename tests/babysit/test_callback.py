@@ -43,6 +43,12 @@ def test_tensorboard_gets_curves_and_the_sentence(fit, scripted, events):
     assert text == "plateau: score is 1, and 1 has not been beaten in 2 checks: lr 0.1 -> 0.02, momentum 0.9 -> 0.95"
 
 
+def test_the_default_move_shortens_the_step_that_sgd_settles_at(fit, scripted, interventions):
+    (intervention,) = interventions(fit(scripted(), Babysitter("score", patience=1), epochs=4))
+    before, after = (knobs.lr / (1 - knobs.momentum) for (knobs,) in (intervention.before, intervention.after))
+    assert after == pytest.approx(0.4 * before)
+
+
 def test_min_lr_and_max_momentum_end_the_interventions(fit, scripted, interventions):
     module = scripted()
     trainer = fit(module, Babysitter("score", patience=0, factor=0.5, min_lr=0.04, max_momentum=0.96), epochs=7)

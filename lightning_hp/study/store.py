@@ -85,7 +85,7 @@ class Store:
         """Reads the whole file once. Raises `StorageError` if any part of it is damaged."""
         found = self._read("PRAGMA quick_check(1)")[0][0]
         if found != "ok":
-            raise _damaged(self.path, found)
+            raise _damaged(self.path, " ".join(found.split()))
 
     def asked(self) -> dict[str, Any]:
         """What the search was asked for, as `ask` wrote it. Empty for a new study."""

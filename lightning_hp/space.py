@@ -180,7 +180,7 @@ def _advice(name: str, scale: Scale) -> str | None:
     if isinstance(scale, (Linear, Log)) and scale.low >= 0.5 and 0.99 <= scale.high < 1:
         return f"{scale} approaches 1, where the distance to 1 is what matters: use reverse_log"
     if isinstance(scale, Choice) and len(scale.values) == 1:
-        return f"only one value, {scale.values[0]!r}: give it to the factory instead"
+        return f"only one value, {scale.values[0]!r}: a fixed value belongs to the factory, in a config to init_args"
     return None
 
 
@@ -195,7 +195,8 @@ def _as_scale(name: str, scale: object) -> Scale:
         return scale
     if not isinstance(scale, Mapping):
         raise ConfigError(
-            f"space[{name!r}] needs a scale such as Log(1e-4, 1.0), got {scale!r}; a fixed value belongs to the factory"
+            f"space[{name!r}] needs a scale such as Log(1e-4, 1.0), in a config {{scale: log, low: 1e-4, high: 1.0}}, got "
+            f"{scale!r}; a fixed value belongs to the factory, in a config to init_args"
         )
     settings = dict(scale)
     kind = settings.pop("scale", None)

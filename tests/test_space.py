@@ -101,7 +101,10 @@ def test_hyperparameters_that_are_not_the_spaces_are_refused(change, told):
     [
         ({}, "space is empty"),
         ([("lr", Log(0.1, 1))], "space needs scales by name"),
-        ({"lr": 0.1}, "space['lr'] needs a scale such as Log(1e-4, 1.0), got 0.1"),
+        (
+            {"lr": 0.1},
+            "space['lr'] needs a scale such as Log(1e-4, 1.0), in a config {scale: log, low: 1e-4, high: 1.0}, got",
+        ),
         ({"lr": {"scale": "lgo", "low": 0.1, "high": 1}}, "scale='lgo' is not one of linear, log"),
         ({"lr": {"low": 0.1, "high": 1}}, "space['lr']: scale=None is not one of"),
         ({"lr": {"scale": "log", "low": 0.1}}, "space['lr']: scale log needs high and low, got low"),

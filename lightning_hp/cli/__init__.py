@@ -44,9 +44,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"lightning-hp: interrupted{goes_on}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # Whoever reads has seen enough. At exit Python flushes once more, which would complain again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not _reader_has_left():
+            raise
         return 1
     finally:
         with suppress(ValueError):
             sys.path.remove(here)
+
+
+def _reader_has_left() -> bool:
+    """Whether whoever reads our output has seen enough; if so, what is left of it goes nowhere."""
+    try:
+        # The failed write has emptied the buffer, so that only another one can tell.
+        print(flush=True)
+    except BrokenPipeError:
+        # At exit Python flushes once more, which would complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False

@@ -129,7 +129,7 @@ def _names(made: Any) -> tuple[set[str], bool]:
     if not open_ended:
         return named, False
     added = ArgumentParser().add_class_arguments(made, fail_untyped=False, skip=named)
-    return named | set(added), True
+    return named | {name.partition(".")[0] for name in added}, True
 
 
 def _check_objects(key: str, value: Any) -> None:

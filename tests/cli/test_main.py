@@ -39,6 +39,15 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(run, config, tmp_path):
     assert (done.returncode, done.stderr) == (1, "")
 
 
+def test_a_pipe_that_breaks_elsewhere_is_told(run, config, monkeypatch):
+    def main(config):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("lightning_hp.cli.lint.main", main)
+    with pytest.raises(BrokenPipeError):
+        run(config, "lint", "config.yaml")
+
+
 @pytest.mark.parametrize(("command", "told"), [("search", "interrupted; the same command goes on"), ("lint", "interrupted\n")])
 def test_ctrl_c_while_it_starts_is_one_line(run, config, monkeypatch, command, told):
     def interrupted(name):

@@ -63,7 +63,9 @@ class Reporter(Checkpoint):
         self._validations = 0
         self._validated = False
         self._judged_by_validation = False
+        # What a checkpoint of Lightning's forgets.
         self._plateaus: dict[int, float] = {}
+        self._shown: dict[str, torch.Tensor] = {}
 
     @property
     def best_path(self) -> Path | None:
@@ -79,6 +81,7 @@ class Reporter(Checkpoint):
             "validations": self._validations,
             "judged_by_validation": self._judged_by_validation,
             "plateaus": self._plateaus,
+            "shown": self._shown,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -88,8 +91,11 @@ class Reporter(Checkpoint):
         self._validations = state_dict["validations"]
         self._judged_by_validation = state_dict["judged_by_validation"]
         self._plateaus = state_dict["plateaus"]
+        self._shown = state_dict["shown"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Schedulers and other callbacks look at what was logged last, perhaps before the fit was interrupted.
+        trainer.callback_metrics.update({name: value.to(pl_module.device) for name, value in self._shown.items()})
         # Lightning steps plateau schedulers after this callback has saved, so those in the checkpoint lag by that step.
         for index, value in self._plateaus.items():
             pl_module.lr_scheduler_step(trainer.lr_scheduler_configs[index].scheduler, value)
@@ -139,6 +145,7 @@ class Reporter(Checkpoint):
             self.check_monitor()
         if self.folder is not None:
             self._plateaus = _coming_plateau_steps(trainer)
+            self._shown = {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()}
             trainer.save_checkpoint(self.folder / LAST)
 
     def check_monitor(self) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from torch.utils.data import Sampler
 
@@ -57,7 +58,11 @@ class Seeding(Callback):
         # Lightning makes a loader's first iterator right after this call, before any hook of training; loaders with worker
         # processes draw the first epoch's order there.
         def with_own_generator(dataloader: object) -> object:
-            self._seed([dataloader], trainer.current_epoch)
+            if trainer.fit_loop.restarting:
+                # Lightning does so by itself unless max_steps is set: our checkpoints are of whole epochs.
+                _Loop.restarting.fset(trainer.fit_loop, False)  # type: ignore[attr-defined]
+            # Of a fit that goes on, current_epoch is right only later.
+            self._seed([dataloader], trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
             return process(dataloader)
 
         trainer.strategy.process_dataloader = with_own_generator  # type: ignore[method-assign]

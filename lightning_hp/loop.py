@@ -31,7 +31,7 @@ from lightning_hp.tracking.trial_run import end_lost_runs
 from lightning_hp.trial import Mode
 
 # What may differ when a study is continued.
-_FREE = frozenset({"trials", "max_time"})
+_FREE = frozenset({"trials", "total", "max_time"})
 
 
 class SearchLoop:
@@ -169,6 +169,7 @@ class SearchLoop:
             "monitor": self.recipe.monitor,
             "mode": self.recipe.mode,
             "trials": self.trials,
+            "total": self.total,
             "max_time": self.seconds,
             **_strategy(self.sampler),
             "seed": self.seed,
@@ -207,7 +208,7 @@ class SearchLoop:
     def _as_config(self) -> dict[str, Any]:
         """The search as a config, as far as Python objects have a name."""
         asked = self.asked()
-        del asked["model"], asked["data"], asked["trainer"]
+        del asked["model"], asked["data"], asked["trainer"], asked["total"]
         sections = {"model": self.recipe.model, "data": self.recipe.data}
         return {
             **{key: {"class_path": _path(value)} for key, value in sections.items() if value is not None},

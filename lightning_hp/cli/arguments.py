@@ -72,6 +72,11 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--json", action="store_true", dest="as_json", help="everything, as JSON")
     show.add_argument("--all", action="store_true", dest="everything", help="all the trials, and not the best 20")
 
+    repair = commands.add_parser(
+        "repair", help="rebuild a damaged study", description="Rebuilds DIR/study.db from the trials' own records."
+    )
+    repair.add_argument("root", metavar="DIR", help="the study's folder")
+
     lint = commands.add_parser("lint", help="check a config", description="Says what is wrong or unwise, training nothing.")
     lint.add_argument("config", metavar="CONFIG", help=_CONFIG_HELP)
     return parser

@@ -47,7 +47,7 @@ def _prepare(
     if data is not None:
         data.check({})
     monitor, mode = search.get("monitor", "val_loss"), search.get("mode", "min")
-    babysitter = babysitter_for(search.get("babysit"), monitor, mode)
+    babysitter = babysitter_for(search.get("babysit")).for_search(monitor, mode)
     seed = search.get("seed", 0)
     if seed > _MOST_SEED:
         raise ConfigError(f"search.seed of a babysat fit needs a whole number up to {_MOST_SEED}, got {seed}")

@@ -80,8 +80,8 @@ def sections(config: Mapping[str, Any]) -> tuple[SectionFactory, SectionFactory 
     return model, data, TrainerSection(config.get("trainer"))
 
 
-def babysitter_for(settings: Any, monitor: Any, mode: Any) -> Babysitter:
-    """The Babysitter of a config: by its own settings, and where they are silent by those of the search.
+def babysitter_for(settings: Any) -> Babysitter:
+    """The Babysitter of a config.
 
     Raises:
         ConfigError: a setting is none of Babysitter's arguments, or out of its range.
@@ -91,7 +91,7 @@ def babysitter_for(settings: Any, monitor: Any, mode: Any) -> Babysitter:
     for key in given:
         if key not in known:
             raise ConfigError(f"search.babysit.{key} is not an argument of Babysitter{did_you_mean(str(key), known)}")
-    return Babysitter(**{"monitor": monitor, "mode": mode, **given})
+    return Babysitter(**given)
 
 
 def _check_settings(search: Mapping[str, Any]) -> None:
@@ -106,7 +106,7 @@ def _check_settings(search: Mapping[str, Any]) -> None:
         if not isinstance(value, bool) and not (key == "babysit" and isinstance(value, Mapping)):
             raise ConfigError(f"search.{key} needs true or false, got {value!r}")
     if isinstance(babysit, Mapping):
-        babysitter_for(babysit, "val_loss", "min")
+        babysitter_for(babysit)
     if "space" in search:
         Space(search["space"])
 
@@ -126,7 +126,7 @@ def _build(config: Mapping[str, Any], default_root: str) -> SearchLoop:
         raise ConfigError("the search has no end: give search.trials, search.max_time or both")
     babysit = search.pop("babysit", False)
     if isinstance(babysit, Mapping):
-        babysit = babysitter_for(babysit, search["monitor"], search.get("mode", "min"))
+        babysit = babysitter_for(babysit)
     loop = SearchLoop(
         model,
         space=space,

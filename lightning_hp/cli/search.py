@@ -17,7 +17,7 @@ def main(config: str, **flags: Any) -> int:
     study = loop.run()
     console = table_console()
     print_leaderboard(study, console, most=10)
-    ranked = study.leaderboard()
+    ranked = study.leaderboard(1)
     if ranked and ranked[0].checkpoint is not None:
         console.print(f"best checkpoint: {ranked[0].checkpoint}", soft_wrap=True, highlight=False, markup=False)
     console.print(f"curves:          tensorboard --logdir {loop.root}", soft_wrap=True, highlight=False, markup=False)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import inspect
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from jsonargparse import ArgumentParser
@@ -50,8 +50,12 @@ class SectionFactory:
         self.dict_kwargs = dict(section.get("dict_kwargs") or {})
         self._check_names()
         self.__signature__ = _signature(made, self.init_args)
-        self._parser = LightningArgumentParser(exit_on_error=False)
-        self._parser.add_lightning_class_args(_BASES[key], key, subclass_mode=True)
+        self._parser = _Parser(lambda parser: parser.add_lightning_class_args(_BASES[key], key, subclass_mode=True))
+
+    def describe(self) -> dict[str, Any]:
+        """The section as it stands in the config."""
+        given = {"init_args": self.init_args, "dict_kwargs": self.dict_kwargs}
+        return {"class_path": self.class_path, **{key: value for key, value in given.items() if value}}
 
     def __call__(self, **hparams: Any) -> Any:
         return _instantiate(self._parser, self.check(hparams))[self.key]
@@ -98,8 +102,7 @@ class TrainerSection:
         for key, value in self.section.items():
             if key in _OBJECTS:
                 _check_objects(key, value)
-        self._parser = LightningArgumentParser(exit_on_error=False)
-        self._parser.add_lightning_class_args(Trainer, "trainer")
+        self._parser = _Parser(lambda parser: parser.add_lightning_class_args(Trainer, "trainer"))
         self.check({})
 
     def check(self, hparams: Mapping[str, Any]) -> None:
@@ -114,13 +117,44 @@ class TrainerSection:
         if key not in _OBJECTS:
             return value
         if isinstance(value, list):
-            return [partial(self._make, key, [item]) for item in value]
+            return [_TrainerObject(self._parser, key, item, several=True) for item in value]
         named = isinstance(value, str) and key in _CLASSES
-        return partial(self._make, key, value) if named or isinstance(value, Mapping) else value
+        return _TrainerObject(self._parser, key, value) if named or isinstance(value, Mapping) else value
 
-    def _make(self, key: str, value: Any) -> Any:
-        made = _instantiate(self._parser, _parse(self._parser, {"trainer": {key: value}}))["trainer"][key]
-        return made[0] if isinstance(value, list) else made
+
+@dataclass(frozen=True)
+class _TrainerObject:
+    """Makes an object of the trainer section, such as a callback, as often as asked."""
+
+    parser: _Parser
+    key: str
+    section: Any
+    several: bool = False
+
+    def __call__(self) -> Any:
+        values = {"trainer": {self.key: [self.section] if self.several else self.section}}
+        made = _instantiate(self.parser, _parse(self.parser, values))["trainer"][self.key]
+        return made[0] if self.several else made
+
+    def describe(self) -> Any:
+        return self.section
+
+
+class _Parser:
+    """A parser that can be sent to a worker process: it is made where it is used, the first time it is."""
+
+    def __init__(self, fill: Callable[[LightningArgumentParser], Any]) -> None:
+        self._fill = fill
+        self._made: LightningArgumentParser | None = None
+
+    def __call__(self) -> LightningArgumentParser:
+        if self._made is None:
+            self._made = LightningArgumentParser(exit_on_error=False)
+            self._fill(self._made)
+        return self._made
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_fill": self._fill, "_made": None}
 
 
 def _names(made: Any) -> tuple[set[str], bool]:
@@ -159,16 +193,16 @@ def _signature(made: Any, given: Mapping[str, Any]) -> inspect.Signature:
     return signature.replace(parameters=parameters)
 
 
-def _parse(parser: LightningArgumentParser, values: dict[str, Any]) -> Any:
+def _parse(parser: _Parser, values: dict[str, Any]) -> Any:
     try:
-        return parser.parse_object(values)
+        return parser().parse_object(values)
     except (argparse.ArgumentError, TypeError, ValueError, KeyError) as error:
         raise ConfigError(helpful(str(error))) from None
 
 
-def _instantiate(parser: LightningArgumentParser, parsed: Any) -> Any:
+def _instantiate(parser: _Parser, parsed: Any) -> Any:
     # Renamed in jsonargparse 4.49.
-    make = getattr(parser, "instantiate", None) or parser.instantiate_classes
+    make = getattr(parser(), "instantiate", None) or parser().instantiate_classes
     try:
         return make(parsed)
     except ValueError as error:

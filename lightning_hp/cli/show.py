@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import json
-import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,10 +16,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from lightning_hp.samplers import Grid
-from lightning_hp.space import Space, route
+from lightning_hp.space import route
 from lightning_hp.study import Study
-from lightning_hp.trial import State, Trial
+from lightning_hp.trial import Trial
 
 MOST_SHOWN = 20
 _MOST_NUMBERS = 8
@@ -55,34 +52,26 @@ def print_leaderboard(study: Study, console: Console, most: int | None = None, s
         most: how many lines of each at most.
         see: where the rest is to be seen; the ``show`` command by default.
     """
-    asked, trials, ranked = study.asked, study.trials, study.leaderboard()
+    asked, counts, ranked = study.asked, study.counts, study.leaderboard(most)
+    complete = counts.get("complete", 0)
     see = see or f"lightning-hp show {shlex.quote(str(study.root))}"
-    _print_line(console, f"{_headline(trials, asked)}; best {asked['monitor']} first ({asked['mode']})")
+    _print_line(console, f"{_headline(counts, asked)}; best {asked['monitor']} first ({asked['mode']})")
     if ranked:
-        _print_rows(console, ranked[:most], asked)
-        _print_rest(console, len(ranked[:most]), len(ranked), see)
-    endings = _endings(trials)
-    for words, numbers in endings[:most]:
+        _print_rows(console, ranked, asked)
+        _print_rest(console, len(ranked), complete, see)
+    endings = study.endings
+    for words, numbers in list(endings.items())[:most]:
         _print_line(console, _ending(words, numbers, console.width))
-    _print_rest(console, len(endings[:most]), len(endings), see)
+    _print_rest(console, min(len(endings), most or len(endings)), len(endings), see)
 
 
-def _headline(trials: Sequence[Trial], asked: dict[str, Any]) -> str:
-    states = Counter[State](trial.state for trial in trials)
-    total = max(_total(asked) or 0, len(trials))
-    states["waiting"] += total - len(trials)
+def _headline(counts: dict[str, int], asked: dict[str, Any]) -> str:
+    states = Counter(counts)
+    there = sum(states.values())
+    total = max(asked["total"] or 0, there)
+    states["waiting"] += total - there
     others = [f", {states[state]} {state}" for state in ("failed", "diverged", "pruned", "running", "waiting") if states[state]]
     return f"{states['complete']} of {total} trials complete{''.join(others)}"
-
-
-def _total(asked: dict[str, Any]) -> int | None:
-    """How many trials were asked for; None where only time will tell."""
-    trials: int | None = asked["trials"]
-    points = re.fullmatch(r"Grid\(points=(.*)\)", asked["strategy"])
-    if points is None:
-        return trials
-    size = Grid(ast.literal_eval(points[1])).size(Space(asked["space"]))
-    return size if trials is None else min(trials, size)
 
 
 def _print_rows(console: Console, trials: Sequence[Trial], asked: dict[str, Any]) -> None:
@@ -111,16 +100,6 @@ def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     for row in rows:
         table.add_row(*map(Text, row))
     return table
-
-
-def _endings(trials: Iterable[Trial]) -> list[tuple[str, list[int]]]:
-    """How trials ended that are not complete, each way once, with the numbers of its trials."""
-    endings: dict[str, list[int]] = {}
-    for trial in trials:
-        if trial.finished and trial.state != "complete":
-            reason = f": {trial.reason}" if trial.reason else ""
-            endings.setdefault(f"{trial.state}{reason}", []).append(trial.number)
-    return list(endings.items())
 
 
 def _ending(words: str, numbers: list[int], width: int) -> str:

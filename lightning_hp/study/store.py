@@ -140,6 +140,14 @@ class Store:
         """How many trials there are in each state."""
         return dict(self._read("SELECT state, count(*) FROM trials GROUP BY state"))
 
+    def endings(self) -> dict[str, list[int]]:
+        """The finished trials that are not complete: their numbers by state and reason."""
+        found: dict[str, list[int]] = {}
+        query = "SELECT state, reason, number FROM trials WHERE state IN ('failed', 'diverged', 'pruned') ORDER BY number"
+        for state, reason, number in self._read(query):
+            found.setdefault(f"{state}: {reason}" if reason else state, []).append(number)
+        return found
+
     def trials(self) -> list[Trial]:
         """All trials by number. Hyperparameters are labels, as stored."""
         return [self._trial(row) for row in self._read(f"SELECT {_COLUMNS} FROM trials ORDER BY number")]

@@ -68,6 +68,12 @@ class Study:
         with self._open() as store:
             return store.counts()
 
+    @property
+    def endings(self) -> dict[str, list[int]]:
+        """How trials ended that are not complete, as state and reason, each with the trials' numbers."""
+        with self._open() as store:
+            return store.endings()
+
     def leaderboard(self, most: int | None = None) -> list[Trial]:
         """The complete trials, best first, at most so many; equals by number."""
         with self._open() as store:

@@ -35,7 +35,8 @@ def described(value: Any) -> Any:
     if callable(getattr(value, "describe", None)) and not isinstance(value, type):
         return described(value.describe())
     if isinstance(value, partial):
-        return {name_of(value.func): described([*value.args, value.keywords] if value.args else value.keywords)}
+        given = [*value.args, *([value.keywords] if value.keywords else [])] if value.args else value.keywords
+        return {name_of(value.func): described(given)}
     if is_dataclass(value) and not isinstance(value, type):
         return repr(value)
     return name_of(value)

@@ -6,16 +6,19 @@ import functools
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import nn
 
 from examples.digits import DigitsData, LitDigits
 from lightning_hp import Babysitter, Choice, ConfigError, Grid, Int, Log, MonitorError, SearchStoppedError, Study
+from lightning_hp.fit.rng import seed_rngs
+from lightning_hp.seeds import data_seed
 
 
 def rows(study):
@@ -49,16 +52,60 @@ def test_the_objective_is_the_best_epoch_and_not_the_last(search):
     assert checkpoint["epoch"] == 1
 
 
+def test_best_load_gives_the_model_that_had_the_best_value(search):
+    study = search().run()
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    (metrics,) = trainer.validate(study.best.load(), dataloaders=study_loader(), verbose=False)
+    assert metrics["val_acc"] == study.best.value
+
+
+def study_loader():
+    """The validation data of a search of seed 0."""
+    seed_rngs(data_seed(0))
+    data = DigitsData()
+    data.setup("fit")
+    return data.val_dataloader()
+
+
 def test_best_load_rebuilds_the_model_of_the_best_epoch(search):
     study = search().run()
     model = study.best.load()
     assert isinstance(model, LitDigits)
     assert not model.training
     assert model.hparams.lr == study.best.hparams["lr"]
-    data = DigitsData()
-    data.setup("fit")
     saved = torch.load(study.best.checkpoint, weights_only=True)["state_dict"]
     assert all(torch.equal(saved[name], value) for name, value in model.state_dict().items())
+
+
+def test_load_works_whatever_save_hyperparameters_has_saved(search):
+    class Saving(LitDigits):
+        def __init__(self, lr, layer=nn.ReLU, path=Path(), optimizer=torch.optim.SGD):
+            super().__init__(lr=lr)
+            self.save_hyperparameters()
+            self.extra = layer()
+
+    space = {"lr": Log(1e-2, 1.0), "layer": Choice(nn.ReLU, nn.Tanh)}
+    study = search(Saving, space=space, trials=2).run()
+    assert type(study.best.load().extra) is study.best.hparams["layer"]
+
+
+def test_objects_among_the_choices_and_in_a_partial_are_each_trials_own(search, tmp_path):
+    def rows_of(root, *counts):
+        space = {"lr": Log(1e-2, 1.0), "activation": Choice(nn.PReLU(), nn.Identity())}
+        model = functools.partial(Sharing, nn.Linear(64, 64))
+        for count in counts:
+            study = search(model, space=space, trials=count, root_dir=tmp_path / root).run()
+        return [(trial.value, trial.metrics) for trial in study.trials]
+
+    class Sharing(LitDigits):
+        def __init__(self, backbone, lr, activation):
+            super().__init__(lr=lr)
+            self.net = nn.Sequential(backbone, activation, self.net)
+
+    torch.manual_seed(0)
+    at_once = rows_of("at once", 4)
+    torch.manual_seed(0)
+    assert rows_of("one by one", 1, 2, 4) == at_once
 
 
 def test_load_needs_no_saved_hyperparameters(search):
@@ -128,8 +175,6 @@ def test_an_interrupted_trial_is_run_again(search, tmp_path):
     assert "running" not in states
     resumed = search().run()
     assert rows(resumed) == rows(search(root_dir=tmp_path / "whole").run())
-    # Curves of the first attempt would mix with those of the second.
-    assert len(list((tmp_path / "study/trials/000001").glob("events.out.tfevents.*"))) == 1
 
 
 @pytest.mark.parametrize(
@@ -141,6 +186,10 @@ def test_an_interrupted_trial_is_run_again(search, tmp_path):
         ({"strategy": "grid"}, "strategy"),
         ({"trainer": {"max_epochs": 3, "accelerator": "cpu"}}, "trainer['max_epochs'] was 2, is 3"),
         ({"space": {"lr": Log(1e-2, 0.5)}}, "space['lr']"),
+        ({"model": functools.partial(LitDigits, hidden=9)}, "model was 'LitDigits', is {'LitDigits': {'hidden': 9}}"),
+        ({"data": functools.partial(DigitsData, batch_size=9)}, "data was 'DigitsData', is {'DigitsData': {'batch_size': 9}}"),
+        ({"babysit": Babysitter(patience=9)}, "babysit was False, is {'monitor': None"),
+        ({"trainer": {"max_epochs": 2, "accelerator": "cpu", "max_time": {"minutes": 9}}}, "trainer['max_time'] was None"),
     ],
 )
 def test_another_search_in_the_same_folder_is_refused_with_the_difference(search, change, told):
@@ -414,6 +463,7 @@ def test_the_folder_holds_what_the_design_says(search):
     assert sorted(path.name for path in (root / "trials" / "000000").iterdir() if "tfevents" not in path.name) == [
         "checkpoints",
         "hparams.yaml",
+        "trial.json",
     ]
     config = yaml.safe_load((root / "config.yaml").read_text())
     assert config["model"]["class_path"] == "examples.digits.LitDigits"
@@ -447,8 +497,14 @@ def test_a_study_can_be_moved(search, tmp_path):
         ({"trainer": {"callbacks": [EarlyStopping("val_acc")]}}, "lambda: EarlyStopping(...)"),
         ({"trainer": {"callbacks": [EarlyStopping]}}, "requires 'monitor'"),
         ({"trainer": 5}, "trainer needs a dict"),
-        ({"trainer": {"devices": 2}}, "a trial runs on one device, got 2"),
+        ({"trainer": {"devices": 2}}, "devices above 1 needs executor='processes'"),
+        ({"trainer": {"devices": [0]}}, "trainer['devices'] needs how many devices a trial trains on, got [0]"),
+        ({"trainer": {"num_nodes": 2}}, "a trial runs on one machine, got 2"),
         ({"trainer": {"barebones": True}}, "callbacks and loggers that a search needs"),
+        ({"trainer": {"accelerator": "gpuu"}}, "trainer: You selected an invalid accelerator name"),
+        ({"trainer": {"callbacks": ["EarlyStopping"]}}, "needs functions that make one"),
+        ({"space": {"trainer.devices": Choice(1, 2)}}, "space['trainer.devices'] cannot be searched"),
+        ({"space": {"trainer.default_root_dir": Choice("a", "b")}}, "every trial has its own folder"),
         ({"mode": "maximum"}, "mode needs 'min' or 'max'"),
         ({"monitor": ""}, "monitor needs"),
         ({"trials": 0}, "trials needs a whole number"),

@@ -89,6 +89,7 @@ class Babysitter(Callback):
         >>> Babysitter(patience=3).for_search("val_acc", "max").state_key
         "Babysitter{'monitor': 'val_acc', 'mode': 'max'}"
         """
+        _check("mode", mode, "'min' or 'max'", mode in ("min", "max"))
         own = copy.deepcopy(self)
         own.monitor = self._asked_monitor or monitor
         if self._asked_mode is None and own.monitor == monitor:

@@ -20,6 +20,8 @@ from lightning_hp.executors.channel import receive, send
 CAN_FORK = sys.platform == "linux"
 
 
+# A server may be killed while it starts, like any process; one that cannot start is no use trying for ever.
+START_TRIES = 4
 _PATH = "import sys, json; arguments = json.loads(sys.argv[1]); sys.path[:] = arguments[1]; "
 _SERVER = _PATH + "from lightning_hp.executors.server import main; main(*arguments)"
 _WORKER = _PATH + "from lightning_hp.executors.worker import main; main()"
@@ -92,13 +94,15 @@ class ForkServer:
         return process
 
     def _begin(self) -> None:
-        said = self._started(preload=True)
-        if said == "unsafe":
-            said = self._started(preload=False)
-        if said != "ready":
-            raise LightningHPError("the process that starts the workers has ended before it was ready; see what it printed")
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
+        preload = True
+        for _ in range(START_TRIES):
+            said = self._started(preload)
+            if said == "ready":
+                self._listener = threading.Thread(target=self._listen, daemon=True)
+                self._listener.start()
+                return
+            preload = preload and said != "unsafe"
+        raise LightningHPError("the process that starts the workers has ended before it was ready; see what it printed")
 
     def _started(self, preload: bool) -> str:
         ours, theirs = socket.socketpair()

@@ -146,9 +146,12 @@ def _failure(reporter: Reporter, exception: BaseException) -> Outcome:
 
 
 def _chain(exception: BaseException | None) -> Iterable[BaseException]:
-    while exception is not None:
-        yield exception
+    # What is raised again from itself makes a ring.
+    seen: list[BaseException] = []
+    while exception is not None and exception not in seen:
+        seen.append(exception)
         exception = exception.__cause__ or exception.__context__
+    return seen
 
 
 def _one_line(exception: BaseException) -> str:

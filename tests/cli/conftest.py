@@ -19,6 +19,7 @@ GOOD = {
         "monitor": "val_acc",
         "mode": "max",
         "trials": 2,
+        "executor": "inline",
         "root": "study",
         "space": {
             "model.lr": {"scale": "log", "low": 0.01, "high": 1.0},

@@ -59,7 +59,7 @@ BAD = {
         "x",
         ["trainer.limit_val_batches: Expected int or float, got x"],
     ),
-    "several devices": (("trainer", "devices"), 2, ["trainer.devices", "got 2"]),
+    "several devices": (("trainer", "devices"), 2, ["trainer devices above 1", "executor='processes'"]),
     "a trainer that is no mapping": (("trainer",), [1], ["trainer needs a mapping", "[1]"]),
     "a seed in LightningCLI's place": (("seed_everything",), 1, ["'seed_everything'", "write search.seed"]),
     "a checkpoint to start from": (("ckpt_path",), "x.ckpt", ["'ckpt_path'", "each trial starts anew"]),

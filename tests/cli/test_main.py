@@ -78,7 +78,7 @@ def test_help_names_each_flag_once_and_its_default(run):
     for name in SETTINGS:
         flag = f"--{name.replace('_', '-')} "
         assert search.out.split("options:")[1].count(f"  {flag}") == 1
-    assert search.out.count("default") == 8
+    assert search.out.count("default") == 11
     assert "version_N" in run(None, "babysit", "--help").out
 
 
@@ -89,7 +89,7 @@ def test_a_setting_of_two_words_is_a_flag_with_either_dash(run, config):
 
 def test_a_switch_may_stand_before_the_config(run, config):
     assert run(config, "search", "--verbose", "--babysit", "config.yaml", "--trials", "1").code == 0
-    assert run(config, "search", "--babysit", "{patience: 3}", "config.yaml", "--trials", "1").code == 0
+    assert run(config, "search", "--babysit", "{patience: 3}", "config.yaml", "--root", "patient", "--trials", "1").code == 0
     assert run(config, "search", "--babysit", "false", "config.yaml", "--root", "other", "--trials", "1").code == 0
 
 

@@ -111,7 +111,12 @@ def test_every_setting_is_a_flag(run, config):
         "points": 2,
         "space": json.dumps(space),
         "babysit": "{patience: 3}",
-        "executor": "inline",
+        "executor": "processes",
+        "workers": 2,
+        "jobs_per_device": 1,
+        "retries": 1,
+        "trial_timeout": "00:00:05:00",
+        "memory_limit": 8,
         "seed": 4,
         "root": "flags",
         "verbose": "false",
@@ -120,9 +125,9 @@ def test_every_setting_is_a_flag(run, config):
     arguments = [part for name, value in flags.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     assert run(config, "search", "config.yaml", *arguments).code == 0
     asked = Study("flags").asked
-    kept = {"monitor": "val_loss", "mode": "min", "trials": 1, "max_time": 300.0, "babysit": True, "seed": 4, "space": space}
+    kept = {"monitor": "val_loss", "mode": "min", "trials": 1, "max_time": 300.0, "seed": 4, "space": space}
     assert kept.items() <= asked.items()
-    assert (asked["strategy"], asked["points"]) == ("grid", 2)
+    assert (asked["strategy"], asked["points"], asked["babysit"]["patience"]) == ("grid", 2, 3)
     assert Study("flags").best.hparams == {"model.lr": 0.1}
 
 

@@ -33,7 +33,7 @@ def main(config: str, **flags: Any) -> int:
             trainer.fit(model, datamodule=data)
         except MisconfigurationException as error:
             raise ConfigError(str(error)) from None
-        reporter.check_monitor()
+        reporter.check_monitor(reporter.metrics)
     _tell(trainer, reporter)
     return 1 if reporter.diverged else 0
 

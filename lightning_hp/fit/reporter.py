@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from lightning_hp.babysit.watch import logged_since
+from lightning_hp.babysit.watch import Watch, logged_since
 from lightning_hp.errors import MonitorError, missing_metric
 from lightning_hp.fit.checkpoints import BEST, LAST
 from lightning_hp.trial import Mode, add_epoch, is_better
@@ -58,11 +58,8 @@ class Reporter(Checkpoint):
         self.epochs = 0
         self.metrics: dict[str, list[float | None]] = {}
         self.diverged: str | None = None
-        self._before_validation: dict[str, Any] = {}
+        self._watch = Watch(monitor)
         self._before_epoch: dict[str, Any] = {}
-        self._validations = 0
-        self._validated = False
-        self._judged_by_validation = False
         # What a checkpoint of Lightning's forgets.
         self._plateaus: dict[int, float] = {}
         self._shown: dict[str, torch.Tensor] = {}
@@ -78,8 +75,7 @@ class Reporter(Checkpoint):
             "best": self.best,
             "epochs": self.epochs,
             "metrics": self.metrics,
-            "validations": self._validations,
-            "judged_by_validation": self._judged_by_validation,
+            "validates": self._watch.validates,
             "plateaus": self._plateaus,
             "shown": self._shown,
         }
@@ -88,8 +84,7 @@ class Reporter(Checkpoint):
         self.best = state_dict["best"]
         self.epochs = state_dict["epochs"]
         self.metrics = state_dict["metrics"]
-        self._validations = state_dict["validations"]
-        self._judged_by_validation = state_dict["judged_by_validation"]
+        self._watch.validates = state_dict["validates"]
         self._plateaus = state_dict["plateaus"]
         self._shown = state_dict["shown"]
 
@@ -104,7 +99,7 @@ class Reporter(Checkpoint):
             self._report(epoch, {name: value for name, value in row.items() if value is not None})
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._validated = False
+        self._watch.epoch_starts(trainer)
         self._before_epoch = dict(trainer.callback_metrics)
 
     def on_train_batch_end(
@@ -114,47 +109,46 @@ class Reporter(Checkpoint):
             loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
             infinite = isinstance(loss, torch.Tensor) and not bool(torch.isfinite(loss).all())
             if trainer.strategy.reduce_boolean_decision(infinite, all=False):
-                value = loss.detach().float().mean() if isinstance(loss, torch.Tensor) else math.nan
-                self._stop_diverged(trainer, "loss", float(value))
+                # It may be another process's whose loss is not finite.
+                value = float(loss.detach().float().mean()) if infinite else math.nan
+                self._stop_diverged(trainer, "loss", value)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._before_validation = dict(trainer.callback_metrics)
+        self._watch.validation_starts(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
             return
-        self._validations += 1
-        self._validated = True
-        value = logged_since(self._before_validation, trainer.callback_metrics).get(self.monitor)
+        first = not self._watch.validated
+        self._watch.validation_ends()
+        value = self._watch.new_of_validation(trainer)
         if value is not None:
-            self._judged_by_validation = True
-            self._judge(trainer, float(value))
-        elif self._validations == 1 and not trainer.is_last_batch and not self._may_come(trainer):
-            self._raise_missing(trainer.callback_metrics)
+            self._judge(trainer, value)
+        elif first and not trainer.is_last_batch and not self._may_come(trainer):
+            self.check_monitor(trainer.callback_metrics)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         metrics = self._new_metrics(trainer)
-        if self.monitor in metrics and not self._judged_by_validation:
-            self._judge(trainer, metrics[self.monitor])
+        self._watch.epoch_ends()
+        value = self._watch.new_of_epoch(trainer)
+        if value is not None:
+            self._judge(trainer, value)
         add_epoch(self.metrics, self.epochs, metrics)
         self.epochs += 1
         self._report(self.epochs - 1, metrics)
         if self.diverged is not None:
             return
-        if self._validated or not trainer.enable_validation:
-            self.check_monitor()
+        if self._watch.validated or not trainer.enable_validation:
+            self.check_monitor(self.metrics)
         if self.folder is not None:
             self._plateaus = _coming_plateau_steps(trainer)
             self._shown = {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()}
             trainer.save_checkpoint(self.folder / LAST)
 
-    def check_monitor(self) -> None:
-        """Raises a `MonitorError` if the monitored metric has not been logged up to now."""
-        if self.monitor not in self.metrics and self.diverged is None:
-            self._raise_missing(self.metrics)
-
-    def _raise_missing(self, logged: Mapping[str, Any]) -> None:
-        raise MonitorError(missing_metric(self.monitor, logged, validated=self._validations > 0))
+    def check_monitor(self, logged: Mapping[str, Any]) -> None:
+        """Raises a `MonitorError` if the monitored metric has not come up to now, among what was logged."""
+        if self.best is None and self.diverged is None and not self._watch.logged:
+            raise MonitorError(missing_metric(self.monitor, logged, validated=self._watch.validated))
 
     def _may_come(self, trainer: Trainer) -> bool:
         """Whether the metric may still be logged in an epoch whose first validation has not done so."""
@@ -172,8 +166,6 @@ class Reporter(Checkpoint):
         return {name: float(value) for name, value in logged.items() if name not in rates | (steps - {self.monitor})}
 
     def _judge(self, trainer: Trainer, value: float) -> None:
-        # Each process of a trial has its own value unless the module syncs them; all do what the first one's says.
-        value = trainer.strategy.broadcast(value)
         if not math.isfinite(value):
             self._stop_diverged(trainer, self.monitor, value)
         elif self.diverged is None and is_better(value, self.best, self.mode):

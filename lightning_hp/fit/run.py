@@ -80,7 +80,7 @@ def _run_trial(recipe: Recipe, trial: Trial, emit: Emit) -> Outcome:
     try:
         logger.begin(recipe.space, trial.hparams)
         _fit(recipe, trial, folder, logger, reporter, checkpoint.path if checkpoint is not None else None)
-        reporter.check_monitor()
+        reporter.check_monitor(reporter.metrics)
         outcome = _outcome(reporter)
     except (StorageError, SIGTERMException):
         raise

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from examples.digits import LitDigits
-from lightning_hp import Log
+from lightning_hp import Log, MonitorError
 
 SPACE = {"lr": Log(1e-2, 1.0)}
 
@@ -102,6 +102,49 @@ def test_a_loss_that_is_no_number_ends_a_long_epoch_early(search):
     study = search(Diverging, space=space, trials=1, trainer=trainer).run()
     assert study.trials[0].state == "diverged"
     assert Diverging.steps == 50
+
+
+def test_a_monitor_that_does_not_come_is_told_after_the_first_validation_of_a_long_epoch(search):
+    class Counting(LitDigits):
+        steps = 0
+
+        def training_step(self, batch, batch_idx):
+            type(self).steps += 1
+            return super().training_step(batch, batch_idx)
+
+    space = {**SPACE, "data.batch_size": {"scale": "choice", "values": [4]}}
+    trainer = {"max_epochs": 1, "accelerator": "cpu", "val_check_interval": 10}
+    with pytest.raises(MonitorError, match="did you mean 'val_acc'"):
+        search(Counting, space=space, monitor="val_accc", trials=1, trainer=trainer).run()
+    assert Counting.steps == 10
+    # What is logged in training comes only with the epoch's end.
+    study = search(Counting, space=space, monitor="train_loss", mode="min", trials=1, trainer=trainer).run()
+    assert study.best.value == study.best.metrics["train_loss"][0]
+
+
+def test_a_metric_that_never_came_because_no_validation_ran_is_told_so(search):
+    trainer = {"max_epochs": 2, "accelerator": "cpu", "check_val_every_n_epoch": 5}
+    with pytest.raises(MonitorError, match="no validation ran"):
+        search(space=SPACE, trials=1, trainer=trainer).run()
+
+
+def test_a_metrics_value_by_step_may_be_the_objective(trial):
+    class Both(Scripted):
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            self.log("both", float(batch_idx), on_step=True, on_epoch=True)
+            return loss
+
+    assert trial(Both, epochs=2, monitor="both_step").value == 3.0
+
+
+def test_a_diverged_fit_does_not_go_on_for_min_epochs(trial):
+    class Diverging(Scripted):
+        script = (0.1, math.nan, 0.9, 0.9, 0.9)
+
+    done = trial(Diverging, epochs=5, min_epochs=5)
+    assert (done.state, done.epochs) == ("diverged", 2)
+    assert torch.load(done.checkpoint, weights_only=True)["epoch"] == 0
 
 
 def test_the_users_own_checkpoints_loggers_and_monitors_live_beside_ours(search, tmp_path):

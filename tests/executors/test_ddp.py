@@ -1,0 +1,102 @@
+"""A trial that trains on several devices: two processes with gloo on the CPU, which agree on everything."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+
+import pytest
+from lightning.pytorch.callbacks import EarlyStopping
+
+from examples.digits import LitDigits
+from lightning_hp import Babysitter, Log
+from lightning_hp.executors.launch import CAN_FORK
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CAN_FORK, reason="there is no fork server on this system")]
+
+
+class Ranked(LitDigits):
+    """Digits that note what each rank has, with a metric that differs between ranks."""
+
+    notes = None
+
+    def on_fit_end(self):
+        weights = sum(value.sum().item() for value in self.state_dict().values())
+        lr_now = self.optimizers().param_groups[0]["lr"]
+        note = {"lr": self.hparams.lr, "epochs": self.current_epoch, "weights": weights, "lr now": lr_now}
+        (self.notes / f"{os.getpid()}-{self.hparams.lr}-{self.global_rank}").write_text(json.dumps(note))
+
+    def validation_step(self, batch, batch_idx):
+        super().validation_step(batch, batch_idx)
+        # Rises for the first rank and stands still for the second.
+        self.log("score", 0.1 * self.current_epoch if self.global_rank == 0 else 0.0)
+
+
+@pytest.fixture
+def ranks(search, tmp_path):
+    """Runs two trials on two devices each; gives (study, {lr: [what rank 0 noted, what rank 1 noted]})."""
+
+    def run(module=Ranked, **changes):
+        class Noting(module):
+            notes = tmp_path / "notes"
+
+        Noting.notes.mkdir()
+        trainer = {"max_epochs": 4, "accelerator": "cpu", "devices": 2, "strategy": "ddp", **changes.pop("trainer", {})}
+        arguments = {"space": {"lr": Log(1e-2, 1.0)}, "monitor": "score", "trials": 2, **changes}
+        study = search(Noting, trainer=trainer, executor="auto", **arguments).run()
+        noted = {}
+        for path in sorted(Noting.notes.iterdir(), key=lambda each: each.name[-1]):
+            note = json.loads(path.read_text())
+            noted.setdefault(note["lr"], []).append(note)
+        return study, noted
+
+    return run
+
+
+def test_both_ranks_train_the_same_trial_and_the_first_reports(ranks):
+    study, noted = ranks()
+    assert [trial.state for trial in study.trials] == ["complete", "complete"]
+    for trial in study.trials:
+        first, second = noted[trial.hparams["lr"]]
+        assert first == second
+        assert trial.metrics["score"] == pytest.approx([0.0, 0.1, 0.2, 0.3])
+        assert trial.value == pytest.approx(0.3)
+        assert len(list((study.root / f"trials/{trial.number:06d}").glob("events.out.tfevents.*"))) == 1
+    assert isinstance(study.best.load(), Ranked)
+
+
+def test_stopping_and_babysitting_are_agreed_by_all_ranks(ranks):
+    stopping = [lambda: EarlyStopping("val_loss", patience=0, min_delta=100.0)]
+    babysit = Babysitter("score", "max", patience=0, min_delta=0.05)
+    study, noted = ranks(trainer={"callbacks": stopping}, babysit=babysit)
+    for trial in study.trials:
+        first, second = noted[trial.hparams["lr"]]
+        assert first == second
+        assert trial.epochs == 2
+
+
+def test_a_loss_that_is_no_number_on_one_rank_ends_both(ranks):
+    class Diverging(Ranked):
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            return loss * math.nan if self.global_rank == 1 and self.current_epoch == 1 else loss
+
+    study, _ = ranks(Diverging)
+    assert [(trial.state, trial.epochs) for trial in study.trials] == [("diverged", 2)] * 2
+
+
+def test_a_rank_that_dies_is_tried_again_with_the_other(ranks):
+    class Dying(Ranked):
+        def on_train_epoch_start(self):
+            flag = self.notes.parent / f"died-{self.hparams.lr}"
+            if self.global_rank == 1 and self.current_epoch == 2 and not flag.exists():
+                flag.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    study, noted = ranks(Dying, retries=1, trial_timeout=120)
+    assert [(trial.state, trial.epochs) for trial in study.trials] == [("complete", 4)] * 2
+    for trial in study.trials:
+        first, second = noted[trial.hparams["lr"]]
+        assert first == second

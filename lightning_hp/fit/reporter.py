@@ -107,11 +107,11 @@ class Reporter(Checkpoint):
     ) -> None:
         if (batch_idx + 1) % LOSS_CHECK_INTERVAL == 0 or trainer.is_last_batch:
             loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-            infinite = isinstance(loss, torch.Tensor) and not bool(torch.isfinite(loss).all())
+            value = float(loss.detach().float().mean()) if isinstance(loss, torch.Tensor) else 0.0
+            infinite = not math.isfinite(value)
             if trainer.strategy.reduce_boolean_decision(infinite, all=False):
-                # It may be another process's whose loss is not finite.
-                value = float(loss.detach().float().mean()) if infinite else math.nan
-                self._stop_diverged(trainer, "loss", value)
+                # It may be another process whose loss is not finite.
+                self._stop_diverged(trainer, "loss", value if infinite else math.nan)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._watch.validation_starts(trainer)

@@ -12,7 +12,7 @@ class Reader(Protocol):
 
 
 class Writer(Protocol):
-    def write(self, data: bytes, /) -> int | None: ...
+    def write(self, data: memoryview, /) -> int | None: ...
 
     def flush(self) -> None: ...
 
@@ -23,7 +23,10 @@ _LENGTH = struct.Struct(">Q")
 def send(writer: Writer, message: Any) -> None:
     """Sends one message. Raises OSError when nobody is left at the other end."""
     data = pickle.dumps(message)
-    writer.write(_LENGTH.pack(len(data)) + data)
+    left = memoryview(_LENGTH.pack(len(data)) + data)
+    while left:
+        # A signal may cut a write to a socket short.
+        left = left[writer.write(left) or 0 :]
     writer.flush()
 
 

@@ -80,21 +80,22 @@ class Seeding(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         loaders = [trainer.train_dataloader, trainer.val_dataloaders]
-        self._seed([loader for given in loaders if given is not None for loader in _flat(given)], trainer.current_epoch)
+        flat = [loader for given in loaders if given is not None for loader in _flat(given)]
+        self._seed(flat, trainer.current_epoch, again=_makes_iterators(trainer))
         seed_rngs(trial_epoch_seed(self.trial_seed, trainer.current_epoch))
 
     def _lend(self) -> None:
         self._trial_states = rng_states()
         set_rng_states(seeded_states(data_seed(self.study_seed)))
 
-    def _seed(self, loaders: list[Any], epoch: int) -> None:
+    def _seed(self, loaders: list[Any], epoch: int, again: bool = False) -> None:
         for owner in (owner for loader in loaders for owner in _owners(loader)):
             if id(owner) not in self._lent:
                 self._lent[id(owner)] = _Lent(owner, owner.generator)
                 owner.generator = torch.Generator()
             lent = self._lent[id(owner)]
-            # An iterator that exists already has drawn the beginning of its epoch.
-            if lent.epoch != epoch:
+            # An iterator that exists already, and stays, has drawn the beginning of its epoch.
+            if again or lent.epoch != epoch:
                 owner.generator.manual_seed(epoch_seed(self.study_seed, epoch))
                 lent.epoch = epoch
 
@@ -106,6 +107,13 @@ class _Lent:
     owner: Any
     own: torch.Generator | None
     epoch: int | None = None
+
+
+def _makes_iterators(trainer: Trainer) -> bool:
+    """Whether Lightning will make new iterators for the epoch that begins. For the first it has them from its setup."""
+    loop = trainer.fit_loop
+    # Before Lightning 2.6 a fit that went on made them twice.
+    return trainer.current_epoch > 0 and not getattr(loop, "is_resuming", False) and not loop.epoch_loop.restarting
 
 
 def _flat(loaders: Any) -> list[Any]:

@@ -76,7 +76,7 @@ def test_a_search_is_quiet_and_a_verbose_one_is_lightnings_own(search, caplog, c
     try:
         search(space=SPACE, trials=1).run()
         assert caplog.messages == []
-        assert "".join(capfd.readouterr()) == ""
+        assert "".join(capfd.readouterr()).strip() == ""
         assert logger.level == level
         search(space=SPACE, trials=1, verbose=True, root_dir=tmp_path / "loud").run()
         assert any("GPU available" in message for message in caplog.messages)

@@ -10,7 +10,13 @@ LightningHPError
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# The disk is full, over its quota, or no longer writable.
+_DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 class LightningHPError(Exception):
@@ -31,6 +37,46 @@ class SearchStoppedError(LightningHPError, RuntimeError):
 
 class StorageError(LightningHPError, OSError):
     """The study's folder cannot be used as it is now. What was finished is safe; the message says what to do."""
+
+
+def disk_error(exception: BaseException | None) -> OSError | None:
+    """The error of a disk that takes no more data, if that is what an exception comes from.
+
+    >>> try:
+    ...     raise OSError(errno.ENOSPC, "No space left on device")
+    ... except OSError as error:
+    ...     disk_error(RuntimeError("unexpected pos")), disk_error(error)
+    (None, OSError(28, 'No space left on device'))
+    """
+    found = (each for each in _chain(exception) if isinstance(each, OSError))
+    return next((each for each in found if isinstance(each, StorageError) or each.errno in _DISK_ERRNOS), None)
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Raises what comes from a disk that takes no more data as a `StorageError` that names the path."""
+    try:
+        yield
+    except Exception as error:
+        found = disk_error(error)
+        if found is None or isinstance(error, StorageError):
+            raise
+        raise (found if isinstance(found, StorageError) else cannot_write(path, found)) from error
+
+
+def cannot_write(path: Path, error: BaseException) -> StorageError:
+    """The error to raise where a file or folder of a study cannot be written."""
+    told = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return StorageError(f"{path}: {told}: see that the folder can be written and has space, then run the same again")
+
+
+def _chain(exception: BaseException | None) -> Iterator[BaseException]:
+    # What is raised again from itself makes a ring.
+    seen: list[BaseException] = []
+    while exception is not None and exception not in seen:
+        yield exception
+        seen.append(exception)
+        exception = exception.__cause__ or exception.__context__
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

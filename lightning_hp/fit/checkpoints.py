@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from lightning_hp.errors import storage_errors
 
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "last.previous.ckpt"
 # Where Lightning keeps what save_hyperparameters has saved, of the module and of the datamodule.
@@ -35,16 +38,20 @@ class TrialCheckpointIO(TorchCheckpointIO):
         if Path(path).parent != self.folder:
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         for key in _HPARAMS:
             if key in checkpoint:
                 checkpoint[key] = {name: value for name, value in checkpoint[key].items() if is_plain(value)}
-        durable = Path(path).name == LAST
-        new = _write_beside(checkpoint, Path(path), durable)
-        if durable and Path(path).exists():
-            Path(path).replace(self.folder / PREVIOUS)
+        with storage_errors(Path(path)):
+            self._write(checkpoint, Path(path))
+
+    def _write(self, checkpoint: dict[str, Any], path: Path) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        new = _write_beside(checkpoint, path)
+        if path.name == LAST and path.exists():
+            path.replace(self.folder / PREVIOUS)
         new.replace(path)
-        if durable:
+        # The best is followed by the last, at the end of the same epoch.
+        if path.name == LAST:
             _sync(self.folder)
 
     def load_checkpoint(
@@ -97,13 +104,18 @@ def is_plain(value: Any) -> bool:
     return value is None or type(value) in (bool, int, float, complex, str, bytes, torch.Tensor)
 
 
-def _write_beside(checkpoint: dict[str, Any], path: Path, durable: bool) -> Path:
+def _write_beside(checkpoint: dict[str, Any], path: Path) -> Path:
     new = path.with_name(f".{path.name}.new")
-    with new.open("wb") as file:
-        torch.save(checkpoint, file)
-        if durable:
+    try:
+        with new.open("wb") as file:
+            torch.save(checkpoint, file)
             file.flush()
             os.fsync(file.fileno())
+    except BaseException:
+        # On a full disk half a file would take the last space.
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+        raise
     return new
 
 

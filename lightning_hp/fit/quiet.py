@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lightning.fabric.utilities.warnings import PossibleUserWarning
+
+from lightning_hp.errors import disk_error
 
 _LOGGERS = ("lightning.pytorch", "lightning.fabric")
 
@@ -20,6 +23,14 @@ def quiet(verbose: bool = False) -> Iterator[None]:
         return
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
+    excepthook = threading.excepthook
+
+    def without_full_disks(args: threading.ExceptHookArgs) -> None:
+        # TensorBoard writes in a thread, and raises its error again for whoever logs next: that ends the search.
+        if disk_error(args.exc_value) is None:
+            excepthook(args)
+
+    threading.excepthook = without_full_disks
     try:
         for logger in loggers:
             logger.setLevel(logging.WARNING)
@@ -29,5 +40,6 @@ def quiet(verbose: bool = False) -> Iterator[None]:
             warnings.filterwarnings("ignore", category=FutureWarning, module=r"lightning\.")
             yield
     finally:
+        threading.excepthook = excepthook
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

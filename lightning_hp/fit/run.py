@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 import time
 import traceback
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from lightning_hp.errors import MonitorError, StorageError
+from lightning_hp.errors import MonitorError, disk_error, storage_errors
 from lightning_hp.fit.checkpoints import resumable
 from lightning_hp.fit.recipe import Recipe
 from lightning_hp.fit.reporter import Reporter
@@ -28,8 +26,6 @@ from lightning_hp.tracking.trial_run import TrialLogger
 from lightning_hp.trial import Emit, EpochEnded, Finished, Job, Outcome, Trial, trial_folder
 
 LONGEST_REASON = 500
-# The disk is full, over its quota, or no longer writable.
-_STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 def run_job(recipe: Recipe, job: Job, emit: Emit) -> None:
@@ -77,22 +73,31 @@ def _run_trial(recipe: Recipe, trial: Trial, emit: Emit) -> Outcome:
         # What an interrupted attempt has left is of no use, and its curves would mix with the new ones.
         shutil.rmtree(folder, ignore_errors=True)
     logger = TrialLogger(folder, resumed_step=checkpoint.step if checkpoint is not None else None)
-    try:
+    with storage_errors(folder):
         logger.begin(recipe.space, trial.hparams)
-        _fit(recipe, trial, folder, logger, reporter, checkpoint.path if checkpoint is not None else None)
+        outcome = _fitted(recipe, trial, folder, logger, reporter, checkpoint.path if checkpoint is not None else None)
+        logger.end(outcome)
+    return outcome
+
+
+def _fitted(
+    recipe: Recipe, trial: Trial, folder: Path, logger: TrialLogger, reporter: Reporter, checkpoint: Path | None
+) -> Outcome:
+    try:
+        _fit(recipe, trial, folder, logger, reporter, checkpoint)
         reporter.check_monitor(reporter.metrics)
-        outcome = _outcome(reporter)
-    except (StorageError, SIGTERMException):
+        return _outcome(reporter)
+    except SIGTERMException:
         raise
     except Exception as error:
-        outcome = _failure(reporter, error)
+        if disk_error(error) is not None:
+            raise
+        return _failure(reporter, error)
     except SystemExit as error:
         # Lightning turns Ctrl-C inside a fit into sys.exit(1).
         if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
-        outcome = _failure(reporter, error)
-    logger.end(outcome)
-    return outcome
+        return _failure(reporter, error)
 
 
 def _reporter(recipe: Recipe, trial: Trial, folder: Path, emit: Emit) -> Reporter:
@@ -131,8 +136,6 @@ def _outcome(reporter: Reporter) -> Outcome:
 
 
 def _failure(reporter: Reporter, exception: BaseException) -> Outcome:
-    if any(isinstance(each, OSError) and each.errno in _STORAGE_ERRNOS for each in _chain(exception)):
-        raise StorageError(f"{reporter.folder}: {exception}: free some space, then the same search goes on") from exception
     return Outcome(
         "failed",
         epochs=reporter.epochs,
@@ -143,15 +146,6 @@ def _failure(reporter: Reporter, exception: BaseException) -> Outcome:
         error=exception if isinstance(exception, MonitorError) else None,
         retriable=isinstance(exception, (torch.OutOfMemoryError, MemoryError)),
     )
-
-
-def _chain(exception: BaseException | None) -> Iterable[BaseException]:
-    # What is raised again from itself makes a ring.
-    seen: list[BaseException] = []
-    while exception is not None and exception not in seen:
-        seen.append(exception)
-        exception = exception.__cause__ or exception.__context__
-    return seen
 
 
 def _one_line(exception: BaseException) -> str:

@@ -8,11 +8,15 @@ from typing import Any
 
 import yaml
 
+from lightning_hp.study.files import write_whole
+
 FILE = "config.yaml"
 
 
 def write_config(root: Path, config: Mapping[str, Any]) -> None:
-    """Writes the config whole or not at all."""
-    temporary = root / f".{FILE}.new"
-    temporary.write_text(yaml.safe_dump(dict(config), sort_keys=False))
-    temporary.replace(root / FILE)
+    """Writes the config whole or not at all.
+
+    Raises:
+        StorageError: the disk takes no data.
+    """
+    write_whole(root / FILE, yaml.safe_dump(dict(config), sort_keys=False))

@@ -9,7 +9,7 @@ import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
-from lightning_hp.errors import StorageError
+from lightning_hp.errors import StorageError, cannot_write
 
 FILE, HOLDER = ".lock", ".lock-holder.json"
 
@@ -23,17 +23,20 @@ class Lock:
         root: the study's folder.
 
     Raises:
-        StorageError: another search holds it; the message names its process and host.
+        StorageError: another search holds it, and the message names its process and host; or the folder cannot be written.
     """
 
     def __init__(self, root: Path) -> None:
         try:
             self._connection = sqlite3.connect(root / FILE, isolation_level=None, timeout=0.0)
+        except sqlite3.Error as error:
+            raise cannot_write(root, error) from error
+        try:
             self._connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error):
-                raise StorageError(f"{root}: {error}: see that the folder can be written") from error
+        except sqlite3.Error as error:
             self._connection.close()
+            if "locked" not in str(error):
+                raise cannot_write(root, error) from error
             raise StorageError(
                 f"{root} is in use by another search, {_holder(root)}: wait for it, end it, or take another folder"
             ) from None

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lightning_hp.errors import ConfigError, StorageError
+from lightning_hp.errors import ConfigError, StorageError, cannot_write, disk_error
 from lightning_hp.space import Space
 from lightning_hp.study.lock import Lock
 from lightning_hp.study.records import write_record
@@ -59,10 +60,15 @@ class Recorder:
 
     def _begin(self, free: frozenset[str]) -> None:
         before = self._store.asked()
+        if not before:
+            _check_not_lost(self._root)
         changes = [change for key in self._asked if key not in free and (change := _change(key, before, self._asked))]
         counts = self._store.counts()
         if not any(counts.get(state) for state in ("complete", "pruned", "diverged")):
             self._forget(("failed", "running", "waiting") if changes else ("failed",))
+            if before and changes:
+                # Also what a trial has left that was killed before it was written down.
+                shutil.rmtree(self._root / "trials", ignore_errors=True)
         elif changes:
             raise ConfigError(
                 f"{self._root} holds a study of another search: {'; '.join(changes)}. Take another folder, or ask as before"
@@ -72,14 +78,15 @@ class Recorder:
         self._store.release()
 
     def _forget(self, states: tuple[State, ...]) -> None:
-        numbers = [trial.number for trial in self._store.trials() if trial.state in states]
+        numbers = [trial.number for trial in self._store.trials(brief=True) if trial.state in states]
         for number in numbers:
             shutil.rmtree(trial_folder(self._root, number), ignore_errors=True)
         if numbers:
             self._store.forget(numbers)
 
     def trials(self) -> list[Trial]:
-        return [replace(trial, hparams=self._space.from_labels(trial.hparams)) for trial in self._store.trials()]
+        """All trials by number, without their curves and tracebacks."""
+        return [replace(trial, hparams=self._space.from_labels(trial.hparams)) for trial in self._store.trials(brief=True)]
 
     def record(self, event: Event) -> None:
         """Writes one event. A finished trial is on the disk when this returns; the rest is for onlookers and may wait."""
@@ -97,7 +104,9 @@ class Recorder:
     def close(self) -> None:
         """Marks running trials as waiting, and gives the study free."""
         try:
-            self._store.release()
+            # Where the disk takes no data, what has ended the search is to be told and not this; the next search does it.
+            with suppress(StorageError):
+                self._store.release()
         finally:
             self._store.close()
             self._lock.release()
@@ -105,11 +114,7 @@ class Recorder:
     def _finish(self, event: Finished) -> None:
         running = self._running.pop(event.number)
         trial = event.outcome.applied_to(running.trial)
-        try:
-            write_record(self._root, self._asked, trial, running.started.time, event.time)
-        except OSError as error:
-            folder = trial_folder(self._root, trial.number)
-            raise StorageError(f"{folder}: {error.strerror}. When that is mended, the same search goes on") from error
+        write_record(self._root, self._asked, trial, running.started.time, event.time)
         self._store.write(trial, running.started.time, event.time)
 
     def _update(self) -> None:
@@ -136,10 +141,16 @@ def _make(root: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        if disk_error(error) is not None:
+            raise cannot_write(root, error) from error
         raise ConfigError(f"the study's folder {root} cannot be made: {error.strerror}") from None
     path = root / FILE
-    lost = not path.exists() or path.stat().st_size == 0
-    if lost and any(root.glob("trials/*/trial.json")):
+    if not path.exists() or path.stat().st_size == 0:
+        _check_not_lost(root)
+
+
+def _check_not_lost(root: Path) -> None:
+    if any(root.glob("trials/*/trial.json")):
         raise StorageError(
             f"{root} holds trials but its {FILE} is gone: lightning-hp repair {root} rebuilds it from their records; for a new "
             "search take another folder"

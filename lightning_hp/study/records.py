@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_hp.errors import ConfigError
+from lightning_hp.errors import ConfigError, storage_errors
+from lightning_hp.study.files import write_whole
+from lightning_hp.study.lock import Lock
 from lightning_hp.study.store import FILE as STUDY
 from lightning_hp.study.store import Store
 from lightning_hp.trial import Trial, trial_folder
@@ -26,14 +28,14 @@ def write_record(root: Path, asked: dict[str, Any], trial: Trial, started: float
         trial: with hyperparameters as labels.
         started: seconds since the epoch of the clock.
         ended: the same.
+
+    Raises:
+        StorageError: the disk takes no data.
     """
-    folder = trial_folder(root, trial.number)
-    folder.mkdir(parents=True, exist_ok=True)
     record = {name: getattr(trial, name) for name in _FIELDS}
     record["checkpoint"] = str(trial.checkpoint.relative_to(root)) if trial.checkpoint else None
-    new = folder / f".{FILE}.new"
-    new.write_text(json.dumps({"asked": asked, "trial": record, "started": started, "ended": ended}))
-    new.replace(folder / FILE)
+    text = json.dumps({"asked": asked, "trial": record, "started": started, "ended": ended})
+    write_whole(trial_folder(root, trial.number) / FILE, text)
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,19 @@ def repair(root: Path) -> Repaired:
 
     Raises:
         ConfigError: there is no record to rebuild from.
+        StorageError: a search is at work in the folder, or the disk takes no data.
     """
+    if not any(root.glob(f"trials/*/{FILE}")):
+        raise _nothing_found(root)
+    lock = Lock(root)
+    try:
+        with storage_errors(root):
+            return _repair(root)
+    finally:
+        lock.release()
+
+
+def _repair(root: Path) -> Repaired:
     found, unreadable = [], []
     for path in sorted(root.glob(f"trials/*/{FILE}")):
         try:
@@ -61,25 +75,27 @@ def repair(root: Path) -> Repaired:
         except (OSError, ValueError, KeyError, TypeError):
             unreadable.append(path)
     if not found:
-        raise ConfigError(f"{root} holds no record of a finished trial to rebuild {STUDY} from")
+        raise _nothing_found(root)
     # The newest knows best how many trials were asked for last.
     asked = max(found, key=lambda each: each[3])[1]
     old = _set_aside(root / STUDY)
     store = Store(root, create=True)
     try:
-        store.ask(asked)
-        for trial, _, started, ended in found:
-            store.write(trial, started, ended)
+        store.fill(asked, ((trial, started, ended) for trial, _, started, ended in found))
     finally:
         store.close()
     return Repaired(len(found), unreadable, old)
 
 
+def _nothing_found(root: Path) -> ConfigError:
+    return ConfigError(f"{root} holds no record of a finished trial to rebuild {STUDY} from")
+
+
 def _set_aside(path: Path) -> Path | None:
     names = (f"{path.name}.damaged{number or ''}" for number in itertools.count())
     aside = next(each for each in map(path.with_name, names) if not each.exists())
-    # A journal of another file would be played into the new one.
-    for suffix in ("-journal", ""):
+    # The journal too, which would be played into the new file; last, since a file without its journal may seem whole.
+    for suffix in ("", "-journal"):
         source = path.with_name(path.name + suffix)
         if source.exists():
             source.replace(aside.with_name(aside.name + suffix))

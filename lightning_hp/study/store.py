@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lightning_hp.errors import ConfigError, StorageError
+from lightning_hp.errors import ConfigError, StorageError, cannot_write
 from lightning_hp.trial import Mode, Trial
 
 FILE = "study.db"
@@ -39,6 +39,8 @@ CREATE INDEX ranking ON trials (state, value, number);
 PRAGMA user_version = {LAYOUT};
 """
 _COLUMNS = "number, hparams, seed, state, value, epochs, metrics, reason, checkpoint, traceback"
+# Without what makes a row large.
+_BRIEF_COLUMNS = "number, hparams, seed, state, value, epochs, '{}', reason, checkpoint, NULL"
 
 
 class Store:
@@ -93,9 +95,8 @@ class Store:
 
     def ask(self, asked: dict[str, Any]) -> None:
         """Writes down what the search is asked for, over what stood there."""
-        with self._transaction() as connection:
-            connection.execute("DELETE FROM study")
-            connection.executemany("INSERT INTO study VALUES (?, ?)", [(k, json.dumps(v)) for k, v in asked.items()])
+        with self._transaction():
+            self._ask(asked)
 
     def write(self, trial: Trial, started: float, ended: float | None = None) -> None:
         """Writes a trial as it stands, over what stood there. On the disk when this returns.
@@ -107,7 +108,25 @@ class Store:
             started: seconds since the epoch of the clock.
             ended: the same; None while it runs.
         """
-        row = (
+        with self._transaction():
+            self._write([(trial, started, ended)])
+
+    def fill(self, asked: dict[str, Any], trials: Iterable[tuple[Trial, float, float | None]]) -> None:
+        """Writes a whole study, or nothing: what `ask` and `write` do."""
+        with self._transaction():
+            self._ask(asked)
+            self._write(trials)
+
+    def _ask(self, asked: dict[str, Any]) -> None:
+        self._connection.execute("DELETE FROM study")
+        self._connection.executemany("INSERT INTO study VALUES (?, ?)", [(k, json.dumps(v)) for k, v in asked.items()])
+
+    def _write(self, trials: Iterable[tuple[Trial, float, float | None]]) -> None:
+        places = ", ".join("?" * 12)
+        self._connection.executemany(f"INSERT OR REPLACE INTO trials VALUES ({places})", (self._row(*each) for each in trials))
+
+    def _row(self, trial: Trial, started: float, ended: float | None) -> tuple[Any, ...]:
+        return (
             trial.number,
             json.dumps(trial.hparams),
             trial.seed,
@@ -121,20 +140,18 @@ class Store:
             started,
             ended,
         )
-        with self._transaction() as connection:
-            connection.execute(f"INSERT OR REPLACE INTO trials VALUES ({', '.join('?' * len(row))})", row)
 
     def release(self) -> None:
         """Marks the trials that an interrupted search left running as waiting."""
         if self._read("SELECT 1 FROM trials WHERE state = 'running' LIMIT 1"):
-            with self._transaction() as connection:
+            with self._transaction():
                 reason = "interrupted: the same search goes on with it"
-                connection.execute("UPDATE trials SET state = 'waiting', reason = ? WHERE state = 'running'", (reason,))
+                self._connection.execute("UPDATE trials SET state = 'waiting', reason = ? WHERE state = 'running'", (reason,))
 
     def forget(self, numbers: list[int]) -> None:
         """Removes trials."""
-        with self._transaction() as connection:
-            connection.executemany("DELETE FROM trials WHERE number = ?", [(number,) for number in numbers])
+        with self._transaction():
+            self._connection.executemany("DELETE FROM trials WHERE number = ?", [(number,) for number in numbers])
 
     def counts(self) -> dict[str, int]:
         """How many trials there are in each state."""
@@ -148,9 +165,10 @@ class Store:
             found.setdefault(f"{state}: {reason}" if reason else state, []).append(number)
         return found
 
-    def trials(self) -> list[Trial]:
-        """All trials by number. Hyperparameters are labels, as stored."""
-        return [self._trial(row) for row in self._read(f"SELECT {_COLUMNS} FROM trials ORDER BY number")]
+    def trials(self, brief: bool = False) -> list[Trial]:
+        """All trials by number, ``brief`` without metrics and tracebacks. Hyperparameters are labels, as stored."""
+        columns = _BRIEF_COLUMNS if brief else _COLUMNS
+        return [self._trial(row) for row in self._read(f"SELECT {columns} FROM trials ORDER BY number")]
 
     def ranked(self, mode: Mode, most: int | None = None) -> list[Trial]:
         """The complete trials, best first; equals by number."""
@@ -178,11 +196,11 @@ class Store:
         )
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self) -> Iterator[None]:
         with _storage_errors(self.path):
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
-                yield self._connection
+                yield
                 self._connection.execute("COMMIT")
             except BaseException:
                 # SQLite has rolled back by itself when the disk is full.
@@ -196,9 +214,7 @@ def _storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise StorageError(
-            f"{path}: {error}: see that the folder can be written and has space, then run the same again"
-        ) from error
+        raise cannot_write(path, error) from error
     except sqlite3.DatabaseError as error:
         raise _damaged(path, error) from error
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lightning_hp.errors import ConfigError
 from lightning_hp.space import Space
 from lightning_hp.study.store import Store
 from lightning_hp.trial import Trial
@@ -35,7 +36,8 @@ class Study:
         self.root = Path(root)
         self._space = space
         self._loader = loader
-        Store(self.root).close()
+        with self._open():
+            pass
 
     @property
     def asked(self) -> dict[str, Any]:
@@ -103,6 +105,9 @@ class Study:
     def _open(self) -> Iterator[Store]:
         store = Store(self.root)
         try:
+            # A search that has been killed at its very beginning leaves this.
+            if not store.asked():
+                raise ConfigError(f"{store.path} is empty: no search has begun")
             yield store
         finally:
             store.close()

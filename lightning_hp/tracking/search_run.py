@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from lightning_hp.errors import storage_errors
 from lightning_hp.space import Space
 from lightning_hp.tracking.hparams import add_summary, experiment
 from lightning_hp.tracking.trial_run import OBJECTIVE
@@ -27,29 +29,41 @@ class SearchRun:
         monitor: shown as the objective's name.
         mode: ``min`` or ``max``.
         finished: the trials that are finished already.
+
+    Raises:
+        StorageError: here and in every method, the disk takes no data.
     """
 
     def __init__(self, folder: Path, space: Space, monitor: str, mode: Mode, finished: Iterable[Trial]) -> None:
-        for stale in folder.glob("events.out.tfevents.*"):
-            stale.unlink()
-        self._writer = SummaryWriter(folder)
+        self._folder = folder
         self._mode: Mode = mode
         self._best: float | None = None
-        add_summary(self._writer, experiment(space, OBJECTIVE, monitor))
-        for trial in finished:
-            self._add(trial.number, trial.value)
-        self._writer.flush()
+        with storage_errors(folder):
+            for stale in folder.glob("events.out.tfevents.*"):
+                stale.unlink()
+            self._writer = SummaryWriter(folder)
+            add_summary(self._writer, experiment(space, OBJECTIVE, monitor))
+            for trial in finished:
+                self._add(trial.number, trial.value)
+            self._writer.flush()
 
     def record(self, event: Event) -> None:
         if isinstance(event, Finished):
-            self._add(event.number, event.outcome.value)
-            self._writer.flush()
+            with storage_errors(self._folder):
+                self._add(event.number, event.outcome.value)
+                self._writer.flush()
 
     def __enter__(self) -> SearchRun:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        self._writer.close()
+        if value is None:
+            with storage_errors(self._folder):
+                self._writer.close()
+            return
+        # What has ended the search is to be told and not this; the next search makes the run anew.
+        with suppress(OSError):
+            self._writer.close()
 
     def _add(self, number: int, value: float | None) -> None:
         if value is None:

@@ -11,6 +11,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from lightning_hp.errors import storage_errors
 from lightning_hp.space import Hparams, Space
 from lightning_hp.tracking.hparams import add_summary, session, session_end
 from lightning_hp.trial import Event, Finished, Outcome, trial_folder
@@ -78,6 +79,8 @@ class TrialLogger(TensorBoardLogger):
 def end_lost_runs(root: Path, event: Event) -> None:
     """Writes the status of a trial whose process has died and could not do so itself."""
     if isinstance(event, Finished) and event.outcome.state == "failed" and event.outcome.traceback is None:
-        writer = SummaryWriter(trial_folder(root, event.number))
-        add_summary(writer, session_end(success=False))
-        writer.close()
+        folder = trial_folder(root, event.number)
+        with storage_errors(folder):
+            writer = SummaryWriter(folder)
+            add_summary(writer, session_end(success=False))
+            writer.close()

@@ -249,7 +249,9 @@ def told(values: Sequence[float], unit: str = "") -> str:
 
 def compare(seconds: float, epochs: int, sides: Sequence[str], trials: int, rounds: int) -> None:
     """Measures and prints one size of fit."""
-    print(f"\nfits of {seconds:g} s ({epochs} epochs), {trials} trials; trials a second, median of {rounds} rounds (min to max)")
+    print(
+        f"\nfits of {seconds:g} s ({epochs} epochs), {trials} trials; trials a second, median of {rounds} rounds (min to max)"
+    )
     found: list[dict[str, dict[str, list[float]]]] = []
     for number in range(rounds):
         # Every other round backwards, so that none always runs after the same one.

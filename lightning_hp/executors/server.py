@@ -7,6 +7,7 @@ forking it is safe. It ends with the search, and takes the workers and all that 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import pickle
 import select
@@ -14,6 +15,7 @@ import signal
 import socket
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -46,6 +48,9 @@ def main(descriptor: int, path: list[str], preload: bool = True) -> None:
     if loaded is not None and (torch.cuda.is_initialized() or threading.active_count() > 1):  # type: ignore[no-untyped-call]
         send(stream, ("unsafe", 0, 0))
         os._exit(0)
+    # A worker's garbage collections would otherwise go through all that is loaded here, and copy every page of it.
+    gc.collect()
+    gc.freeze()
     _Server(control, stream, payload, loaded).run()
 
 
@@ -63,6 +68,8 @@ class _Server:
         self._work: Callable[[], Any] = (lambda: loaded) if loaded is not None else (lambda: pickle.loads(payload))
         self._workers: dict[int, int] = {}
         self._pid = os.getpid()
+        # Kept, since letting go of it in a worker would touch all that is in it.
+        self._finalizers = weakref.finalize._registry  # type: ignore[attr-defined]
         # A worker's end wakes the server up by a byte in this pipe.
         self._wake, wakeup = os.pipe()
         os.set_blocking(wakeup, False)
@@ -83,7 +90,7 @@ class _Server:
                 self._fork(int.from_bytes(message, "big"), *descriptors)
         for pid in self._workers:
             _kill_group(pid)
-        os._exit(0)
+        worker.end(0)
 
     def _fork(self, number: int, channel: int, output: int) -> None:
         pid = os.fork()
@@ -100,6 +107,9 @@ class _Server:
         code = 1
         try:
             worker.end_with_parent(self._pid)
+            # What is to be cleaned up at the end of the server is not the worker's: a temporary folder that a module of the
+            # user's has made belongs to all workers, and torch's thousands of registrations take longer than the fork.
+            weakref.finalize._registry = {}  # type: ignore[attr-defined]
             os.setpgid(0, 0)
             os.close(signal.set_wakeup_fd(-1))
             for number in (signal.SIGCHLD, signal.SIGINT):

@@ -153,6 +153,37 @@ def test_a_module_that_cannot_be_imported_in_the_worker_fails_its_trials(search,
     assert "ImportError: not there" in study.trials[0].reason
 
 
+WITH_FOLDERS = """
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from examples.digits import LitDigits
+
+SHARED = TemporaryDirectory(prefix="shared", dir=os.environ["HERE"])
+
+class Mine(LitDigits):
+    def on_fit_start(self):
+        assert Path(SHARED.name).is_dir()
+        self.own = TemporaryDirectory(prefix="own", dir=os.environ["HERE"])
+        (Path(os.environ["SEEN"]) / str(os.getpid())).write_text(Path(self.own.name).name)
+"""
+
+
+def test_what_a_module_cleans_up_stays_for_all_workers_and_a_worker_cleans_up_its_own(search, tmp_path, monkeypatch):
+    (tmp_path / "with_folders.py").write_text(WITH_FOLDERS)
+    for name in ("HERE", "SEEN"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.syspath_prepend(tmp_path)
+    import with_folders
+
+    study = search(with_folders.Mine, executor="processes", workers=1, trials=3).run()
+    assert [trial.state for trial in study.trials] == ["complete"] * 3
+    assert len(list((tmp_path / "SEEN").iterdir())) == 3
+    # The one left is this process's own.
+    assert [str(path) for path in (tmp_path / "HERE").iterdir()] == [with_folders.SHARED.name]
+
+
 def test_a_loaders_worker_that_dies_fails_its_trial_alone(search):
     class Killing(TensorDataset):
         def __getitem__(self, index):

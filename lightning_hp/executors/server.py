@@ -77,6 +77,14 @@ class _Server:
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def run(self) -> None:
+        # In the middle of a message too, the search may be gone.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._serve()
+        for pid in self._workers:
+            _kill_group(pid)
+        worker.end(0)
+
+    def _serve(self) -> None:
         send(self._stream, ("ready", 0, 0))
         while True:
             ready, _, _ = select.select([self._control.fileno(), self._wake], [], [])
@@ -86,11 +94,8 @@ class _Server:
             if self._control.fileno() in ready:
                 message, descriptors, _, _ = socket.recv_fds(self._control, 8, 2)
                 if not message:
-                    break
+                    return
                 self._fork(int.from_bytes(message, "big"), *descriptors)
-        for pid in self._workers:
-            _kill_group(pid)
-        worker.end(0)
 
     def _fork(self, number: int, channel: int, output: int) -> None:
         pid = os.fork()

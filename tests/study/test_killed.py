@@ -26,7 +26,7 @@ OUTCOMES = [
     Outcome("complete", value=0.75, epochs=1, metrics={"val_acc": [0.75]}),
 ]
 # One in so many system calls of a scenario, spread over it; all of them take minutes.
-EVERY = pytest.mark.parametrize("every", [41, pytest.param(1, marks=pytest.mark.slow)])
+EVERY = pytest.mark.parametrize("every", [41, pytest.param(1, marks=pytest.mark.exhaustive)])
 
 
 @pytest.fixture(autouse=True)

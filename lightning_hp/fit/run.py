@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lightning_hp.errors import MonitorError, disk_error, storage_errors
-from lightning_hp.fit.checkpoints import resumable
+from lightning_hp.fit.checkpoints import resumable, sync_best
 from lightning_hp.fit.recipe import Recipe
 from lightning_hp.fit.reporter import Reporter
 from lightning_hp.fit.rng import isolated_rngs, seed_environment, seed_rngs, seeded_states, set_rng_states
@@ -76,6 +76,9 @@ def _run_trial(recipe: Recipe, trial: Trial, emit: Emit) -> Outcome:
     with storage_errors(folder):
         logger.begin(recipe.space, trial.hparams)
         outcome = _fitted(recipe, trial, folder, logger, reporter, checkpoint.path if checkpoint is not None else None)
+        if outcome.checkpoint is not None:
+            # Before the study says that there is one.
+            sync_best(outcome.checkpoint.parent)
         logger.end(outcome)
     return outcome
 

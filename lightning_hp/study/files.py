@@ -9,8 +9,13 @@ from pathlib import Path
 from lightning_hp.errors import cannot_write
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str, sync: bool = True) -> None:
     """Writes a file over what stood there. The folder is made when missing.
+
+    Args:
+        path: of the file.
+        text: all of it.
+        sync: have it on the disk, and not only whole for other processes, when this returns.
 
     Raises:
         StorageError: the disk takes no data; what stood there still does.
@@ -20,9 +25,10 @@ def write_whole(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with new.open("w") as file:
             file.write(text)
-            file.flush()
-            # A file that is renamed before its data is on the disk may be empty after a power cut.
-            os.fsync(file.fileno())
+            if sync:
+                # A file that is renamed before its data is on the disk may be empty after a power cut.
+                file.flush()
+                os.fsync(file.fileno())
         new.replace(path)
     except OSError as error:
         with suppress(OSError):

@@ -35,7 +35,8 @@ def write_record(root: Path, asked: dict[str, Any], trial: Trial, started: float
     record = {name: getattr(trial, name) for name in _FIELDS}
     record["checkpoint"] = str(trial.checkpoint.relative_to(root)) if trial.checkpoint else None
     text = json.dumps({"asked": asked, "trial": record, "started": started, "ended": ended})
-    write_whole(trial_folder(root, trial.number) / FILE, text)
+    # The truth is study.db, which is synced; this is needed when that is damaged.
+    write_whole(trial_folder(root, trial.number) / FILE, text, sync=False)
 
 
 @dataclass(frozen=True)

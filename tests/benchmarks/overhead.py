@@ -97,6 +97,7 @@ def search_loop(trials: int, epochs: int, root: Path) -> None:
         monitor="val_loss",
         trials=trials,
         trainer={"max_epochs": epochs},
+        executor="inline",
         root_dir=root,
         progress=False,
     ).run()

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+
+
+@runtime_checkable
+class Describing(Protocol):
+    """What says by itself how it is written in a config."""
+
+    def describe(self) -> Any: ...
 
 
 def described(value: Any) -> Any:
     """A value as JSON can hold it: itself where it is plain, else its name and, where it has them, its arguments.
 
-    What describes itself, by a method ``describe``, is asked.
+    What is ours and describes itself is asked; others may mean another thing by that name.
 
     >>> described({"max_epochs": 10, "callbacks": [partial(dict, patience=3)]})
     {'max_epochs': 10, 'callbacks': [{'dict': {'patience': 3}}]}
@@ -32,13 +39,13 @@ def described(value: Any) -> Any:
         return value.total_seconds()
     if isinstance(value, Path):
         return str(value)
-    if callable(getattr(value, "describe", None)) and not isinstance(value, type):
+    if isinstance(value, Describing) and type(value).__module__.startswith("lightning_hp."):
         return described(value.describe())
     if isinstance(value, partial):
         given = [*value.args, *([value.keywords] if value.keywords else [])] if value.args else value.keywords
         return {name_of(value.func): described(given)}
     if is_dataclass(value) and not isinstance(value, type):
-        return repr(value)
+        return {name_of(value): {each.name: described(getattr(value, each.name)) for each in fields(value)}}
     return name_of(value)
 
 

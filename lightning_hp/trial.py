@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 State = Literal["waiting", "running", "complete", "pruned", "failed", "diverged"]
 FINISHED: tuple[State, ...] = ("complete", "pruned", "failed", "diverged")
 Mode = Literal["min", "max"]
+LONGEST_REASON = 500
 # One value an epoch; None where the metric was not logged in that epoch.
 Metrics: TypeAlias = Mapping[str, list[float | None]]
 

@@ -318,6 +318,12 @@ def test_each_trial_gets_its_own_callbacks(search):
     assert [trial.epochs for trial in study.trials] == [2, 2]
 
 
+@pytest.mark.parametrize("argument", ["enable_progress_bar", "enable_model_summary", "enable_checkpointing", "logger"])
+def test_what_a_search_sets_by_itself_may_be_asked_for(search, argument):
+    trainer = {"max_epochs": 1, "accelerator": "cpu", argument: True}
+    assert search(trials=1, trainer=trainer).run().best.state == "complete"
+
+
 def test_checkpoints_can_be_turned_off(search):
     trainer = {"max_epochs": 1, "accelerator": "cpu", "enable_checkpointing": False}
     study = search(trials=1, trainer=trainer).run()

@@ -42,7 +42,7 @@ class Module(LitDigits):
         return optimizer if self.schedule is None else {"optimizer": optimizer, "lr_scheduler": self.schedule(optimizer)}
 
 
-def loaders(**arguments):
+def loaders(shuffle_val=False, **arguments):
     digits = DigitsData()
     digits.setup("fit")
     train = TensorDataset(*(torch.stack(column) for column in zip(*[digits.train[i] for i in range(400)], strict=True)))
@@ -50,7 +50,7 @@ def loaders(**arguments):
         arguments["sampler"] = RandomSampler(train, replacement=True)
     else:
         arguments["shuffle"] = True
-    return DataLoader(train, batch_size=50, **arguments), DataLoader(digits.val, batch_size=180)
+    return DataLoader(train, batch_size=50, **arguments), DataLoader(digits.val, batch_size=180, shuffle=shuffle_val)
 
 
 def each(scheduler, **config):
@@ -80,6 +80,7 @@ CASES = {
     "a training metric": {"monitor": "train_loss", "mode": "min", "trainer": {"limit_val_batches": 0}},
     "loader workers": {"loader": {"num_workers": 1}},
     "persistent workers": {"loader": {"num_workers": 1, "persistent_workers": True}},
+    "shuffled validation": {"shuffle_val": True, "trainer": {"limit_val_batches": 1}},
     "draws with replacement": {"loader": {"num_workers": 1, "replacement": True}},
 }
 
@@ -87,7 +88,7 @@ CASES = {
 def make(search, case, root, interrupt=None, log=None):
     settings = dict(CASES[case])
     options = {name: settings.pop(name) for name in ("schedule", "adam") if name in settings}
-    loader = settings.pop("loader", {})
+    loader = {**settings.pop("loader", {}), "shuffle_val": settings.pop("shuffle_val", False)}
 
     def module(lr):
         return Module(lr, interrupt=interrupt, log=log, **options)
@@ -144,6 +145,15 @@ def test_with_no_valid_checkpoint_the_trial_starts_anew(search, tmp_path):
     for name in (LAST, PREVIOUS):
         (tmp_path / "study/trials/000000/checkpoints" / name).write_bytes(b"PK")
     assert rows(make(search, "adam", tmp_path / "study").run()) == rows(whole)
+
+
+def test_without_the_weights_of_its_best_epoch_a_trial_starts_anew(search, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        make(search, "plain", tmp_path / "study", 3).run()
+    os.truncate(tmp_path / "study/trials/000000/checkpoints/best.ckpt", 100)
+    study = make(search, "plain", tmp_path / "study").run()
+    assert study.best.load().hparams.lr == study.best.hparams["lr"]
+    assert rows(study) == rows(make(search, "plain", tmp_path / "whole").run())
 
 
 def test_curves_go_on_without_what_the_lost_attempt_had_drawn(search, tmp_path):

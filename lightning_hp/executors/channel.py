@@ -6,9 +6,11 @@ import pickle
 import struct
 from typing import Any, Protocol
 
+import cloudpickle
+
 
 class Reader(Protocol):
-    def read(self, size: int, /) -> bytes | None: ...
+    def readinto(self, buffer: memoryview, /) -> int | None: ...
 
 
 class Writer(Protocol):
@@ -22,7 +24,8 @@ _LENGTH = struct.Struct(">Q")
 
 def send(writer: Writer, message: Any) -> None:
     """Sends one message. Raises OSError when nobody is left at the other end."""
-    data = pickle.dumps(message)
+    # Classes and functions of the user's script have no module that a worker could import.
+    data = cloudpickle.dumps(message)
     left = memoryview(_LENGTH.pack(len(data)) + data)
     while left:
         # A signal may cut a write to a socket short.
@@ -36,12 +39,13 @@ def receive(reader: Reader) -> Any:
     return pickle.loads(_exactly(reader, length))
 
 
-def _exactly(reader: Reader, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
+def _exactly(reader: Reader, size: int) -> bytearray:
+    data = bytearray(size)
+    left = memoryview(data)
+    while left:
         # A socket gives what has arrived.
-        part = reader.read(size - len(data))
-        if not part:
+        count = reader.readinto(left)
+        if not count:
             raise EOFError
-        data += part
+        left = left[count:]
     return data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -22,15 +23,16 @@ CAN_FORK = sys.platform == "linux"
 
 # A server may be killed while it starts, like any process; one that cannot start is no use trying for ever.
 START_TRIES = 4
-_PATH = "import sys, json; arguments = json.loads(sys.argv[1]); sys.path[:] = arguments[1]; "
-_SERVER = _PATH + "from lightning_hp.executors.server import main; main(*arguments)"
+# The first argument holds what the search's own Python has: user code may ask for it.
+_PATH = "import sys, json; arguments = json.loads(sys.argv[1]); sys.argv, sys.path[:] = arguments.pop(), arguments[1]; "
+_SERVER = _PATH + "from lightning_hp.executors.boot import serve; serve(*arguments)"
 _WORKER = _PATH + "from lightning_hp.executors.worker import main; main()"
 
 
 class Process(Protocol):
     """A worker process as the search sees it."""
 
-    reader: BinaryIO
+    reader: io.BufferedReader
     writer: BinaryIO
     output: BinaryIO
 
@@ -106,28 +108,33 @@ class ForkServer:
 
     def _started(self, preload: bool) -> str:
         ours, theirs = socket.socketpair()
-        arguments = json.dumps([theirs.fileno(), sys.path, preload])
+        arguments = json.dumps([theirs.fileno(), sys.path, preload, os.getpid(), sys.argv])
         command = [sys.executable, "-c", _SERVER, arguments]
         self._server = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True)
         theirs.close()
         self._control = ours
         self._stream = ours.makefile("rwb", buffering=0)
+        said = "gone"
         try:
             send(self._stream, self._payload)
             said, _, _ = receive(self._stream)
         except (EOFError, OSError):
-            said = "gone"
-        if said != "ready":
-            self._server.wait()
-            ours.close()
-        return str(said)
+            pass
+        finally:
+            # Ctrl-C may come in these seconds, too.
+            if said != "ready":
+                self._stream.close()
+                ours.close()
+                self._server.kill()
+                self._server.wait()
+        return said
 
     def _listen(self) -> None:
         with contextlib.suppress(EOFError, OSError):
             while True:
                 what, number, value = receive(self._stream)
                 if what == "started":
-                    self._processes[number].pid = value
+                    self._processes[number].started(value)
                 else:
                     self._processes.pop(number).ended(value)
         while self._processes:
@@ -136,18 +143,26 @@ class ForkServer:
 
 class _Forked:
     def __init__(self, connection: socket.socket, output: BinaryIO) -> None:
-        self.reader: BinaryIO = connection.makefile("rb")
+        self.reader = connection.makefile("rb")
         self.writer: BinaryIO = connection.makefile("wb")
         self.output = output
         self.pid: int | None = None
         self._connection = connection
         self._code: int | None = None
         self._over = threading.Event()
+        self._killed = False
 
     def kill(self) -> None:
+        self._killed = True
         if self.pid is not None and not self._over.is_set():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
+
+    def started(self, pid: int) -> None:
+        self.pid = pid
+        if self._killed:
+            # It was to end before it had begun.
+            self.kill()
 
     def wait(self) -> int | None:
         self._over.wait()
@@ -156,6 +171,9 @@ class _Forked:
     def ended(self, code: int | None) -> None:
         self._code = code
         self._over.set()
+        # A process that it has left behind may hold the other end. What has been sent can still be read.
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RD)
 
 
 class Spawner:
@@ -187,19 +205,20 @@ class Spawner:
 
 class _Spawned:
     def __init__(self) -> None:
-        command = [sys.executable, "-c", _WORKER, json.dumps([None, sys.path])]
+        command = [sys.executable, "-c", _WORKER, json.dumps([None, sys.path, sys.argv])]
         pipe = subprocess.PIPE
         self._popen = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
-        self.reader = cast(BinaryIO, self._popen.stdout)
+        self.reader = cast(io.BufferedReader, self._popen.stdout)
         self.writer = cast(BinaryIO, self._popen.stdin)
         self.output = cast(BinaryIO, self._popen.stderr)
 
     def kill(self) -> None:
-        if self._popen.poll() is None:
-            if hasattr(os, "killpg"):
+        if hasattr(os, "killpg"):
+            # What it has started may be there when it has ended.
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._popen.pid, signal.SIGKILL)
-            else:
-                self._popen.kill()
+        else:
+            self._popen.kill()
 
     def wait(self) -> int | None:
         return self._popen.wait()

@@ -20,11 +20,13 @@ from lightning_hp.executors import NextJob, Work
 from lightning_hp.executors.channel import receive, send
 from lightning_hp.executors.launch import CAN_FORK, ForkServer, Launcher, Process, Spawner
 from lightning_hp.executors.resources import Place
-from lightning_hp.executors.worker import Broken, Lost, Order, Raised
-from lightning_hp.trial import Emit, EpochEnded, Event, Finished, Job, Outcome, Printed
+from lightning_hp.executors.worker import Broken, Lost, Order, Raised, RankFailed
+from lightning_hp.trial import LONGEST_REASON, Emit, EpochEnded, Event, Finished, Job, Outcome, Printed
 
 # Seconds without a look at the clock; a queue takes no infinity.
 LONGEST_WAIT = 3600.0
+# Bytes of a line that a worker prints; what is longer becomes several.
+LONGEST_LINE = 4096
 # Lines that a worker printed last, to tell why it died.
 _LINES_KEPT = 20
 
@@ -74,8 +76,11 @@ class _Team:
     fate: Outcome | None = None
     said: deque[str] = field(default_factory=lambda: deque(maxlen=_LINES_KEPT))
 
-    def kill(self, reason: str, retriable: bool) -> None:
-        self.fate = self.fate or Outcome("failed", reason=reason, retriable=retriable)
+    def condemn(self, outcome: Outcome) -> None:
+        """Says how the trials end that are unfinished when the processes are gone. The first to say so is right."""
+        self.fate = self.fate or outcome
+
+    def kill(self) -> None:
         for process in self.processes:
             process.kill()
 
@@ -91,7 +96,7 @@ class _Said:
     line: str
 
 
-_Message = Event | Broken | Lost | Raised | _Ended | _Said
+_Message = Event | Broken | Lost | Raised | RankFailed | _Ended | _Said
 
 
 class _Run:
@@ -138,8 +143,10 @@ class _Run:
 
     def _hear(self, team: _Team, process: Process) -> None:
         with process.output:
-            for line in process.output:
-                self._messages.put((team, _Said(line.decode(errors="replace").rstrip())))
+            # A line may have no end, as a progress bar's.
+            while line := process.output.readline(LONGEST_LINE):
+                told = line.decode(errors="replace").rstrip().rpartition("\r")[2]
+                self._messages.put((team, _Said(told)))
 
     def _take(self, team: _Team, message: _Message) -> None:
         if isinstance(message, _Ended):
@@ -147,9 +154,12 @@ class _Run:
         elif isinstance(message, Raised):
             raise message.error
         elif isinstance(message, Broken):
-            team.fate = Outcome("failed", reason=message.reason, traceback=message.traceback)
+            team.condemn(Outcome("failed", reason=message.reason, traceback=message.traceback))
         elif isinstance(message, Lost):
-            team.fate = Outcome("failed", reason=message.reason, retriable=True)
+            team.condemn(Outcome("failed", reason=message.reason, retriable=True))
+        elif isinstance(message, RankFailed):
+            team.condemn(message.outcome)
+            team.kill()
         elif isinstance(message, _Said):
             team.said.append(message.line)
             self._emit(Printed(tuple(trial.number for trial in team.job.trials), message.line))
@@ -163,7 +173,9 @@ class _Run:
         team.running -= 1
         if ended.rank == 0 or ended.code != 0:
             # The other ranks would wait for this one for ever.
-            team.kill(f"{_death(ended.code)}{''.join(f'; {line}' for line in list(team.said)[-1:])}", retriable=True)
+            last = "".join(f"; {line}" for line in list(team.said)[-1:])
+            team.condemn(Outcome("failed", reason=f"{_death(ended.code)}{last}"[:LONGEST_REASON], retriable=True))
+            team.kill()
         if team.running == 0:
             self._teams.remove(team)
             self._free.append(team.place)
@@ -183,7 +195,9 @@ class _Run:
     def _end_the_late(self) -> None:
         for team in self._teams if self._settings.trial_timeout is not None else ():
             if time.monotonic() >= self._due(team) and team.fate is None:
-                team.kill(f"no end after {self._settings.trial_timeout:g} seconds (trial_timeout)", retriable=False)
+                reason = f"no end after {self._settings.trial_timeout:g} seconds (trial_timeout)"
+                team.condemn(Outcome("failed", reason=reason))
+                team.kill()
 
     def _due(self, team: _Team) -> float:
         assert self._settings.trial_timeout is not None
@@ -211,7 +225,8 @@ def _death(code: int | None) -> str:
     if code is None:
         return "the worker process is gone"
     if code < 0:
-        name = signal.Signals(-code).name
+        known = -code in set(signal.Signals)
+        name = signal.Signals(-code).name if known else f"signal {-code}"
         hint = ", perhaps by the system, which was out of memory" if name == "SIGKILL" else ""
         return f"the worker process was ended by {name}{hint}"
     return f"the worker process ended by itself with exit code {code}"

@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 import torch
 
 from lightning_hp.executors import worker
+from lightning_hp.executors.boot import end_with_parent
 from lightning_hp.executors.channel import receive, send
 
 
@@ -38,10 +40,12 @@ def main(descriptor: int, path: list[str], preload: bool = True) -> None:
     """
     sys.path[:] = path
     control = socket.socket(fileno=descriptor)
-    worker.end_with_parent(os.getppid())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     stream = control.makefile("rwb", buffering=0)
-    payload = receive(stream)
+    try:
+        payload = receive(stream)
+    except (EOFError, OSError):
+        os._exit(0)
     # A pool of threads would not survive a fork.
     torch.set_num_threads(1)
     loaded = _load(payload) if preload else None
@@ -51,6 +55,9 @@ def main(descriptor: int, path: list[str], preload: bool = True) -> None:
     # A worker's garbage collections would otherwise go through all that is loaded here, and copy every page of it.
     gc.collect()
     gc.freeze()
+    # What is left in them would be printed by every worker again.
+    sys.stdout.flush()
+    sys.stderr.flush()
     _Server(control, stream, payload, loaded).run()
 
 
@@ -111,7 +118,7 @@ class _Server:
     def _become_worker(self, channel: int, output: int) -> None:
         code = 1
         try:
-            worker.end_with_parent(self._pid)
+            end_with_parent(self._pid)
             # What is to be cleaned up at the end of the server is not the worker's: a temporary folder that a module of the
             # user's has made belongs to all workers, and torch's thousands of registrations take longer than the fork.
             weakref.finalize._registry = {}  # type: ignore[attr-defined]
@@ -128,6 +135,8 @@ class _Server:
             worker.close_standard_input()
             connection = socket.socket(fileno=channel)
             code = worker.serve(connection.makefile("rb"), connection.makefile("wb"), self._work)
+        except BaseException:
+            traceback.print_exc()
         finally:
             worker.end(code)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import ctypes
 import faulthandler
+import io
 import os
 import pickle
 import signal
@@ -24,11 +24,10 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning_hp.errors import LightningHPError
 from lightning_hp.executors.channel import receive, send
 from lightning_hp.fit.quiet import quiet
-from lightning_hp.trial import Event, Job
+from lightning_hp.trial import Event, Finished, Job, Outcome
 
 # Seconds from one look at the worker's memory to the next.
 MEMORY_CHECK_INTERVAL = 0.2
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -68,13 +67,22 @@ class Lost:
 
 
 @dataclass(frozen=True)
+class RankFailed:
+    """The trial failed in a process other than the first."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
 class Raised:
     """What condemns the search, and not only the job."""
 
     error: LightningHPError
 
 
-def serve(reader: BinaryIO, writer: BinaryIO, work: Callable[[], Callable[[Job, Callable[[Event], None]], None]]) -> int:
+def serve(
+    reader: io.BufferedReader, writer: BinaryIO, work: Callable[[], Callable[[Job, Callable[[Event], None]], None]]
+) -> int:
     """Runs one job from beginning to end.
 
     Args:
@@ -86,6 +94,10 @@ def serve(reader: BinaryIO, writer: BinaryIO, work: Callable[[], Callable[[Job, 
         The exit code: 0 unless the job was interrupted.
     """
     faulthandler.enable()
+    for stream in (sys.stdout, sys.stderr):
+        # So that the last words of a process that dies are heard.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
     order: Order = receive(reader)
     lock = threading.Lock()
 
@@ -96,6 +108,9 @@ def serve(reader: BinaryIO, writer: BinaryIO, work: Callable[[], Callable[[Job, 
     def emit(event: Event) -> None:
         if order.rank == 0:
             tell(event)
+        elif isinstance(event, Finished) and event.outcome.state == "failed":
+            # The first rank will only see that this one has gone.
+            tell(RankFailed(event.outcome))
 
     threading.Thread(target=_end_with_the_search, args=(reader,), daemon=True).start()
     if order.memory_limit is not None:
@@ -130,19 +145,13 @@ def close_standard_input() -> None:
 def end(code: int) -> None:
     """Ends this process after what the user's code has registered for that."""
     with contextlib.suppress(BaseException):
+        # As Python does at its end: what threads still have to do is done first.
+        threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
     with contextlib.suppress(BaseException):
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)
-
-
-def end_with_parent(parent: int) -> None:
-    """Has the system kill this process when its parent dies. Where it cannot, `serve` notices that the search is gone."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
 
 
 def main() -> None:
@@ -154,7 +163,7 @@ def main() -> None:
     end(serve(reader, writer, lambda: pickle.loads(payload)))
 
 
-def _end_with_the_search(reader: BinaryIO) -> None:
+def _end_with_the_search(reader: io.BufferedReader) -> None:
     with contextlib.suppress(OSError):
         # Nothing more is sent, so this returns when the other end is closed.
         reader.read(1)

@@ -7,7 +7,6 @@ plain values and tensors only, so that they are read back with ``weights_only=Tr
 from __future__ import annotations
 
 import os
-import pickle
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,11 +19,13 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from lightning_hp.errors import storage_errors
 
+# Where Lightning keeps what save_hyperparameters has saved, of the module and of the datamodule.
+_HPARAMS = ("hyper_parameters", "datamodule_hyper_parameters")
+# What a model is made of; the rest of a checkpoint, such as the optimizer's state, is for going on with a fit.
+_MODEL = frozenset({"epoch", "global_step", "pytorch-lightning_version", "state_dict", "hparams_name", *_HPARAMS})
 # Seconds of training that a power cut may cost beyond the last whole epoch.
 SYNC_INTERVAL = 1.0
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "last.previous.ckpt"
-# Where Lightning keeps what save_hyperparameters has saved, of the module and of the datamodule.
-_HPARAMS = ("hyper_parameters", "datamodule_hyper_parameters")
 
 
 class TrialCheckpointIO(TorchCheckpointIO):
@@ -45,6 +46,8 @@ class TrialCheckpointIO(TorchCheckpointIO):
         for key in _HPARAMS:
             if key in checkpoint:
                 checkpoint[key] = {name: value for name, value in checkpoint[key].items() if is_plain(value)}
+        if Path(path).name == BEST:
+            checkpoint = {key: value for key, value in checkpoint.items() if key in _MODEL}
         with storage_errors(Path(path)):
             self._write(checkpoint, Path(path))
 
@@ -90,9 +93,13 @@ def resumable(folder: Path, identity: str) -> Resumable | None:
     for path in (folder / LAST, folder / PREVIOUS):
         try:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            if checkpoint["callbacks"]["Reporter"]["identity"] == identity:
+            record = checkpoint["callbacks"]["Reporter"]
+            if record["best"] is not None:
+                torch.load(folder / BEST, map_location="cpu", weights_only=True, mmap=True)
+            if record["identity"] == identity:
                 return Resumable(path, checkpoint["global_step"])
-        except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError):
+        except Exception:
+            # Whatever is wrong with a file, it cannot be gone on from.
             continue
     return None
 

@@ -171,7 +171,7 @@ class Reporter(Checkpoint):
         elif self.diverged is None and is_better(value, self.best, self.mode):
             self.best = value
             if self.best_path is not None:
-                trainer.save_checkpoint(self.best_path, weights_only=True)
+                trainer.save_checkpoint(self.best_path)
 
     def _stop_diverged(self, trainer: Trainer, name: str, value: float) -> None:
         self.diverged = self.diverged or f"{name} is {value} in epoch {trainer.current_epoch}, step {trainer.global_step}"

@@ -23,9 +23,7 @@ from lightning_hp.fit.trainer import make_trainer
 from lightning_hp.seeds import data_seed
 from lightning_hp.space import split
 from lightning_hp.tracking.trial_run import TrialLogger
-from lightning_hp.trial import Emit, EpochEnded, Finished, Job, Outcome, Trial, trial_folder
-
-LONGEST_REASON = 500
+from lightning_hp.trial import LONGEST_REASON, Emit, EpochEnded, Finished, Job, Outcome, Trial, trial_folder
 
 
 def run_job(recipe: Recipe, job: Job, emit: Emit) -> None:

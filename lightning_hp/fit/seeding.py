@@ -79,9 +79,10 @@ class Seeding(Callback):
         set_rng_states(self._trial_states)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        loaders = [trainer.train_dataloader, trainer.val_dataloaders]
-        flat = [loader for given in loaders if given is not None for loader in _flat(given)]
-        self._seed(flat, trainer.current_epoch, again=_makes_iterators(trainer))
+        self._seed(_flat(trainer.train_dataloader), trainer.current_epoch, again=_makes_iterators(trainer))
+        if trainer.val_dataloaders is not None:
+            # The sanity check has drawn from them, but not in a fit that goes on.
+            self._seed(_flat(trainer.val_dataloaders), trainer.current_epoch, again=True)
         seed_rngs(trial_epoch_seed(self.trial_seed, trainer.current_epoch))
 
     def _lend(self) -> None:

@@ -143,12 +143,11 @@ def _check_not_shared(key: str, value: Any) -> None:
 
 def _check_values(trainer: Mapping[str, Any]) -> None:
     """Lets Lightning look at the values that are plain, by making a Trainer of them that does nothing."""
-    plain = {key: value for key, value in trainer.items() if not _makes(value)}
-    for ours in ("callbacks", "logger", "devices", "enable_checkpointing"):
-        plain.pop(ours, None)
+    plain = {key: value for key, value in trainer.items() if not _makes(value) and key not in ("callbacks", "plugins")}
+    ours = {"devices": 1, "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     try:
         with quiet():
-            Trainer(**plain, devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+            Trainer(**{**plain, **ours})
     except (ValueError, TypeError, MisconfigurationException) as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from None
 

@@ -87,6 +87,16 @@ def test_a_loss_that_is_no_number_on_one_rank_ends_both(ranks):
     assert [(trial.state, trial.epochs) for trial in study.trials] == [("diverged", 2)] * 2
 
 
+def test_an_error_on_one_rank_is_the_trials_reason(ranks):
+    class Failing(Ranked):
+        def on_train_epoch_start(self):
+            if self.global_rank == 1:
+                raise ValueError("only the second")
+
+    study, _ = ranks(Failing, retries=0)
+    assert [(trial.state, trial.reason) for trial in study.trials] == [("failed", "ValueError: only the second")] * 2
+
+
 def test_a_rank_that_dies_is_tried_again_with_the_other(ranks):
     class Dying(Ranked):
         def on_train_epoch_start(self):

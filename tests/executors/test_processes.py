@@ -112,6 +112,51 @@ def test_a_lost_worker_is_tried_again_and_goes_on_from_its_checkpoint(search, tm
     assert [trial.metrics for trial in study.trials] == [trial.metrics for trial in quiet.trials]
 
 
+def leave_a_child_and_go(self):
+    # It holds the worker's pipes, and is in no group of ours.
+    if os.fork() == 0:
+        os.setsid()
+        time.sleep(60)
+        os._exit(0)
+    os._exit(3)
+
+
+def test_what_a_dead_worker_has_left_running_holds_nobody_up(search):
+    badly, _ = run(search, leave_a_child_and_go)
+    assert {trial.reason for trial in badly} == {"the worker process ended by itself with exit code 3"}
+
+
+def test_any_signal_is_told(search):
+    badly, _ = run(search, lambda self: os.kill(os.getpid(), signal.SIGRTMIN + 6))
+    assert all("was ended by signal 40" in trial.reason for trial in badly)
+
+
+def test_the_last_words_of_a_dead_worker_are_in_the_reason(search):
+    def bad(self):
+        print("what " * 2000 + "I wanted to say")
+        os._exit(3)
+
+    badly, _ = run(search, bad)
+    for trial in badly:
+        assert trial.reason.startswith("the worker process ended by itself with exit code 3; ")
+        assert len(trial.reason) <= 500
+
+
+def test_classes_of_the_script_may_be_choices(search):
+    class Mine(torch.nn.ReLU):
+        pass
+
+    def model(lr, layer, hook):
+        made = LitDigits(lr=lr)
+        made.net.append(layer())
+        return hook(made)
+
+    space = {"lr": Log(1e-2, 1.0), "layer": Choice(Mine, torch.nn.Identity), "hook": Choice(lambda made: made)}
+    study = search(model, space=space, executor="processes", workers=2, trials=4).run()
+    assert [trial.state for trial in study.trials] == ["complete"] * 4
+    assert Mine in {trial.hparams["layer"] for trial in study.trials}
+
+
 def test_an_error_of_the_users_code_is_not_tried_again(search, tmp_path):
     seen = tmp_path / "seen"
 

@@ -1,0 +1,53 @@
+"""What a user gave, as plain values: readable, and the same in another process."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from examples.digits import LitDigits
+from lightning_hp import Babysitter
+from lightning_hp.description import described
+
+
+class Frame:
+    """Has a method of that name, which is about something else."""
+
+    def describe(self):
+        return Frame()
+
+
+@dataclass
+class Settings:
+    width: int
+    frame: Frame
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, None),
+        (np.float64(0.5), 0.5),
+        ((1, [2.0]), [1, [2.0]]),
+        ({"max_time": timedelta(minutes=2)}, {"max_time": 120.0}),
+        (Path("data"), "data"),
+        (LitDigits, "LitDigits"),
+        (functools.partial(LitDigits, hidden=3), {"LitDigits": {"hidden": 3}}),
+        (functools.partial(LitDigits, 0.1, hidden=3), {"LitDigits": [0.1, {"hidden": 3}]}),
+        (Frame(), "Frame"),
+        (Settings(3, Frame()), {"Settings": {"width": 3, "frame": "Frame"}}),
+    ],
+)
+def test_everything_has_a_description_that_json_holds(value, expected):
+    assert described(value) == expected
+    assert json.loads(json.dumps(described(value))) == expected
+
+
+def test_a_babysitter_is_described_by_its_arguments():
+    assert described(Babysitter(patience=3))["patience"] == 3

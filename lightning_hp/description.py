@@ -50,5 +50,6 @@ def described(value: Any) -> Any:
 
 
 def name_of(value: Any) -> str:
-    """The name of a class or function as its author wrote it, and of any other object that of its class."""
-    return str(getattr(value, "__qualname__", None) or type(value).__qualname__)
+    """The name of a class or function as its author wrote it, in a partial too; of any other object that of its class."""
+    inner = getattr(value, "func", value)
+    return str(getattr(inner, "__qualname__", None) or type(inner).__qualname__)

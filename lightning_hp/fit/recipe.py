@@ -11,8 +11,9 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 
+from lightning_hp.description import name_of
 from lightning_hp.errors import ConfigError
-from lightning_hp.fit.signature import check_call, name_of
+from lightning_hp.fit.signature import check_call
 from lightning_hp.fit.trainer import check_trainer
 from lightning_hp.space import Hparams, Space, split
 from lightning_hp.trial import Mode

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from lightning_hp.description import name_of
 from lightning_hp.errors import ConfigError, did_you_mean
 
 # Trainer's forty would hide the message.
@@ -28,13 +29,12 @@ def arguments(function: Callable[..., Any]) -> tuple[set[str], set[str], bool]:
     return named, required, any(each.kind is each.VAR_KEYWORD for each in parameters)
 
 
-def check_call(function: Callable[..., Any], names: Mapping[str, str], fixed: Collection[str] = ()) -> None:
+def check_call(function: Callable[..., Any], names: Mapping[str, str]) -> None:
     """Checks that a callable accepts some arguments and requires no others.
 
     Args:
         function: the factory.
         names: argument name to the name in the space, for the message.
-        fixed: arguments that are given besides.
 
     Raises:
         ConfigError: naming the unknown or missing argument and what the callable takes.
@@ -45,7 +45,7 @@ def check_call(function: Callable[..., Any], names: Mapping[str, str], fixed: Co
         if argument not in known and not open_ended:
             hint = did_you_mean(argument, known)
             raise ConfigError(f"space[{full_name!r}]: {what} has no argument {argument!r}{hint}{_takes(known)}")
-    missing = sorted(required - names.keys() - set(fixed))
+    missing = sorted(required - names.keys())
     if missing:
         raise ConfigError(
             f"{what} requires {', '.join(map(repr, missing))}, which the space does not give: add a scale for it, or fix it "
@@ -57,9 +57,3 @@ def _takes(known: Collection[str]) -> str:
     if len(known) > MOST_LISTED:
         return ""
     return f"; it takes {', '.join(sorted(known)) or 'no arguments'}"
-
-
-def name_of(function: Any) -> str:
-    """The name of a callable as its author wrote it."""
-    inner = getattr(function, "func", function)
-    return str(getattr(inner, "__qualname__", None) or type(inner).__qualname__)

@@ -15,10 +15,11 @@ from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.strategies import Strategy
 
+from lightning_hp.description import name_of
 from lightning_hp.errors import ConfigError, did_you_mean
 from lightning_hp.fit.checkpoints import TrialCheckpointIO
 from lightning_hp.fit.quiet import quiet
-from lightning_hp.fit.signature import arguments, name_of
+from lightning_hp.fit.signature import arguments
 
 # Trainer arguments that are not a trial's to choose.
 _FIXED = {

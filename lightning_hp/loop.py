@@ -211,9 +211,9 @@ class SearchLoop:
         del asked["model"], asked["data"], asked["trainer"], asked["total"]
         sections = {"model": self.recipe.model, "data": self.recipe.data}
         return {
-            **{key: {"class_path": _path(value)} for key, value in sections.items() if value is not None},
+            **{key: _section(value) for key, value in sections.items() if value is not None},
             "trainer": described(self.recipe.trainer),
-            "search": {key: value for key, value in asked.items() if value is not None},
+            "search": {"root": str(self.root), **{key: value for key, value in asked.items() if value is not None}},
         }
 
 
@@ -243,7 +243,8 @@ def _strategy(sampler: Sampler) -> dict[str, Any]:
     return {"strategy": described(sampler)}
 
 
-def _path(value: Any) -> str:
+def _section(value: Any) -> dict[str, Any]:
     named = getattr(value, "func", value)
     named = named if hasattr(named, "__qualname__") else type(named)
-    return f"{named.__module__}.{named.__qualname__}"
+    given = described(value.keywords) if isinstance(value, partial) else {}
+    return {"class_path": f"{named.__module__}.{named.__qualname__}", **({"init_args": given} if given else {})}

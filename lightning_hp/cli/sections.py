@@ -52,10 +52,11 @@ class SectionFactory:
         self.__signature__ = _signature(made, self.init_args)
         self._parser = _Parser(lambda parser: parser.add_lightning_class_args(_BASES[key], key, subclass_mode=True))
 
-    def describe(self) -> dict[str, Any]:
-        """The section as it stands in the config."""
-        given = {"init_args": self.init_args, "dict_kwargs": self.dict_kwargs}
-        return {"class_path": self.class_path, **{key: value for key, value in given.items() if value}}
+    def describe(self) -> Any:
+        """As a class, or a partial of it with these arguments, is described in Python: it is the same search."""
+        name = self.class_path.rpartition(".")[2]
+        given = {**self.init_args, **self.dict_kwargs}
+        return {name: given} if given else name
 
     def __call__(self, **hparams: Any) -> Any:
         return _instantiate(self._parser, self.check(hparams))[self.key]

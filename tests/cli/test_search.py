@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -13,7 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightning_hp import Study
+from examples.digits import DigitsData, LitDigits
+from lightning_hp import Choice, Grid, Log, SearchLoop, Study
 from lightning_hp.cli.settings import SETTINGS
 
 REPOSITORY = Path(__file__).parents[2]
@@ -89,6 +91,17 @@ def test_the_written_config_is_enough_to_go_on(run, config):
     again = run(None, "search", "study/config.yaml", "--trials", "3")
     assert again.code == 0
     assert [line.split(":")[0] for line in again.err.splitlines()] == ["[3/3] trial 2"]
+
+
+def test_the_config_that_a_script_has_written_is_enough_to_go_on_with_the_command(run, tmp_path):
+    arguments = {"data": DigitsData, "monitor": "val_acc", "mode": "max", "trainer": {"max_epochs": 1, "accelerator": "cpu"}}
+    space = {"lr": Log(1e-2, 1.0), "activation": Choice("relu", "tanh")}
+    model = functools.partial(LitDigits, hidden=16)
+    SearchLoop(
+        model, space=space, trials=2, strategy=Grid(2), babysit=True, executor="inline", root_dir="study", **arguments
+    ).run()
+    again = run(None, "search", "study/config.yaml", "--trials", "3", "--executor", "inline")
+    assert (again.code, [line.split(":")[0] for line in again.err.splitlines()][-1]) == (0, "[3/3] trial 2")
 
 
 def test_a_changed_search_is_refused_in_one_line(run, config):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 # First number of each spawn key: one stream per purpose.
@@ -37,5 +39,6 @@ def trial_epoch_seed(seed: int, epoch: int) -> int:
     return _integer(seed, _TRIAL_EPOCH, epoch)
 
 
+@lru_cache(maxsize=1024)
 def _integer(seed: int, *purpose: int) -> int:
     return int(np.random.SeedSequence(seed, spawn_key=purpose).generate_state(1)[0])

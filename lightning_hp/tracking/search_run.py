@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from lightning_hp.errors import storage_errors
 from lightning_hp.space import Space
 from lightning_hp.tracking.hparams import add_summary, experiment
-from lightning_hp.tracking.trial_run import OBJECTIVE
+from lightning_hp.tracking.trial_run import FLUSH_INTERVAL, OBJECTIVE
 from lightning_hp.trial import Event, Finished, Mode, Trial, is_better
 
 OBJECTIVE_CURVE, BEST_CURVE = "search/objective", "search/best"
@@ -38,6 +39,7 @@ class SearchRun:
         self._folder = folder
         self._mode: Mode = mode
         self._best: float | None = None
+        self._flushed = -FLUSH_INTERVAL
         with storage_errors(folder):
             for stale in folder.glob("events.out.tfevents.*"):
                 stale.unlink()
@@ -51,7 +53,9 @@ class SearchRun:
         if isinstance(event, Finished):
             with storage_errors(self._folder):
                 self._add(event.number, event.outcome.value)
-                self._writer.flush()
+                if time.monotonic() - self._flushed >= FLUSH_INTERVAL:
+                    self._flushed = time.monotonic()
+                    self._writer.flush()
 
     def __enter__(self) -> SearchRun:
         return self

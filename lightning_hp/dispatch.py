@@ -114,7 +114,7 @@ class Dispatch:
         if self._hopeful:
             return
         self._failures.append(done)
-        self._hopeful = not all(_same_failure(done, first) for first in self._failures[:1])
+        self._hopeful = not _same_failure(done, self._failures[0])
         if len(self._failures) == SAME_FAILURES and not self._hopeful:
             raise SearchStoppedError(
                 f"the first {SAME_FAILURES} trials all failed in the same way: {done.reason}\n\n{done.traceback or ''}"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import random
 
+import numpy as np
 import pytest
 import torch
+from lightning.pytorch import LightningDataModule
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import nn
 from torch.optim import lr_scheduler
-from torch.utils.data import DataLoader, RandomSampler, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, Sampler, Subset, TensorDataset
 
 from examples.digits import DigitsData, LitDigits
 from lightning_hp import Babysitter, ConfigError, Log, Study
@@ -42,15 +45,90 @@ class Module(LitDigits):
         return optimizer if self.schedule is None else {"optimizer": optimizer, "lr_scheduler": self.schedule(optimizer)}
 
 
-def loaders(shuffle_val=False, **arguments):
-    digits = DigitsData()
-    digits.setup("fit")
-    train = TensorDataset(*(torch.stack(column) for column in zip(*[digits.train[i] for i in range(400)], strict=True)))
-    if arguments.pop("replacement", False):
-        arguments["sampler"] = RandomSampler(train, replacement=True)
-    else:
-        arguments["shuffle"] = True
-    return DataLoader(train, batch_size=50, **arguments), DataLoader(digits.val, batch_size=180, shuffle=shuffle_val)
+class Noisy(Dataset):
+    """Changes its examples at random, with all the global generators."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, index):
+        x, y = self.data[index]
+        return x * random.uniform(0.5, 1.5) + np.random.rand() * torch.rand(()), y
+
+
+class NoisyBatches(Noisy):
+    def __getitems__(self, indices):
+        return [self[index] for index in indices]
+
+
+class Stream(IterableDataset):
+    """Shuffles by itself, with all the global generators."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __iter__(self):
+        order = random.sample(range(len(self.data)), len(self.data))
+        for index in np.roll(order, np.random.randint(len(order))):
+            x, y = self.data[index]
+            yield x + torch.rand(()), y
+
+
+class Shuffle(Sampler):
+    """Draws from the global generator, and has none of its own."""
+
+    def __init__(self, data):
+        self.size = len(data)
+
+    def __len__(self):
+        return self.size
+
+    def __iter__(self):
+        return iter(np.random.permutation(self.size).tolist())
+
+
+class Subsets:
+    """Data hooks that draw other examples each time, of epoch to epoch more."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.seen, self.held_out = digits()
+
+    def train_dataloader(self):
+        size = 200 + 20 * self.trainer.current_epoch
+        return DataLoader(Subset(self.seen, np.random.permutation(400)[:size].tolist()), batch_size=50, shuffle=True)
+
+    def val_dataloader(self):
+        return DataLoader(Subset(self.held_out, torch.randperm(180)[:90].tolist()), batch_size=90)
+
+
+class SubsetsData(Subsets, LightningDataModule):
+    pass
+
+
+class SubsetsModule(Subsets, Module):
+    pass
+
+
+def digits():
+    data = DigitsData()
+    data.setup("fit")
+    train = TensorDataset(*(torch.stack(column) for column in zip(*[data.train[i] for i in range(400)], strict=True)))
+    return train, data.val
+
+
+def loaders(train=None, shuffle_val=False, **arguments):
+    data, val = digits()
+    loader = DataLoader(data, batch_size=50, shuffle=True, **arguments) if train is None else train(data)
+    return loader, DataLoader(val, batch_size=180, shuffle=shuffle_val)
+
+
+def in_workers(make, persistent=True):
+    """A loader of what ``make`` makes of the data, with two workers."""
+    return lambda data: DataLoader(make(data), batch_size=50, shuffle=True, num_workers=2, persistent_workers=persistent)
 
 
 def each(scheduler, **config):
@@ -81,23 +159,59 @@ CASES = {
     "loader workers": {"loader": {"num_workers": 1}},
     "persistent workers": {"loader": {"num_workers": 1, "persistent_workers": True}},
     "shuffled validation": {"shuffle_val": True, "trainer": {"limit_val_batches": 1}},
-    "draws with replacement": {"loader": {"num_workers": 1, "replacement": True}},
+    "draws with replacement": {
+        "train": lambda data: DataLoader(data, batch_size=50, sampler=RandomSampler(data, replacement=True), num_workers=1)
+    },
+    "noise": {"train": lambda data: DataLoader(Noisy(data), batch_size=50, shuffle=True)},
+    "noise in workers": {"train": in_workers(Noisy, persistent=False)},
+    "noise in persistent workers": {"train": in_workers(Noisy)},
+    "noise by the batch": {"train": in_workers(NoisyBatches)},
+    "noise and a batch sampler": {
+        "train": lambda data: DataLoader(
+            Noisy(data), batch_sampler=BatchSampler(Shuffle(data), 50, False), num_workers=1, persistent_workers=True
+        )
+    },
+    "noise without batches": {
+        "train": lambda data: DataLoader(
+            Noisy([data[first : first + 50] for first in range(0, 400, 50)]),
+            batch_size=None,
+            shuffle=True,
+            num_workers=1,
+            persistent_workers=True,
+        )
+    },
+    "a stream": {"train": lambda data: DataLoader(Stream(data), batch_size=50)},
+    "a stream in a worker": {
+        "train": lambda data: DataLoader(Stream(data), batch_size=50, num_workers=1, persistent_workers=True)
+    },
+    "a sampler without generator": {
+        "train": lambda data: DataLoader(data, batch_size=50, sampler=Shuffle(data), num_workers=1)
+    },
+    "other data each epoch": {"data": SubsetsData, "trainer": {"reload_dataloaders_every_n_epochs": 1}},
+    "other data every other epoch": {"data": SubsetsData, "trainer": {"reload_dataloaders_every_n_epochs": 2}},
+    "a module's other data": {
+        "module": SubsetsModule,
+        "data": None,
+        "trainer": {"reload_dataloaders_every_n_epochs": 1, "num_sanity_val_steps": 0},
+    },
+    "random data": {"data": SubsetsData},
 }
 
 
 def make(search, case, root, interrupt=None, log=None):
     settings = dict(CASES[case])
     options = {name: settings.pop(name) for name in ("schedule", "adam") if name in settings}
-    loader = {**settings.pop("loader", {}), "shuffle_val": settings.pop("shuffle_val", False)}
+    loader = settings.pop("loader", {}) | {name: settings.pop(name) for name in ("train", "shuffle_val") if name in settings}
+    kind = settings.pop("module", Module)
 
     def module(lr):
-        return Module(lr, interrupt=interrupt, log=log, **options)
+        return kind(lr, interrupt=interrupt, log=log, **options)
 
     def data():
         return loaders(**loader)
 
     trainer = {"max_epochs": EPOCHS, "accelerator": "cpu", **settings.pop("trainer", {})}
-    return search(module, space=SPACE, data=data, trials=1, trainer=trainer, root_dir=root, **settings)
+    return search(module, **{"space": SPACE, "data": data, "trials": 1, "trainer": trainer, "root_dir": root, **settings})
 
 
 def rows(study):

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import random
+from collections import Counter, OrderedDict
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import Callback, LightningDataModule
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import nn
 from torch.optim import lr_scheduler
@@ -190,7 +195,7 @@ CASES = {
     "other data each epoch": {"data": SubsetsData, "trainer": {"reload_dataloaders_every_n_epochs": 1}},
     "other data every other epoch": {"data": SubsetsData, "trainer": {"reload_dataloaders_every_n_epochs": 2}},
     "a module's other data": {
-        "module": SubsetsModule,
+        "kind": SubsetsModule,
         "data": None,
         "trainer": {"reload_dataloaders_every_n_epochs": 1, "num_sanity_val_steps": 0},
     },
@@ -198,11 +203,11 @@ CASES = {
 }
 
 
-def make(search, case, root, interrupt=None, log=None):
-    settings = dict(CASES[case])
+def make(search, case, root, interrupt=None, log=None, **changes):
+    settings = {**CASES[case], **changes}
     options = {name: settings.pop(name) for name in ("schedule", "adam") if name in settings}
     loader = settings.pop("loader", {}) | {name: settings.pop(name) for name in ("train", "shuffle_val") if name in settings}
-    kind = settings.pop("module", Module)
+    kind = settings.pop("kind", Module)
 
     def module(lr):
         return kind(lr, interrupt=interrupt, log=log, **options)
@@ -248,7 +253,8 @@ def test_a_checkpoint_that_a_power_cut_has_truncated_is_passed_over_for_the_one_
         make(search, "adam", tmp_path / "study", 3, log).run()
     folder = tmp_path / "study/trials/000000/checkpoints"
     os.truncate(folder / LAST, (folder / LAST).stat().st_size // 2)
-    assert rows(make(search, "adam", tmp_path / "study", log=log).run()) == rows(whole)
+    with pytest.warns(UserWarning, match=r"last\.ckpt cannot be read: .*: the trial goes on from last\.previous\.ckpt"):
+        assert rows(make(search, "adam", tmp_path / "study", log=log).run()) == rows(whole)
     assert log.read_text().split() == ["0", "1", "2", "3", "2", "3", "4"]
 
 
@@ -258,16 +264,95 @@ def test_with_no_valid_checkpoint_the_trial_starts_anew(search, tmp_path):
         make(search, "adam", tmp_path / "study", 3).run()
     for name in (LAST, PREVIOUS):
         (tmp_path / "study/trials/000000/checkpoints" / name).write_bytes(b"PK")
-    assert rows(make(search, "adam", tmp_path / "study").run()) == rows(whole)
+    with pytest.warns(UserWarning, match="the trial starts from zero"):
+        assert rows(make(search, "adam", tmp_path / "study").run()) == rows(whole)
 
 
 def test_without_the_weights_of_its_best_epoch_a_trial_starts_anew(search, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         make(search, "plain", tmp_path / "study", 3).run()
     os.truncate(tmp_path / "study/trials/000000/checkpoints/best.ckpt", 100)
-    study = make(search, "plain", tmp_path / "study").run()
+    with pytest.warns(UserWarning, match=r"last\.ckpt needs best\.ckpt, which cannot be read: .* starts from zero"):
+        study = make(search, "plain", tmp_path / "study").run()
     assert study.best.load().hparams.lr == study.best.hparams["lr"]
     assert rows(study) == rows(make(search, "plain", tmp_path / "whole").run())
+
+
+class Keeper(Callback):
+    """Has a state of any kind."""
+
+    def __init__(self, state):
+        self.state, self.restored = state, []
+
+    def state_dict(self):
+        return {"kept": self.state}
+
+    def load_state_dict(self, state_dict):
+        self.restored.append(state_dict["kept"])
+
+
+STATES = {
+    "numpy's numbers": [np.float64(0.5), np.float32(0.1), np.int64(3), np.bool_(True), np.datetime64("2026-01-01")],
+    "arrays": [np.arange(6.0).reshape(2, 3), np.array(["a", "b"]), np.zeros(2, [("x", "f4")]), np.array([1, "a"], object)],
+    "paths": [Path("runs"), PurePosixPath("/tmp")],
+    "sets": [{1, 2}, frozenset({"a"})],
+    "counts and order": [Counter("aab"), OrderedDict(b=1, a=2)],
+    "time": [datetime(2026, 1, 1, tzinfo=timezone.utc), timedelta(days=1), date(2026, 1, 1)],
+    "exact numbers": [Fraction(1, 3), Decimal("0.1"), 1 + 2j],
+    "torch": [nn.Parameter(torch.ones(2)), torch.float16, torch.Size([2]), torch.device("cpu")],
+    "generators": [np.random.default_rng(0).bit_generator.state, random.getstate(), np.random.get_state()],
+}
+
+
+@pytest.mark.parametrize("kind", STATES)
+def test_a_state_of_harmless_values_comes_back_as_it_was(search, tmp_path, kind, recwarn):
+    keeper, log = Keeper(STATES[kind]), tmp_path / "epochs"
+    trainer = {"max_epochs": EPOCHS, "accelerator": "cpu", "callbacks": [lambda: keeper]}
+    with pytest.raises(KeyboardInterrupt):
+        make(search, "plain", tmp_path / "study", 1, log, trainer=trainer).run()
+    make(search, "plain", tmp_path / "study", log=log, trainer=trainer).run()
+    assert log.read_text().split() == ["0", "1", "1", "2", "3", "4"]
+    (restored,) = keeper.restored
+    assert [type(each) for each in restored] == [type(each) for each in keeper.state]
+    assert repr(restored) == repr(keeper.state)
+    assert not [warning for warning in recwarn if "ckpt" in str(warning.message)]
+
+
+class Odd:
+    """What no checkpoint gives back."""
+
+
+def test_a_state_that_will_not_be_read_back_is_told_before_it_is_needed(search, tmp_path):
+    trainer = {"max_epochs": EPOCHS, "accelerator": "cpu", "callbacks": [lambda: Keeper({"seen": [1, (Odd(),)]})]}
+    where = r"callbacks\.Keeper\.kept\.seen\[1\]\[0\] of type Odd\. If interrupted, the trial would start from zero"
+    with pytest.warns(UserWarning, match=where) as told, pytest.raises(KeyboardInterrupt):
+        make(search, "plain", tmp_path / "study", 3, trainer=trainer).run()
+    assert sum("ckpt" in str(warning.message) for warning in told) == 1
+    with pytest.warns(UserWarning, match=r"last\.ckpt holds .*\.Odd, not safe to read; .*: the trial starts from zero"):
+        resumed = make(search, "plain", tmp_path / "study", trainer=trainer).run()
+    assert rows(resumed) == rows(make(search, "plain", tmp_path / "whole").run())
+
+
+def test_a_learning_rate_of_numpys_is_gone_on_with(search, tmp_path):
+    log = tmp_path / "epochs"
+
+    class Numpy(Module):
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=np.float64(self.hparams.lr))
+
+        def on_save_checkpoint(self, checkpoint):
+            checkpoint["mine"] = np.arange(3)
+
+        def on_load_checkpoint(self, checkpoint):
+            assert type(checkpoint["mine"]) is np.ndarray
+
+    def run(interrupt=None):
+        return make(search, "plain", tmp_path / "study", interrupt, log, kind=Numpy).run()
+
+    with pytest.raises(KeyboardInterrupt):
+        run(1)
+    assert run().trials[0].state == "complete"
+    assert log.read_text().split() == ["0", "1", "1", "2", "3", "4"]
 
 
 def test_curves_go_on_without_what_the_lost_attempt_had_drawn(search, tmp_path):
@@ -283,6 +368,15 @@ def test_curves_go_on_without_what_the_lost_attempt_had_drawn(search, tmp_path):
         make(search, "plain", tmp_path / "study", 3).run()
     make(search, "plain", tmp_path / "study").run()
     assert curve(tmp_path / "study") == curve(tmp_path / "whole")
+
+
+def test_a_trial_does_not_go_on_from_another_trials_checkpoint(search, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        make(search, "plain", tmp_path / "study", 3).run()
+    (tmp_path / "study/study.db").unlink()
+    with pytest.warns(UserWarning, match=r"last\.ckpt is another trial's; .* starts from zero"):
+        other = make(search, "plain", tmp_path / "study", seed=1).run()
+    assert rows(other) == rows(make(search, "plain", tmp_path / "whole", seed=1).run())
 
 
 def test_another_search_does_not_go_on_from_what_an_unfinished_one_has_left(search, tmp_path):

@@ -18,6 +18,7 @@ from lightning_hp.fit.checkpoints import resumable, sync_best
 from lightning_hp.fit.recipe import Recipe
 from lightning_hp.fit.reporter import Reporter
 from lightning_hp.fit.rng import isolated_rngs, seed_environment, seed_rngs, seeded_states, set_rng_states
+from lightning_hp.fit.safe import load
 from lightning_hp.fit.seeding import Seeding
 from lightning_hp.fit.trainer import make_trainer
 from lightning_hp.seeds import data_seed
@@ -59,7 +60,7 @@ def load_model(recipe: Recipe, trial: Trial) -> LightningModule:
         model = recipe.make_model(split(trial.hparams)["model"])
         model.configure_model()
     # load_from_checkpoint would call the class with the hyperparameters that it saved, if it saved any.
-    model.load_state_dict(torch.load(trial.checkpoint, map_location="cpu", weights_only=True)["state_dict"])
+    model.load_state_dict(load(trial.checkpoint)["state_dict"])
     return model.eval()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -13,6 +12,7 @@ from lightning.pytorch import LightningModule
 
 from lightning_hp import budget
 from lightning_hp.babysit import Babysitter
+from lightning_hp.bounds import whole_number
 from lightning_hp.description import described
 from lightning_hp.dispatch import Dispatch
 from lightning_hp.errors import ConfigError
@@ -108,11 +108,11 @@ class SearchLoop:
     ) -> None:
         self.space = space if isinstance(space, Space) else Space(space)
         self.sampler = sampler_for(strategy)
-        self.trials = None if trials is None else _whole("trials", trials, 1)
+        self.trials = None if trials is None else whole_number("trials", trials, 1)
         self.seconds = budget.seconds(max_time)
-        self.seed = _whole("seed", seed, 0)
+        self.seed = whole_number("seed", seed, 0)
         self.root = Path(root_dir).expanduser().absolute()
-        self.retries = _whole("retries", retries, 0)
+        self.retries = whole_number("retries", retries, 0)
         self.babysitter = _babysitter(babysit)
         self.recipe = Recipe(
             model=model,
@@ -223,16 +223,6 @@ def _babysitter(babysit: bool | Babysitter) -> Babysitter | None:
     if not isinstance(babysit, bool):
         raise ConfigError(f"babysit needs True, False or a Babysitter(...), got {babysit!r}")
     return Babysitter() if babysit else None
-
-
-def _whole(name: str, value: Any, least: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool) or number < least:
-        raise ConfigError(f"{name} needs a whole number of at least {least}, got {value!r}")
-    return number
 
 
 def _strategy(sampler: Sampler) -> dict[str, Any]:

@@ -43,8 +43,8 @@ class SearchLoop:
             model.
         monitor: the logged metric to optimise. A trial's value is that of its best epoch.
         mode: ``"min"`` or ``"max"``.
-        data: a LightningDataModule class or callable, an instance, or a callable -> (train, val) loaders; None if the
-            model brings its own loaders.
+        data: a LightningDataModule class or callable, an instance, of which each trial gets a copy (large arrays and tensors
+            are shared), or a callable -> (train, val) loaders; None if the model brings its own loaders.
         trials: how many trials the study shall have in all. May be left out for a grid (all of it) or with ``max_time``.
         max_time: when this much time is over no further trial begins: seconds, ``"DD:HH:MM:SS"``, a timedelta or a dict of
             its arguments. It counts from the start of this run.

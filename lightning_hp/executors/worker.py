@@ -23,6 +23,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from lightning_hp.errors import LightningHPError
 from lightning_hp.executors.channel import receive, send
+from lightning_hp.executors.pickling import send_by_value
 from lightning_hp.fit.quiet import quiet
 from lightning_hp.trial import Event, Finished, Job, Outcome
 
@@ -98,6 +99,7 @@ def serve(
         # So that the last words of a process that dies are heard.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)
+    send_by_value()
     order: Order = receive(reader)
     lock = threading.Lock()
 

@@ -20,6 +20,7 @@ from lightning_hp.executors import NextJob, Work
 from lightning_hp.executors.channel import receive, send
 from lightning_hp.executors.launch import CAN_FORK, ForkServer, Launcher, Process, Spawner
 from lightning_hp.executors.resources import Place
+from lightning_hp.executors.scratch import scratch_folder
 from lightning_hp.executors.worker import Broken, Lost, Order, Raised, RankFailed
 from lightning_hp.trial import LONGEST_REASON, Emit, EpochEnded, Event, Finished, Job, Outcome, Printed
 
@@ -57,9 +58,10 @@ class Processes:
                 f"the model, the data or the Trainer's arguments cannot be sent to a worker process: {error}. "
                 "executor='inline' trains in this process"
             ) from error
-        launcher: Launcher = ForkServer(payload) if self.fork else Spawner(payload)
-        with launcher:
-            _Run(self, launcher, emit).run(next_job)
+        with scratch_folder() as scratch:
+            launcher: Launcher = ForkServer(payload, scratch) if self.fork else Spawner(payload, scratch)
+            with launcher:
+                _Run(self, launcher, emit).run(next_job)
 
 
 @dataclass

@@ -18,6 +18,7 @@ import threading
 import traceback
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +30,8 @@ from lightning_hp.executors.scratch import keep_sockets_in
 
 # Seconds that what the user's code has registered for the end may take.
 END_PATIENCE = 30
+# jemalloc's thread, which comes with pyarrow and so with pandas: a fork is prepared for, and goes on without it.
+_FORKED_WELL = {"jemalloc_bg_thd"}
 
 
 def main(descriptor: int, preload: bool, search: int, scratch: str) -> None:
@@ -53,8 +56,9 @@ def main(descriptor: int, preload: bool, search: int, scratch: str) -> None:
         os._exit(0)
     # A pool of threads would not survive a fork.
     torch.set_num_threads(1)
+    before = _named_threads()
     loaded = _load(payload) if preload else None
-    if loaded is not None and (torch.cuda.is_initialized() or threading.active_count() > 1):  # type: ignore[no-untyped-call]
+    if loaded is not None and not _can_be_forked(before):
         send(stream, ("unsafe", 0, 0))
         os._exit(0)
     # A worker's garbage collections would otherwise go through all that is loaded here, and copy every page of it.
@@ -71,6 +75,30 @@ def _load(payload: bytes) -> Any:
     with contextlib.suppress(BaseException):
         return pickle.loads(payload)
     return None
+
+
+def _can_be_forked(before: set[str]) -> bool:
+    """Whether what the user's code has loaded survives a fork.
+
+    Args:
+        before: the threads that were there before it was loaded.
+    """
+    if torch.cuda.is_initialized() or threading.active_count() > 1:  # type: ignore[no-untyped-call]
+        return False
+    return _named_threads() <= before | _FORKED_WELL
+
+
+def _named_threads() -> set[str]:
+    """The names of the threads, Python's own or not, that have other names than their process.
+
+    Those of the same name tell nothing: among them are those of each copy of OpenBLAS (numpy's, scipy's), which are ended
+    before a fork and started again when they are needed.
+    """
+    names = set()
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):
+            names.add((task / "comm").read_text().strip())
+    return names - {Path("/proc/self/comm").read_text().strip()}
 
 
 class _Server:

@@ -314,6 +314,24 @@ def test_a_script_needs_no_main_guard_and_its_prints_are_seen(tmp_path):
     assert done.stderr.count("epoch 0") == 2
 
 
+def test_no_file_in_the_current_folder_stands_for_a_module_of_pythons_own(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("json", "signal", "ctypes", "site", "torch"):
+        (elsewhere / f"{name}.py").write_text("raise RuntimeError('not this one')")
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py", tmp_path / "study", "1"],
+        cwd=elsewhere,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "not this one" not in done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
 def test_no_process_outlives_the_search(tmp_path, number):
     (tmp_path / "script.py").write_text(SCRIPT)

@@ -145,7 +145,7 @@ class Retried:
 
 @dataclass(frozen=True)
 class Printed:
-    """A worker process has printed a line while it had these trials."""
+    """A worker process that had these trials has printed a line, or something is to be told of it."""
 
     numbers: tuple[int, ...]
     line: str

@@ -69,6 +69,11 @@ class Reporter(Checkpoint):
         """The weights of the best epoch, if they were written."""
         return self.folder / BEST if self.folder is not None and self.best is not None else None
 
+    @property
+    def last_path(self) -> Path | None:
+        """All that the fit needs to go on, as it was after the last epoch, if checkpoints are written."""
+        return self.folder / LAST if self.folder is not None else None
+
     def state_dict(self) -> dict[str, Any]:
         return {
             "identity": self.identity,
@@ -140,10 +145,10 @@ class Reporter(Checkpoint):
             return
         if self._watch.validated or not trainer.enable_validation:
             self.check_monitor(self.metrics)
-        if self.folder is not None:
+        if self.last_path is not None:
             self._plateaus = _coming_plateau_steps(trainer)
             self._shown = {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()}
-            trainer.save_checkpoint(self.folder / LAST)
+            trainer.save_checkpoint(self.last_path)
 
     def check_monitor(self, logged: Mapping[str, Any]) -> None:
         """Raises a `MonitorError` if the monitored metric has not come up to now, among what was logged."""

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-import traceback
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from lightning_hp.errors import MonitorError, disk_error, storage_errors
-from lightning_hp.fit.checkpoints import resumable, sync_best
+from lightning_hp.errors import disk_error, storage_errors
+from lightning_hp.fit.attempt import begin, end, failure_of, outcome_of
+from lightning_hp.fit.fused.run import run_fused
 from lightning_hp.fit.recipe import Recipe
 from lightning_hp.fit.reporter import Reporter
 from lightning_hp.fit.rng import isolated_rngs, seed_environment, seed_rngs, seeded_states, set_rng_states
@@ -23,7 +20,7 @@ from lightning_hp.fit.trainer import make_trainer
 from lightning_hp.seeds import data_seed
 from lightning_hp.space import split
 from lightning_hp.tracking.trial_run import TrialLogger
-from lightning_hp.trial import LONGEST_REASON, Emit, EpochEnded, Finished, Job, Outcome, Trial, trial_folder
+from lightning_hp.trial import Emit, Finished, Job, Outcome, Trial, trial_folder
 
 
 def run_job(recipe: Recipe, job: Job, emit: Emit) -> None:
@@ -40,7 +37,11 @@ def run_job(recipe: Recipe, job: Job, emit: Emit) -> None:
     Raises:
         StorageError: the study's folder takes no more data.
     """
-    for trial in job.trials:
+    left = list(job.trials)
+    if len(left) > 1:
+        with isolated_rngs():
+            left = run_fused(recipe, left, emit)
+    for trial in left:
         with isolated_rngs():
             outcome = _run_trial(recipe, trial, emit)
         emit(Finished(trial.number, outcome, time.time()))
@@ -64,20 +65,10 @@ def load_model(recipe: Recipe, trial: Trial) -> LightningModule:
 
 
 def _run_trial(recipe: Recipe, trial: Trial, emit: Emit) -> Outcome:
-    folder = trial_folder(recipe.root, trial.number)
-    reporter = _reporter(recipe, trial, folder, emit)
-    checkpoint = resumable(reporter.folder, reporter.identity) if reporter.folder is not None else None
-    if checkpoint is None and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-        # What an interrupted attempt has left is of no use, and its curves would mix with the new ones.
-        shutil.rmtree(folder, ignore_errors=True)
-    logger = TrialLogger(folder, resumed_step=checkpoint.step if checkpoint is not None else None)
-    with storage_errors(folder):
-        logger.begin(recipe.space, trial.hparams)
-        outcome = _fitted(recipe, trial, folder, logger, reporter, checkpoint.path if checkpoint is not None else None)
-        if outcome.checkpoint is not None:
-            # Before the study says that there is one.
-            sync_best(outcome.checkpoint.parent)
-        logger.end(outcome)
+    with storage_errors(trial_folder(recipe.root, trial.number)):
+        attempt = begin(recipe, trial, emit)
+        outcome = _fitted(recipe, trial, attempt.folder, attempt.logger, attempt.reporter, attempt.checkpoint)
+        end(attempt, outcome)
     return outcome
 
 
@@ -87,29 +78,18 @@ def _fitted(
     try:
         _fit(recipe, trial, folder, logger, reporter, checkpoint)
         reporter.check_monitor(reporter.metrics)
-        return _outcome(reporter)
+        return outcome_of(reporter)
     except SIGTERMException:
         raise
     except Exception as error:
         if disk_error(error) is not None:
             raise
-        return _failure(reporter, error)
+        return failure_of(reporter, error)
     except SystemExit as error:
         # Lightning turns Ctrl-C inside a fit into sys.exit(1).
         if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
-        return _failure(reporter, error)
-
-
-def _reporter(recipe: Recipe, trial: Trial, folder: Path, emit: Emit) -> Reporter:
-    saving = {**recipe.trainer, **split(trial.hparams)["trainer"]}.get("enable_checkpointing") is not False
-    return Reporter(
-        recipe.monitor,
-        recipe.mode,
-        folder / "checkpoints" if saving else None,
-        repr((trial.number, trial.seed, recipe.space.labels(trial.hparams))),
-        lambda epoch, metrics: emit(EpochEnded(trial.number, epoch, metrics)),
-    )
+        return failure_of(reporter, error)
 
 
 def _fit(recipe: Recipe, trial: Trial, folder: Path, logger: TrialLogger, reporter: Reporter, checkpoint: Path | None) -> None:
@@ -127,37 +107,3 @@ def _fit(recipe: Recipe, trial: Trial, folder: Path, logger: TrialLogger, report
         trainer.fit(model, **data, ckpt_path=checkpoint)
     finally:
         seeding.after_fit()
-
-
-def _outcome(reporter: Reporter) -> Outcome:
-    record: dict[str, Any] = {"epochs": reporter.epochs, "metrics": reporter.metrics, "checkpoint": reporter.best_path}
-    if reporter.diverged:
-        return Outcome("diverged", reason=reporter.diverged, **record)
-    return Outcome("complete", value=reporter.best, **record)
-
-
-def _failure(reporter: Reporter, exception: BaseException) -> Outcome:
-    return Outcome(
-        "failed",
-        epochs=reporter.epochs,
-        metrics=reporter.metrics,
-        reason=_one_line(exception),
-        traceback=_printable("".join(traceback.format_exception(exception))),
-        checkpoint=reporter.best_path,
-        error=exception if isinstance(exception, MonitorError) else None,
-        retriable=isinstance(exception, (torch.OutOfMemoryError, MemoryError)),
-    )
-
-
-def _one_line(exception: BaseException) -> str:
-    try:
-        message = str(exception)
-    except Exception as error:
-        message = f"(its message raised {type(error).__name__})"
-    line = _printable(" ".join(f"{type(exception).__name__}: {message}".split()))
-    return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]}..."
-
-
-def _printable(text: str) -> str:
-    # Undecodable file names come as lone surrogates, which no file and no database takes.
-    return text.encode("utf-8", "backslashreplace").decode()

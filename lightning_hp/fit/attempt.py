@@ -1,0 +1,97 @@
+"""A trial that trains: its folder, curves, record and checkpoint, and the outcome that comes of them."""
+
+from __future__ import annotations
+
+import shutil
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+
+from lightning_hp.errors import MonitorError
+from lightning_hp.fit.checkpoints import resumable, sync_best
+from lightning_hp.fit.recipe import Recipe
+from lightning_hp.fit.reporter import Reporter
+from lightning_hp.space import split
+from lightning_hp.tracking.trial_run import TrialLogger
+from lightning_hp.trial import LONGEST_REASON, Emit, EpochEnded, Outcome, Trial, trial_folder
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A trial that is about to train."""
+
+    trial: Trial
+    folder: Path
+    reporter: Reporter
+    logger: TrialLogger
+    checkpoint: Path | None
+
+
+def begin(recipe: Recipe, trial: Trial, emit: Emit) -> Attempt:
+    """Opens a trial's folder and curves, where it was interrupted or from nothing."""
+    folder = trial_folder(recipe.root, trial.number)
+    reporter = _reporter(recipe, trial, folder, emit)
+    checkpoint = resumable(reporter.folder, reporter.identity) if reporter.folder is not None else None
+    if checkpoint is None and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+        # What an interrupted attempt has left is of no use, and its curves would mix with the new ones.
+        shutil.rmtree(folder, ignore_errors=True)
+    logger = TrialLogger(folder, resumed_step=checkpoint.step if checkpoint is not None else None)
+    logger.begin(recipe.space, trial.hparams)
+    return Attempt(trial, folder, reporter, logger, checkpoint.path if checkpoint is not None else None)
+
+
+def end(attempt: Attempt, outcome: Outcome) -> None:
+    """Closes a trial's curves, when its files are safe."""
+    if outcome.checkpoint is not None:
+        # Before the study says that there is one.
+        sync_best(outcome.checkpoint.parent)
+    attempt.logger.end(outcome)
+
+
+def outcome_of(reporter: Reporter) -> Outcome:
+    record: dict[str, Any] = {"epochs": reporter.epochs, "metrics": reporter.metrics, "checkpoint": reporter.best_path}
+    if reporter.diverged:
+        return Outcome("diverged", reason=reporter.diverged, **record)
+    return Outcome("complete", value=reporter.best, **record)
+
+
+def failure_of(reporter: Reporter, exception: BaseException) -> Outcome:
+    return Outcome(
+        "failed",
+        epochs=reporter.epochs,
+        metrics=reporter.metrics,
+        reason=_one_line(exception),
+        traceback=_printable("".join(traceback.format_exception(exception))),
+        checkpoint=reporter.best_path,
+        error=exception if isinstance(exception, MonitorError) else None,
+        retriable=isinstance(exception, (torch.OutOfMemoryError, MemoryError)),
+    )
+
+
+def _one_line(exception: BaseException) -> str:
+    try:
+        message = str(exception)
+    except Exception as error:
+        message = f"(its message raised {type(error).__name__})"
+    line = _printable(" ".join(f"{type(exception).__name__}: {message}".split()))
+    return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]}..."
+
+
+def _printable(text: str) -> str:
+    # Undecodable file names come as lone surrogates, which no file and no database takes.
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _reporter(recipe: Recipe, trial: Trial, folder: Path, emit: Emit) -> Reporter:
+    saving = {**recipe.trainer, **split(trial.hparams)["trainer"]}.get("enable_checkpointing") is not False
+    return Reporter(
+        recipe.monitor,
+        recipe.mode,
+        folder / "checkpoints" if saving else None,
+        repr((trial.number, trial.seed, recipe.space.labels(trial.hparams))),
+        lambda epoch, metrics: emit(EpochEnded(trial.number, epoch, metrics)),
+    )

@@ -1,0 +1,213 @@
+"""One trial of a fused job: its own model, Trainer, optimizer, schedulers, callbacks, loggers and record.
+
+Its Trainer runs no loop. It shares the loop of the Trainer that does, so that epoch, step, limits and loaders are the same, and
+is otherwise its own: what the trial's hooks, callbacks and logs do through it is done to this trial only.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers.utilities import _log_hyperparams
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.trainer import call
+from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+from lightning_hp.fit.fused.logs import Entry
+from lightning_hp.fit.reporter import Reporter
+from lightning_hp.fit.rng import rng_states, set_rng_states
+from lightning_hp.trial import Trial
+
+
+class Member:
+    """A trial while it trains with others.
+
+    Args:
+        trial: the trial.
+        model: made by its own factory.
+        trainer: made from its own arguments, with its callbacks and loggers.
+        reporter: keeps its record; one of the callbacks.
+
+    Attributes:
+        error: what a hook of this trial raised; it has failed then.
+        stopped: whether it has left the fit.
+    """
+
+    def __init__(self, trial: Trial, model: LightningModule, trainer: Trainer, reporter: Reporter) -> None:
+        self.trial = trial
+        self.model = model
+        self.trainer = trainer
+        self.reporter = reporter
+        self.error: Exception | None = None
+        self.stopped = False
+        self._rng = rng_states()
+        self._best: dict[str, Any] | None = None
+        self._best_is_new = False
+        self._results: dict[int, _ResultCollection] = {}
+        trainer.save_checkpoint = self._save  # type: ignore[method-assign]
+
+    def join(self, driver: Trainer) -> None:
+        """Sets the trial up as Trainer.fit would, up to the optimizer."""
+        trainer = self.trainer
+        trainer.state = driver.state
+        trainer.fit_loop = driver.fit_loop
+        self.model.trainer = trainer
+        trainer.strategy.connect(self.model)
+        trainer._callback_connector._attach_model_callbacks()
+        with self._own_random_numbers():
+            # The driver has set up the data, once for all.
+            call._call_setup_hook(trainer)
+            call._call_configure_model(trainer)
+        trainer.datamodule = driver.datamodule  # type: ignore[attr-defined]
+        trainer._logger_connector.reset_metrics()
+
+    def begin(self) -> None:
+        """The hooks between the making of the optimizer and the training."""
+        with self._own_random_numbers():
+            self.hook("on_fit_start")
+        _log_hyperparams(self.trainer)
+
+    def setup_optimizer(self) -> torch.optim.Optimizer:
+        """Has ``configure_optimizers`` make the optimizer and schedulers, once the parameters are where they will stay."""
+        strategy = self.trainer.strategy
+        with self._own_random_numbers():
+            strategy.setup_optimizers(self.trainer)
+        return strategy.optimizers[0]
+
+    @contextmanager
+    def _own_random_numbers(self) -> Iterator[None]:
+        others = rng_states()
+        set_rng_states(self._rng)
+        try:
+            yield
+        finally:
+            self._rng = rng_states()
+            set_rng_states(others)
+
+    def overrides(self, hook: str) -> list[Callable[..., Any]]:
+        """The callbacks' and the model's own versions of a hook, to be called with its arguments."""
+        found = [
+            _bound(callback, hook, self.trainer, self.model)
+            for callback in self.trainer.callbacks  # type: ignore[attr-defined]
+            if getattr(type(callback), hook) is not getattr(Callback, hook)
+        ]
+        return [*found, getattr(self.model, hook)] if is_overridden(hook, self.model) else found
+
+    def hook(self, name: str, *args: Any, **keywords: Any) -> None:
+        """Calls a hook of the trial's callbacks, then of its model."""
+        call._call_callback_hooks(self.trainer, name, *args, **keywords)
+        if hasattr(self.model, name):
+            call._call_lightning_module_hook(self.trainer, name, *args, **keywords)
+
+    @contextmanager
+    def _logging(self, loop: Any) -> Iterator[_ResultCollection]:
+        """Has ``self.log`` of the model, in a loop's hooks, go to this trial's own results."""
+        own = self._results[id(loop)] = self._results.get(id(loop)) or _ResultCollection(training=loop._results.training)
+        others, loop._results = loop._results, own
+        try:
+            yield own
+        finally:
+            loop._results = others
+
+    def _replay(self, fx: str, logs: list[Entry], row: int) -> None:
+        """Logs what this trial's row has logged in the steps of an epoch, once for all steps."""
+        connector = self.trainer._logger_connector
+        self.model._current_fx_name = fx
+        connector._first_loop_iter = None
+        for entry in logs:
+            if entry.metric is not None:
+                self.model.log(entry.name, self.model.get_submodule(entry.metric), **entry.options)  # type: ignore[arg-type]
+                continue
+            if entry.on_step:
+                connector._callback_metrics[entry.step_name] = entry.last[row]
+            if entry.on_epoch:
+                options = {**entry.options, "on_step": entry.on_step, "on_epoch": True, "batch_size": 1}
+                self.model.log(entry.name, entry.reduced[row], **options)
+        self.model._current_fx_name = None
+
+    def end_training_epoch(self, logs: list[Entry], row: int) -> None:
+        """What Lightning does at the end of an epoch, in its order."""
+        trainer, loop = self.trainer, self.trainer.fit_loop.epoch_loop
+        with self._logging(loop):
+            self._replay("training_step", logs, row)
+            call._call_callback_hooks(trainer, "on_train_epoch_end", monitoring_callbacks=False)
+            call._call_lightning_module_hook(trainer, "on_train_epoch_end")
+            call._call_callback_hooks(trainer, "on_train_epoch_end", monitoring_callbacks=True)
+            trainer._logger_connector.on_epoch_end()
+            self.step_schedulers("epoch", plateaus=True)
+            loop._batches_that_stepped -= 1
+            trainer._logger_connector.update_train_epoch_metrics()
+            loop._batches_that_stepped += 1
+
+    def end_validation_epoch(self, logs: list[Entry], row: int) -> None:
+        """What Lightning does at the end of a validation, before ``on_validation_end``."""
+        connector = self.trainer._logger_connector
+        with self._logging(self.trainer.fit_loop.epoch_loop.val_loop) as results:
+            metrics = {}
+            for index in dict.fromkeys(entry.dataloader_idx for entry in logs):
+                results.dataloader_idx = index
+                self._replay("validation_step", [entry for entry in logs if entry.dataloader_idx == index], row)
+                metrics |= connector.update_eval_epoch_metrics()
+            results.dataloader_idx = None
+            self.hook("on_validation_epoch_end")
+            connector.on_epoch_end()
+            metrics |= connector.update_eval_epoch_metrics()
+            connector.log_eval_end_metrics(metrics)
+
+    def end_validation(self) -> None:
+        """The rest."""
+        with self._logging(self.trainer.fit_loop.epoch_loop.val_loop):
+            self.hook("on_validation_end")
+            self.trainer._logger_connector.reset_results()
+
+    def end(self) -> None:
+        """What Lightning does after the last epoch."""
+        self.trainer.datamodule = None  # type: ignore[attr-defined]
+        if self.error is None:
+            self.hook("on_train_end")
+            self.write_best()
+            self.hook("on_fit_end")
+            call._call_teardown_hook(self.trainer)
+
+    def step_schedulers(self, interval: str, plateaus: bool) -> None:
+        """Steps the schedulers that are due."""
+        if not any(
+            config.interval == interval and config.reduce_on_plateau == plateaus for config in self.trainer.lr_scheduler_configs
+        ):
+            return
+        loop: _TrainingEpochLoop = copy.copy(self.trainer.fit_loop.epoch_loop)
+        loop.trainer = self.trainer
+        loop.update_lr_schedulers(interval, update_plateau_schedulers=plateaus)
+
+    def write_best(self) -> None:
+        """Writes the weights of the best epoch, if there are newer ones than on the disk."""
+        if self._best_is_new and self.reporter.best_path is not None:
+            self.trainer.strategy.checkpoint_io.save_checkpoint(self._best, self.reporter.best_path)
+            self._best_is_new = False
+
+    def write_last(self) -> None:
+        """Writes all that the trial needs to go on by itself."""
+        if self.reporter.folder is not None:
+            self.write_best()
+            Trainer.save_checkpoint(self.trainer, self.reporter.last_path)
+
+    def _save(self, filepath: Any, weights_only: bool | None = None, storage_options: Any = None) -> None:
+        """Stands in for the Trainer's: the reporter's two files wait until it is time, those of others are written at once."""
+        if self.reporter.folder is None or Path(filepath) not in (self.reporter.best_path, self.reporter.last_path):
+            Trainer.save_checkpoint(self.trainer, filepath, weights_only, storage_options)
+        elif Path(filepath) == self.reporter.best_path:
+            checkpoint = self.trainer._checkpoint_connector.dump_checkpoint(weights_only=True)
+            checkpoint["state_dict"] = {key: tensor.clone() for key, tensor in checkpoint["state_dict"].items()}
+            self._best, self._best_is_new = checkpoint, True
+
+
+def _bound(callback: Callback, hook: str, trainer: Trainer, model: LightningModule) -> Callable[..., Any]:
+    method = getattr(callback, hook)
+    return lambda *args: method(trainer, model, *args)

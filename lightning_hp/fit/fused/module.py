@@ -1,0 +1,111 @@
+"""The LightningModule that Lightning trains in a fused fit: all trials' models as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from lightning_hp.fit.fused.carried import Carried
+from lightning_hp.fit.fused.logs import EpochLogs
+from lightning_hp.fit.fused.member import Member
+from lightning_hp.fit.fused.optimizer import FusedOptimizer, mismatch
+from lightning_hp.fit.fused.stack import Stack
+from lightning_hp.fit.fused.step import CannotFuseError, FusedStep
+
+
+class FusedModule(LightningModule):
+    """Trains the members' models together.
+
+    Args:
+        members: the trials; those that stop leave.
+
+    Attributes:
+        losses: of the last training step, one per member.
+    """
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        super().__init__()
+        self.members = list(members)
+        self.logs = {"training_step": EpochLogs(training=True), "validation_step": EpochLogs(training=False)}
+        self.losses = torch.empty(0)
+        self.step: FusedStep
+        self.optimizer: FusedOptimizer
+
+    def configure_optimizers(self) -> FusedOptimizer:
+        for member in self.members:
+            member.trainer.strategy.model_to_device()
+        models = [member.model for member in self.members]
+        carried = Carried(models)
+        if carried.obstacle is not None:
+            raise CannotFuseError(carried.obstacle)
+        carried.to(self.trainer.strategy.root_device)
+        stack = Stack(models)
+        optimizers = [member.setup_optimizer() for member in self.members]
+        reason = mismatch(optimizers, models)
+        if reason is not None:
+            raise CannotFuseError(reason)
+        self.step = FusedStep(stack, carried)
+        self.optimizer = FusedOptimizer(stack, optimizers)
+        return self.optimizer
+
+    def training_step(self, *args: Any) -> Tensor:
+        output = self.step("training_step", *args)
+        losses = output.output["loss"] if isinstance(output.output, dict) else output.output
+        if losses is None:
+            raise CannotFuseError("training_step returned None")
+        self.losses = losses.detach()
+        self.logs["training_step"].add(output.logged, args[0])
+        # Each member's gradient is that of its own loss.
+        total: Tensor = losses.sum()
+        return total
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        several = len(self.trainer.num_val_batches) > 1
+        args = (batch, batch_idx, dataloader_idx) if several else (batch, batch_idx)
+        output = self.step("validation_step", *args)
+        self.logs["validation_step"].add(output.logged, batch, dataloader_idx if several else None)
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        if not gradient_clip_val:
+            return
+        gradients = [parameter.grad for parameter in self.step.stack.parameters.values() if parameter.grad is not None]
+        if gradient_clip_algorithm == "value":
+            for gradient in gradients:
+                gradient.clamp_(-gradient_clip_val, gradient_clip_val)
+            return
+        # As torch.nn.utils.clip_grad_norm_, for each row.
+        norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
+        scale = (gradient_clip_val / (norms + 1e-6)).clamp(max=1.0)
+        for gradient in gradients:
+            gradient.mul_(scale.view(-1, *[1] * (gradient.dim() - 1)).to(gradient.dtype))
+
+    def keep(self, rows: list[int]) -> None:
+        """Leaves only these members."""
+        self.members = [self.members[row] for row in rows]
+        if not rows:
+            return
+        self.step.metrics.scatter()
+        self.step.stack.keep(rows)
+        self.optimizer.keep(rows)
+        self.step.carried.keep(rows)
+        self.step.metrics.models = [member.model for member in self.members]
+        self.step.metrics.gather()
+        for logs in self.logs.values():
+            logs.keep(rows)
+
+    def follow_hooks(self) -> None:
+        """Takes over what the members' hooks may have changed: numbers, modes, what is frozen, metrics."""
+        models = [member.model for member in self.members]
+        self.step.carried.read(models)
+        if self.step.carried.obstacle is not None:
+            raise CannotFuseError(self.step.carried.obstacle)
+        self.step.carried.to(self.trainer.strategy.root_device)
+        self.step.follow(models[0])
+        self.step.stack.follow_frozen()
+        self.step.metrics.gather()

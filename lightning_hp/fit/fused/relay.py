@@ -1,0 +1,212 @@
+"""Passes the hooks of a fused fit on to its members, in Lightning's order, and lets those go that have stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+from lightning_hp.fit.fused.member import Member
+from lightning_hp.fit.fused.module import FusedModule
+from lightning_hp.fit.fused.saving import Saving
+
+
+class Relay(Callback):
+    """The only callback of a fused fit besides its seeding.
+
+    Args:
+        module: what is trained; its members are told.
+        finished: called with each member when its trial is over, by whatever reason.
+    """
+
+    def __init__(self, module: FusedModule, finished: Callable[[Member], None]) -> None:
+        self.module = module
+        self.saving = Saving()
+        self._finished = finished
+        self._batch_hooks: dict[str, list[tuple[int, Callable[..., Any]]]] = {}
+        self._least: tuple[int, int] = (0, 0)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._least = (trainer.fit_loop.min_epochs or 0, trainer.fit_loop.epoch_loop.min_steps or 0)
+        # Members stop by themselves; the loop ends with the last.
+        trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = 0, None
+        self._each(lambda member: member.join(trainer))
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._each(lambda member: member.begin())
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._each(lambda member: member.hook("on_sanity_check_start"))
+
+    def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._each(lambda member: member.hook("on_sanity_check_end"))
+        self._each(lambda member: member.trainer._logger_connector.reset_metrics())
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._each(lambda member: member.hook("on_train_start"))
+        self._collect_batch_hooks()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._each(lambda member: member.hook("on_train_epoch_start"))
+        self.module.logs["training_step"].clear()
+        self.module.follow_hooks()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._call("on_train_batch_start", batch, batch_idx)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        for member in self.module.members:
+            member.step_schedulers("step", plateaus=False)
+            if trainer.fit_loop.epoch_loop._num_ready_batches_reached():
+                member.step_schedulers("epoch", plateaus=False)
+        hooks = self._batch_hooks.get("on_train_batch_end", [])
+        losses = self.module.losses.unbind() if hooks else ()
+        for row, hook in hooks:
+            self._guarded(row, hook, {"loss": losses[row]}, batch, batch_idx)
+        self._log_step()
+        self._let_go()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._each(lambda member: member.hook("on_validation_start"))
+        self.module.logs["validation_step"].clear()
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._each(lambda member: member.hook("on_validation_epoch_start"))
+        for member in self.module.members:
+            member.model.eval()
+        self.module.follow_hooks()
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._call("on_validation_batch_start", batch, batch_idx, dataloader_idx)
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._call("on_validation_batch_end", None, batch, batch_idx, dataloader_idx)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.module.step.metrics.scatter()
+        logs = self.module.logs["validation_step"].entries
+        for row, member in enumerate(self.module.members):
+            self._guarded(row, lambda member=member, row=row: member.end_validation_epoch(logs, row))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._each(lambda member: member.end_validation())
+        for member in self.module.members:
+            member.model.train()
+        self.module.follow_hooks()
+        self._let_go()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.module.step.metrics.scatter()
+        logs = self.module.logs["training_step"].entries
+        for row, member in enumerate(self.module.members):
+            self._guarded(row, lambda member=member, row=row: member.end_training_epoch(logs, row))
+        self._let_go(epoch_over=True)
+        if self.module.members:
+            self.module.optimizer.distribute()
+            self.saving.save(self.module.members)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._leave(range(len(self.module.members)))
+
+    def _each(self, do: Callable[[Member], None]) -> None:
+        for row, member in enumerate(self.module.members):
+            self._guarded(row, do, member)
+
+    def _guarded(self, row: int, do: Callable[..., Any], *args: Any) -> None:
+        """A trial whose hook fails has failed; the others go on."""
+        member = self.module.members[row]
+        if member.error is None:
+            try:
+                do(*args)
+            except Exception as error:
+                member.error = error
+
+    def _call(self, name: str, *args: Any) -> None:
+        for row, hook in self._batch_hooks.get(name, ()):
+            self._guarded(row, hook, *args)
+
+    def _collect_batch_hooks(self) -> None:
+        names = ("on_train_batch_start", "on_train_batch_end", "on_validation_batch_start", "on_validation_batch_end")
+        self._batch_hooks = {
+            name: [(row, hook) for row, member in enumerate(self.module.members) for hook in member.overrides(name)]
+            for name in names
+        }
+
+    def _log_step(self) -> None:
+        entries = [entry for entry in self.module.logs["training_step"].entries if entry.on_step and entry.metric is None]
+        if not entries or not self.module.members[0].trainer._logger_connector.should_update_logs:
+            return
+        wanted = [entry for entry in entries if entry.options.get("logger", True)]
+        values = {entry.step_name: entry.last.tolist() for entry in wanted}
+        for row, member in enumerate(self.module.members):
+            member.trainer._logger_connector.log_metrics({name: each[row] for name, each in values.items()})
+
+    def _let_go(self, epoch_over: bool = False) -> None:
+        """Ends the trials that want to stop and may."""
+        loop = self.module.trainer.fit_loop
+        may = loop.epoch_progress.current.processed >= self._least[0] and loop.epoch_loop.global_step >= self._least[1]
+        rows = [
+            row
+            for row, member in enumerate(self.module.members)
+            if member.error is not None or (member.trainer.should_stop and (may or member.reporter.diverged))
+        ]
+        if not rows:
+            return
+        if not epoch_over:
+            # As when a fit is stopped within an epoch: the epoch ends there.
+            self.module.step.metrics.scatter()
+            logs = self.module.logs["training_step"].entries
+            for row in rows:
+                member = self.module.members[row]
+                self._guarded(row, lambda member=member, row=row: member.end_training_epoch(logs, row))
+        self._leave(rows)
+        if self.module.members:
+            self._collect_batch_hooks()
+        else:
+            self.module.trainer.should_stop = True
+
+    def _leave(self, rows: Any) -> None:
+        leaving = [self.module.members[row] for row in rows]
+        self.module.optimizer.distribute()
+        for row in rows:
+            self._guarded(row, self.module.members[row].end)
+        self.module.keep([row for row in range(len(self.module.members)) if row not in rows])
+        for member in leaving:
+            self._finished(member)
+
+
+def unsupported(model: LightningModule, callbacks: list[Callback]) -> str | None:
+    """A hook that a fused fit cannot call, which the model or a callback has; None if there is none."""
+    if not model.automatic_optimization:
+        return "manual optimization"
+    for hook in _NOT_OF_MODULES:
+        if is_overridden(hook, model):
+            return f"the module has its own {hook}"
+    for callback in callbacks:
+        for hook in _NOT_OF_CALLBACKS:
+            if getattr(type(callback), hook) is not getattr(Callback, hook):
+                return f"the callback {type(callback).__name__} uses {hook}"
+    return None
+
+
+_NOT_OF_CALLBACKS = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
+_NOT_OF_MODULES = (
+    *_NOT_OF_CALLBACKS,
+    "optimizer_step",
+    "optimizer_zero_grad",
+    "backward",
+    "configure_gradient_clipping",
+    "transfer_batch_to_device",
+    "on_before_batch_transfer",
+    "on_after_batch_transfer",
+    "train_dataloader",
+    "val_dataloader",
+)

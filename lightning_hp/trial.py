@@ -144,6 +144,14 @@ class Retried:
 
 
 @dataclass(frozen=True)
+class Unfused:
+    """These trials of a job cannot train as one, for this reason, or are better off by themselves; each needs a job of its own."""
+
+    numbers: tuple[int, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
 class Printed:
     """A worker process has printed a line while it had these trials."""
 
@@ -151,7 +159,7 @@ class Printed:
     line: str
 
 
-Event: TypeAlias = Started | EpochEnded | Finished | Retried | Printed
+Event: TypeAlias = Started | EpochEnded | Finished | Retried | Unfused | Printed
 Emit: TypeAlias = Callable[[Event], None]
 
 

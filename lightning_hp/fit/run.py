@@ -23,28 +23,30 @@ from lightning_hp.tracking.trial_run import TrialLogger
 from lightning_hp.trial import Emit, Finished, Job, Outcome, Trial, trial_folder
 
 
-def run_job(recipe: Recipe, job: Job, emit: Emit) -> None:
-    """Trains the trials of a job, one after another, each in a full ``Trainer.fit``.
+def run_job(recipe: Recipe, job: Job, emit: Emit, always: bool = False) -> None:
+    """Trains the trials of a job: one in a full ``Trainer.fit``, several as one vectorised fit.
 
     Whatever a trial does, it ends with a `Finished` event; only an interrupt (Ctrl-C, SIGTERM) and a disk that takes no more
-    leave without one. A trial that was interrupted before goes on from its last checkpoint.
+    leave without one. A trial that was interrupted before goes on from its last checkpoint. Trials that cannot train as one
+    are given back by an `Unfused`.
 
     Args:
         recipe: what all trials share.
         job: the trials.
         emit: takes the events, in order.
+        always: train several as one even where that is slower.
 
     Raises:
         StorageError: the study's folder takes no more data.
+        ConfigError: with ``always``, they cannot train as one.
     """
-    left = list(job.trials)
-    if len(left) > 1:
-        with isolated_rngs():
-            left = run_fused(recipe, left, emit)
-    for trial in left:
-        with isolated_rngs():
-            outcome = _run_trial(recipe, trial, emit)
-        emit(Finished(trial.number, outcome, time.time()))
+    with isolated_rngs():
+        if len(job.trials) > 1:
+            run_fused(recipe, job.trials, emit, always)
+            return
+        (trial,) = job.trials
+        outcome = _run_trial(recipe, trial, emit)
+    emit(Finished(trial.number, outcome, time.time()))
 
 
 def load_model(recipe: Recipe, trial: Trial) -> LightningModule:

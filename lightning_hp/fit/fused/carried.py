@@ -51,10 +51,10 @@ class Carried:
         self._values = {}
         for path in {path: None for each in states for path in each}:
             values = [each.get(path, _MISSING) for each in states]
-            if all(_same(value, values[0]) for value in values):
+            if all(same(value, values[0]) for value in values):
                 continue
             if not all(_is_number(value) for value in values) or not _settable(models[0], path):
-                other = next(value for value in values if not _same(value, values[0]))
+                other = next(value for value in values if not same(value, values[0]))
                 self.obstacle = f"{readable(path)} differs ({_short(values[0])}, {_short(other)})"
                 return
             whole = all(isinstance(value, int) for value in values)
@@ -126,7 +126,8 @@ def _walk(value: Any, path: Path, found: dict[Path, Any]) -> None:
         found[path] = value
 
 
-def _same(one: Any, other: Any) -> bool:
+def same(one: Any, other: Any) -> bool:
+    """Whether two plain values are the same."""
     if one is other:
         return True
     if type(one) is not type(other):

@@ -27,7 +27,7 @@ class MetricStates:
         self.states: States = {}
         self.values: dict[str, Tensor] = {}
         self._template = metrics(template)
-        self._counts: dict[str, int] = {}
+        self.counts: dict[str, int] = {}
         for metric in self._template.values():
             # Checks look at the values; the first batch is checked in the ordinary step.
             if hasattr(metric, "validate_args"):
@@ -47,7 +47,7 @@ class MetricStates:
         if not self.any:
             return
         owns = [metrics(model) for model in self.models]
-        self._counts = {path: metric._update_count for path, metric in owns[0].items()}
+        self.counts = {path: metric._update_count for path, metric in owns[0].items()}
         self.values = {}
         for path in self._template:
             self.states[path] = {
@@ -61,7 +61,7 @@ class MetricStates:
                 for name, tensor in self.states[path].items():
                     setattr(metric, name, tensor[row].clone())
                 metric._computed = None
-                metric._update_count = self._counts[path]
+                metric._update_count = self.counts[path]
                 if path in self.values:
                     metric._forward_cache = self.values[path][row]
 
@@ -70,14 +70,14 @@ class MetricStates:
         """Has the template's metrics work on these states; what comes of it is in the given dict afterwards."""
         after: dict[str, Any] = {}
         for path, metric in self._template.items():
-            metric._update_count, metric._computed, metric._forward_cache = self._counts[path], None, None
+            metric._update_count, metric._computed, metric._forward_cache = self.counts[path], None, None
             for name, tensor in states[path].items():
                 setattr(metric, name, tensor)
         try:
             yield after
             for path, metric in self._template.items():
                 after[path] = {name: getattr(metric, name) for name in metric._defaults}, metric._forward_cache
-                self._counts[path] = metric._update_count
+                self.counts[path] = metric._update_count
         finally:
             for metric in self._template.values():
                 for name, default in metric._defaults.items():

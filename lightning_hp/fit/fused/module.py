@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 
 from lightning_hp.fit.fused.carried import Carried
+from lightning_hp.fit.fused.check import check, seconds
+from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.logs import EpochLogs
 from lightning_hp.fit.fused.member import Member
 from lightning_hp.fit.fused.optimizer import FusedOptimizer, mismatch
 from lightning_hp.fit.fused.stack import Stack
-from lightning_hp.fit.fused.step import CannotFuseError, FusedStep
+from lightning_hp.fit.fused.step import FusedStep, loss_of
 
 
 class FusedModule(LightningModule):
@@ -22,13 +26,16 @@ class FusedModule(LightningModule):
 
     Args:
         members: the trials; those that stop leave.
+        always: also where the ordinary steps are faster.
 
     Attributes:
         losses: of the last training step, one per member.
     """
 
-    def __init__(self, members: Sequence[Member]) -> None:
+    def __init__(self, members: Sequence[Member], always: bool = False) -> None:
         super().__init__()
+        self.always = always
+        self._checked = False
         self.members = list(members)
         self.logs = {"training_step": EpochLogs(training=True), "validation_step": EpochLogs(training=False)}
         self.losses = torch.empty(0)
@@ -52,22 +59,34 @@ class FusedModule(LightningModule):
         self.optimizer = FusedOptimizer(stack, optimizers)
         return self.optimizer
 
-    def training_step(self, *args: Any) -> Tensor:
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        args = self._arguments("training_step", batch, batch_idx)
+        if not self._checked:
+            self._check(args)
         output = self.step("training_step", *args)
-        losses = output.output["loss"] if isinstance(output.output, dict) else output.output
-        if losses is None:
-            raise CannotFuseError("training_step returned None")
+        losses = loss_of(output)
         self.losses = losses.detach()
-        self.logs["training_step"].add(output.logged, args[0])
+        self.logs["training_step"].add(output.logged, batch)
         # Each member's gradient is that of its own loss.
         total: Tensor = losses.sum()
         return total
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         several = len(self.trainer.num_val_batches) > 1
-        args = (batch, batch_idx, dataloader_idx) if several else (batch, batch_idx)
-        output = self.step("validation_step", *args)
+        args = self._arguments("validation_step", batch, batch_idx)
+        output = self.step("validation_step", *args, *([dataloader_idx] if several else []))
         self.logs["validation_step"].add(output.logged, batch, dataloader_idx if several else None)
+
+    def _arguments(self, name: str, batch: Any, batch_idx: int) -> tuple[Any, ...]:
+        takes_index = is_param_in_hook_signature(getattr(self.step.template, name), "batch_idx", min_args=2)
+        return (batch, batch_idx) if takes_index else (batch,)
+
+    def _check(self, args: tuple[Any, ...]) -> None:
+        self._checked = True
+        check(self.step, args)
+        fused, ordinary = (1e3 * each for each in seconds(self.step, args))
+        if fused > ordinary and not self.always:
+            raise CannotFuseError(f"a fused step takes {fused:.1f} ms, {len(self.members)} ordinary ones take {ordinary:.1f}")
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
@@ -84,6 +103,23 @@ class FusedModule(LightningModule):
         scale = (gradient_clip_val / (norms + 1e-6)).clamp(max=1.0)
         for gradient in gradients:
             gradient.mul_(scale.view(-1, *[1] * (gradient.dim() - 1)).to(gradient.dtype))
+
+    @contextmanager
+    def only(self, rows: Sequence[int]) -> Iterator[None]:
+        """Has steps run for these members alone, for a while."""
+        everything = self.members, self.step, self.logs
+        self.step.metrics.scatter()
+        self.members = [self.members[row] for row in rows]
+        models = [member.model for member in self.members]
+        carried = Carried(models)
+        carried.to(self.trainer.strategy.root_device)
+        self.step = FusedStep(Stack(models), carried)
+        self.logs = {name: EpochLogs(logs.training) for name, logs in self.logs.items()}
+        try:
+            yield
+        finally:
+            self.members, self.step, self.logs = everything
+            self.step.stack.follow()
 
     def keep(self, rows: list[int]) -> None:
         """Leaves only these members."""
@@ -106,6 +142,6 @@ class FusedModule(LightningModule):
         if self.step.carried.obstacle is not None:
             raise CannotFuseError(self.step.carried.obstacle)
         self.step.carried.to(self.trainer.strategy.root_device)
-        self.step.follow(models[0])
-        self.step.stack.follow_frozen()
+        self.step.follow_modes()
+        self.step.stack.follow()
         self.step.metrics.gather()

@@ -27,6 +27,7 @@ class Relay(Callback):
         self._finished = finished
         self._batch_hooks: dict[str, list[tuple[int, Callable[..., Any]]]] = {}
         self._least: tuple[int, int] = (0, 0)
+        self._stopping = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._least = (trainer.fit_loop.min_epochs or 0, trainer.fit_loop.epoch_loop.min_steps or 0)
@@ -68,7 +69,10 @@ class Relay(Callback):
         for row, hook in hooks:
             self._guarded(row, hook, {"loss": losses[row]}, batch, batch_idx)
         self._log_step()
-        self._let_go()
+        loop = trainer.fit_loop
+        if not loop.epoch_loop._should_check_val_fx(loop._data_fetcher):
+            # Otherwise after the validation that comes now, which is also theirs.
+            self._let_go()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._each(lambda member: member.hook("on_validation_start"))
@@ -94,20 +98,21 @@ class Relay(Callback):
         self.module.step.metrics.scatter()
         logs = self.module.logs["validation_step"].entries
         for row, member in enumerate(self.module.members):
-            self._guarded(row, lambda member=member, row=row: member.end_validation_epoch(logs, row))
+            self._guarded(row, member.end_validation_epoch, logs, row)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._each(lambda member: member.end_validation())
         for member in self.module.members:
             member.model.train()
         self.module.follow_hooks()
-        self._let_go()
+        if not self._stopping:
+            self._let_go()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.module.step.metrics.scatter()
         logs = self.module.logs["training_step"].entries
         for row, member in enumerate(self.module.members):
-            self._guarded(row, lambda member=member, row=row: member.end_training_epoch(logs, row))
+            self._guarded(row, member.end_training_epoch, logs, row)
         self._let_go(epoch_over=True)
         if self.module.members:
             self.module.optimizer.distribute()
@@ -161,17 +166,27 @@ class Relay(Callback):
         if not rows:
             return
         if not epoch_over:
-            # As when a fit is stopped within an epoch: the epoch ends there.
-            self.module.step.metrics.scatter()
-            logs = self.module.logs["training_step"].entries
-            for row in rows:
-                member = self.module.members[row]
-                self._guarded(row, lambda member=member, row=row: member.end_training_epoch(logs, row))
+            self._end_epoch_early(rows)
         self._leave(rows)
         if self.module.members:
             self._collect_batch_hooks()
         else:
             self.module.trainer.should_stop = True
+
+    def _end_epoch_early(self, rows: list[int]) -> None:
+        """Ends the epoch for some members, as Lightning does where a fit is stopped within one: after a last validation."""
+        trainer, logs = self.module.trainer, self.module.logs["training_step"].entries
+        if not trainer.validating and trainer.enable_validation:
+            self._stopping = True
+            with self.module.only(rows):
+                trainer.validating = True
+                trainer.fit_loop.epoch_loop.val_loop.run()
+                trainer.training = True
+            self._stopping = False
+        self.module.step.metrics.scatter()
+        for row in rows:
+            member = self.module.members[row]
+            self._guarded(row, member.end_training_epoch, logs, row)
 
     def _leave(self, rows: Any) -> None:
         leaving = [self.module.members[row] for row in rows]

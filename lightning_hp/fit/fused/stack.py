@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -48,19 +48,26 @@ class Stack:
         for name, tensor in buffers.items():
             self.buffers[name].copy_(tensor)
 
-    def follow_frozen(self) -> None:
-        """Has a parameter learn only if the models say so, which hooks may have changed. All models say the same."""
-        for name, tensor in self.parameters.items():
-            tensor.requires_grad_(self.models[0].get_parameter(name).requires_grad)
+    def follow(self) -> None:
+        """Takes over what a model's hooks have put in the place of its views, and what they have frozen or thawed."""
+        for stacked, tensors in self._pairs():
+            for row, tensor in enumerate(tensors):
+                if tensor.data_ptr() != stacked[row].data_ptr():
+                    stacked.data[row].copy_(tensor.detach())
+                    tensor.data = stacked.detach()[row]
+            stacked.requires_grad_(tensors[0].requires_grad)
 
     def _bind(self) -> None:
-        for row, model in enumerate(self.models):
-            own = dict(model.named_parameters())
-            for name, tensor in self.parameters.items():
-                own[name].data = tensor.detach()[row]
-            own_buffers = dict(model.named_buffers())
-            for name, tensor in self.buffers.items():
-                own_buffers[name].data = tensor[row]
+        for stacked, tensors in self._pairs():
+            for row, tensor in enumerate(tensors):
+                tensor.data = stacked.detach()[row]
+
+    def _pairs(self) -> Iterator[tuple[Tensor, list[Tensor]]]:
+        """Each stacked tensor, and the models' own."""
+        for stacked, kind in ((self.parameters, nn.Module.named_parameters), (self.buffers, nn.Module.named_buffers)):
+            owns = [dict(kind(model)) for model in self.models]
+            for name, tensor in stacked.items():
+                yield tensor, [own[name] for own in owns]
 
 
 def _stacked(tensors: Sequence[Tensor]) -> Tensor:

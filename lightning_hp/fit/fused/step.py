@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torchmetrics import Metric
 
 from lightning_hp.fit.fused.carried import Carried
+from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.metrics import MetricStates, metrics
 from lightning_hp.fit.fused.overrides import Vectorizable
 from lightning_hp.fit.fused.stack import Stack
-
-
-class CannotFuseError(Exception):
-    """These models cannot be trained as one; the message says why, to stand behind ``not fused:``."""
 
 
 @dataclass(frozen=True)
@@ -62,34 +61,59 @@ class FusedStep:
     def __init__(self, stack: Stack, carried: Carried) -> None:
         self.stack = stack
         self.carried = carried
-        self.template = _copied(stack.models[0])
+        self.template = _copied(stack.models[0])  # type: ignore[arg-type]
+        # The module itself only refers to it weakly.
+        self._trainer = _SharedTrainer(self.template.trainer)
+        self.template.trainer = self._trainer  # type: ignore[assignment]
         self.metrics = MetricStates(stack.models, self.template)
         self._caller = _Caller(self.template)
 
-    def follow(self, model: nn.Module) -> None:
-        """Takes over the modes of a model's parts: one that is frozen may stay in eval mode."""
-        for own, other in zip(self.template.modules(), model.modules(), strict=True):
+    def follow_modes(self) -> None:
+        """Takes over which parts of the models are in training mode: one that is frozen may stay in evaluation mode."""
+        for own, other in zip(self.template.modules(), self.stack.models[0].modules(), strict=True):
             own.training = other.training
 
     def __call__(self, name: str, *args: Any) -> StepOutput:
+        """Runs the step of that name.
+
+        Raises:
+            CannotFuseError: it does what vmap cannot.
+        """
+        given = (self.stack.parameters, self.stack.buffers)
+        stacked = {f"module.{key}": tensor for part in given for key, tensor in part.items()}
         notes: dict[str, Any] = {}
 
-        def one(tensors: dict[str, Tensor], numbers: list[Tensor], states: Any) -> Any:
-            recorder = _Recorder(self.template)
-            with self.carried.lent(self.template, numbers), self.metrics.lent(states) as after, recorder, Vectorizable():
-                output = functional_call(self._caller, tensors, (name, args))
+        def one(tensors: dict[str, Tensor], numbers: list[Tensor], states: Any) -> list[Tensor]:
+            with (
+                self.carried.lent(self.template, numbers),
+                self.metrics.lent(states) as after,
+                step_log(self.template) as output,
+                Vectorizable(),
+            ):
+                # A copy, into which torch writes what the step has made of them.
+                output.output = functional_call(self._caller, dict(tensors), (name, args))
                 renewed = self._caller.renewed(tensors)
-            parts, leaves = _taken_apart((output, recorder.values, renewed, after))
-            notes.update(parts=parts, calls=recorder.calls)
+            values = [logged.values for logged in output.logged]
+            notes["parts"], leaves = _taken_apart((output.output, values, renewed, after))
+            notes["logged"] = output.logged
             return leaves
 
-        stacked = {f"module.{key}": value for key, value in (*self.stack.parameters.items(), *self.stack.buffers.items())}
-        leaves = vmap(one, randomness="different")(stacked, self.carried.tensors(), self.metrics.states)
+        try:
+            leaves = vmap(one, randomness="different")(stacked, self.carried.tensors(), self.metrics.states)
+        except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise CannotFuseError(f"{name} cannot be vectorized: {first_line(error)}") from error
         output, values, renewed, after = _put_together(notes["parts"], leaves)
-        self.stack.replace({key.removeprefix("module."): value for key, value in renewed.items()})
+        self.stack.replace({key.removeprefix("module."): tensor for key, tensor in renewed.items()})
         self.metrics.take(after)
-        logged = [Logged(call, value, options) for (call, options), value in zip(notes["calls"], values, strict=True)]
-        return StepOutput(output, logged)
+        return StepOutput(output, [replace(each, values=v) for each, v in zip(notes["logged"], values, strict=True)])
+
+
+def first_line(error: BaseException) -> str:
+    """An error's message as far as one line goes."""
+    line = str(error).strip().partition("\n")[0].partition(". ")[0]
+    return line if len(line) <= 160 else f"{line[:157]}..."
 
 
 class _Caller(nn.Module):
@@ -111,28 +135,61 @@ class _Caller(nn.Module):
         return {name: tensor for name, tensor in after.items() if tensor is not before.get(name)}
 
 
-class _Recorder:
-    """Stands in for a module's ``log`` while a step runs."""
+class _SharedTrainer:
+    """What a step may see of the Trainer: what is the same for all trials."""
 
-    def __init__(self, module: LightningModule) -> None:
-        self._module = module
-        self._paths = {id(metric): path for path, metric in metrics(module).items()}
-        self.calls: list[tuple[str, dict[str, Any]]] = []
-        self.values: list[Any] = []
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
 
-    def __enter__(self) -> None:
-        self._module.log = self._log  # type: ignore[method-assign]
+    def __getattr__(self, name: str) -> Any:
+        if name in _OF_ONE_TRIAL:
+            raise CannotFuseError(f"the step reads trainer.{name}")
+        return getattr(self._trainer, name)
 
-    def __exit__(self, *_: object) -> None:
-        del self._module.log
 
-    def _log(self, name: str, value: Any, prog_bar: bool = False, *_: Any, **options: Any) -> None:
+_OF_ONE_TRIAL = frozenset(
+    {
+        *("optimizers", "lr_scheduler_configs", "strategy", "lightning_module", "model", "callbacks", "should_stop"),
+        *("logger", "loggers", "log_dir", "callback_metrics", "logged_metrics", "progress_bar_metrics"),
+    }
+)
+
+
+@contextmanager
+def step_log(module: LightningModule) -> Iterator[StepOutput]:
+    """Takes down what a module logs while a step runs."""
+    output = StepOutput(None)
+    paths = {id(metric): path for path, metric in metrics(module).items()}
+
+    def log(name: str, value: Any, prog_bar: bool = False, *args: Any, **options: Any) -> None:
+        options |= dict(zip(_LOG_ARGUMENTS, args, strict=False))
         if isinstance(value, Metric):
-            self.values.append(self._paths[id(value)])
+            values: Any = paths[id(value)]
         else:
-            tensor = value if isinstance(value, Tensor) else torch.tensor(float(value))
-            self.values.append(tensor.detach().squeeze())
-        self.calls.append((name, {"prog_bar": prog_bar, **options}))
+            values = (value if isinstance(value, Tensor) else torch.tensor(float(value))).detach().squeeze()
+        output.logged.append(Logged(name, values, {"prog_bar": prog_bar, **options}))
+
+    module.log = log  # type: ignore[method-assign, assignment]
+    try:
+        yield output
+    finally:
+        del module.log
+
+
+# The arguments of log after prog_bar, by place.
+_LOG_ARGUMENTS = tuple(inspect.signature(LightningModule.log).parameters)[4:]
+
+
+def loss_of(output: StepOutput) -> Tensor:
+    """The loss in what a training step has returned.
+
+    Raises:
+        CannotFuseError: there is none, which tells Lightning to skip the batch.
+    """
+    loss = output.output["loss"] if isinstance(output.output, Mapping) else output.output
+    if not isinstance(loss, Tensor):
+        raise CannotFuseError("training_step returned no loss")
+    return loss
 
 
 def _copied(model: LightningModule) -> LightningModule:

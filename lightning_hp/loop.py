@@ -15,11 +15,12 @@ from lightning_hp import budget
 from lightning_hp.babysit import Babysitter
 from lightning_hp.description import described
 from lightning_hp.dispatch import Dispatch
-from lightning_hp.errors import ConfigError
+from lightning_hp.errors import ConfigError, did_you_mean
 from lightning_hp.executors.choose import executor_for
 from lightning_hp.fit import Recipe, load_model, run_job
 from lightning_hp.fit.quiet import quiet
 from lightning_hp.interrupts import interruptible
+from lightning_hp.plan import MOST_TOGETHER, Plan
 from lightning_hp.samplers import Grid, Random, Sampler, sampler_for
 from lightning_hp.scales import Scale
 from lightning_hp.space import Space
@@ -32,6 +33,7 @@ from lightning_hp.trial import Mode
 
 # What may differ when a study is continued.
 _FREE = frozenset({"trials", "total", "max_time"})
+FUSE = ("auto", "never", "always")
 
 
 class SearchLoop:
@@ -55,6 +57,8 @@ class SearchLoop:
         babysit: True, or a `Babysitter` whose copy watches each trial, by the search's monitor if it has none of its own.
         executor: ``"inline"``, one trial after another in this process; ``"processes"``, many at a time, each in a process of
             its own; ``"auto"`` takes processes where there is more than one GPU, or none and more than one core.
+        fuse: ``"auto"`` trains trials whose models have the same structure as one vectorised fit, where that can be done and
+            is faster; ``"never"`` does not; ``"always"`` fails where it cannot.
         workers: how many trials run at a time: by default one per GPU, or per core where there is none, and the cores are
             divided among them.
         jobs_per_device: how many trials share a GPU.
@@ -96,6 +100,7 @@ class SearchLoop:
         trainer: Mapping[str, Any] | None = None,
         babysit: bool | Babysitter = False,
         executor: str = "auto",
+        fuse: str = "auto",
         workers: int | None = None,
         jobs_per_device: int = 1,
         retries: int = 2,
@@ -135,6 +140,7 @@ class SearchLoop:
             memory_limit=memory_limit,
             verbose=verbose,
         )
+        self.fuse = _fuse(fuse)
         self.total = self._total()
         self.progress = progress
         self.verbose = verbose
@@ -192,9 +198,16 @@ class SearchLoop:
             self.recipe.max_epochs,
             finished,
             [recorder.record, search_run.record, progress.record, partial(end_lost_runs, self.root)],
+            self._plan(),
         )
         with search_run, progress, quiet(self.verbose):
-            self.executor.run(dispatch.next_job, partial(run_job, self.recipe), dispatch.take)
+            self.executor.run(dispatch.next_job, partial(run_job, self.recipe, always=self.fuse == "always"), dispatch.take)
+
+    def _plan(self) -> Plan:
+        # A sampler of the user's may want to see what has finished before it proposes more.
+        foresees = isinstance(self.sampler, (Random, Grid))
+        together = self.fuse != "never" and self.recipe.devices == 1 and foresees
+        return Plan(self.executor.at_a_time, MOST_TOGETHER if together else 1)
 
     def _total(self) -> int | None:
         """How many trials there will be; None if only time will tell."""
@@ -223,6 +236,12 @@ def _babysitter(babysit: bool | Babysitter) -> Babysitter | None:
     if not isinstance(babysit, bool):
         raise ConfigError(f"babysit needs True, False or a Babysitter(...), got {babysit!r}")
     return Babysitter() if babysit else None
+
+
+def _fuse(fuse: str) -> str:
+    if fuse not in FUSE:
+        raise ConfigError(f"fuse={fuse!r} is not one of {', '.join(FUSE)}{did_you_mean(str(fuse), FUSE)}")
+    return fuse
 
 
 def _whole(name: str, value: Any, least: int) -> int:

@@ -145,7 +145,7 @@ class Retried:
 
 @dataclass(frozen=True)
 class Unfused:
-    """These trials of a job cannot train as one, for this reason, or are better off by themselves; each needs a job of its own."""
+    """These trials of a job do not train as one, for this reason; each needs a job of its own."""
 
     numbers: tuple[int, ...]
     reason: str

@@ -20,6 +20,7 @@ SETTINGS = {
     "space": "scales by name: {model.lr: {scale: log, low: 1e-4, high: 1.0}}",
     "babysit": "watch each trial: true, or the Babysitter's arguments (default false)",
     "executor": "where trials run: inline, processes or auto (default auto)",
+    "fuse": "train trials with models of one structure as one fit: auto, never or always (default auto)",
     "workers": "how many trials run at a time (default one per GPU, or per core where there is none)",
     "jobs_per_device": "how many trials share a GPU (default 1)",
     "retries": "how often a trial is tried again whose worker died or ran out of memory (default 2)",

@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_hp.errors import MonitorError
-from lightning_hp.fit.checkpoints import resumable, sync_best
+from lightning_hp.fit.checkpoints import Resumable, resumable, sync_best
 from lightning_hp.fit.recipe import Recipe
 from lightning_hp.fit.reporter import Reporter
 from lightning_hp.space import split
@@ -28,7 +28,7 @@ class Attempt:
     folder: Path
     reporter: Reporter
     logger: TrialLogger
-    checkpoint: Path | None
+    checkpoint: Resumable | None
 
 
 def begin(recipe: Recipe, trial: Trial, emit: Emit) -> Attempt:
@@ -41,7 +41,7 @@ def begin(recipe: Recipe, trial: Trial, emit: Emit) -> Attempt:
         shutil.rmtree(folder, ignore_errors=True)
     logger = TrialLogger(folder, resumed_step=checkpoint.step if checkpoint is not None else None)
     logger.begin(recipe.space, trial.hparams)
-    return Attempt(trial, folder, reporter, logger, checkpoint.path if checkpoint is not None else None)
+    return Attempt(trial, folder, reporter, logger, checkpoint)
 
 
 def end(attempt: Attempt, outcome: Outcome) -> None:

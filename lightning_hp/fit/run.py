@@ -69,7 +69,8 @@ def load_model(recipe: Recipe, trial: Trial) -> LightningModule:
 def _run_trial(recipe: Recipe, trial: Trial, emit: Emit) -> Outcome:
     with storage_errors(trial_folder(recipe.root, trial.number)):
         attempt = begin(recipe, trial, emit)
-        outcome = _fitted(recipe, trial, attempt.folder, attempt.logger, attempt.reporter, attempt.checkpoint)
+        checkpoint = attempt.checkpoint.path if attempt.checkpoint is not None else None
+        outcome = _fitted(recipe, trial, attempt.folder, attempt.logger, attempt.reporter, checkpoint)
         end(attempt, outcome)
     return outcome
 

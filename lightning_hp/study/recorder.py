@@ -15,7 +15,7 @@ from lightning_hp.space import Space
 from lightning_hp.study.lock import Lock
 from lightning_hp.study.records import write_record
 from lightning_hp.study.store import FILE, Store
-from lightning_hp.trial import EpochEnded, Event, Finished, Started, State, Trial, add_epoch, trial_folder
+from lightning_hp.trial import EpochEnded, Event, Finished, Started, State, Trial, Unfused, add_epoch, trial_folder
 
 # How a running trial stands is for onlookers, so it is written at most this often, in seconds: a write costs a sync.
 UPDATE_INTERVAL = 1.0
@@ -98,6 +98,9 @@ class Recorder:
             running.epochs = event.epoch + 1
         elif isinstance(event, Finished):
             self._finish(event)
+        elif isinstance(event, Unfused):
+            for number in event.numbers:
+                self._running.pop(number)
         if self._running and time.monotonic() - self._updated >= UPDATE_INTERVAL:
             self._update()
 

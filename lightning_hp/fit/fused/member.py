@@ -20,31 +20,32 @@ from lightning.pytorch.trainer import call
 from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from lightning_hp.fit.attempt import Attempt
 from lightning_hp.fit.fused.logs import Entry
-from lightning_hp.fit.reporter import Reporter
 from lightning_hp.fit.rng import rng_states, set_rng_states
-from lightning_hp.trial import Trial
 
 
 class Member:
     """A trial while it trains with others.
 
     Args:
-        trial: the trial.
+        attempt: the trial, its record, and the checkpoint that it goes on from.
         model: made by its own factory.
         trainer: made from its own arguments, with its callbacks and loggers.
-        reporter: keeps its record; one of the callbacks.
 
     Attributes:
+        step: optimizer steps that it has made before.
         error: what a hook of this trial raised; it has failed then.
         stopped: whether it has left the fit.
     """
 
-    def __init__(self, trial: Trial, model: LightningModule, trainer: Trainer, reporter: Reporter) -> None:
-        self.trial = trial
+    def __init__(self, attempt: Attempt, model: LightningModule, trainer: Trainer) -> None:
+        self.trial = attempt.trial
+        self.step = attempt.checkpoint.step if attempt.checkpoint is not None else 0
         self.model = model
         self.trainer = trainer
-        self.reporter = reporter
+        self.reporter = attempt.reporter
+        self._checkpoint = attempt.checkpoint
         self.error: Exception | None = None
         self.stopped = False
         self._rng = rng_states()
@@ -65,6 +66,8 @@ class Member:
             # The driver has set up the data, once for all.
             call._call_setup_hook(trainer)
             call._call_configure_model(trainer)
+            if self._checkpoint is not None:
+                trainer._checkpoint_connector._restore_modules_and_callbacks(self._checkpoint.path)
         trainer.datamodule = driver.datamodule  # type: ignore[attr-defined]
         trainer._logger_connector.reset_metrics()
 
@@ -73,6 +76,9 @@ class Member:
         with self._own_random_numbers():
             self.hook("on_fit_start")
         _log_hyperparams(self.trainer)
+        if self._checkpoint is not None:
+            self.trainer._checkpoint_connector.restore_training_state()
+            self.trainer._checkpoint_connector.resume_end()
 
     def setup_optimizer(self) -> torch.optim.Optimizer:
         """Has ``configure_optimizers`` make the optimizer and schedulers, once the parameters are where they will stay."""

@@ -36,7 +36,6 @@ class FusedOptimizer(Optimizer):
         self._rule = RULES.get(type(optimizers[0]))
         self._groups = _groups(stack, optimizers[0])
         super().__init__([stack.parameters[name] for name in self._groups], {})
-        self._collect()
 
     @property
     def vectorized(self) -> bool:
@@ -74,7 +73,7 @@ class FusedOptimizer(Optimizer):
                     own["step"] = torch.tensor(float(self.steps[name]))
                 optimizer.state[model.get_parameter(name)] = own
 
-    def _collect(self) -> None:
+    def collect(self) -> None:
         """Takes over the states that the rows' optimizers have, of a fit that goes on."""
         if self._rule is None:
             return

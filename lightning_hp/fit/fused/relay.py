@@ -37,6 +37,7 @@ class Relay(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._each(lambda member: member.begin())
+        self.module.optimizer.collect()
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._each(lambda member: member.hook("on_sanity_check_start"))
@@ -178,10 +179,12 @@ class Relay(Callback):
         trainer, logs = self.module.trainer, self.module.logs["training_step"].entries
         if not trainer.validating and trainer.enable_validation:
             self._stopping = True
+            first_batch = trainer._logger_connector._first_loop_iter
             with self.module.only(rows):
                 trainer.validating = True
                 trainer.fit_loop.epoch_loop.val_loop.run()
                 trainer.training = True
+            trainer._logger_connector._first_loop_iter = first_batch
             self._stopping = False
         self.module.step.metrics.scatter()
         for row in rows:

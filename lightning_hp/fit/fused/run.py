@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -46,14 +44,13 @@ def run_fused(recipe: Recipe, trials: Sequence[Trial], emit: Emit, always: bool 
             end(attempt, outcome)
         emit(Finished(member.trial.number, outcome, time.time()))
 
-    hparams = split(trials[0].hparams)
     try:
         members = []
         for trial in trials:
             attempts[trial.number] = begin(recipe, trial, emit)
             members.append(_member(recipe, attempts[trial.number]))
-        settings = {**recipe.trainer, **hparams["trainer"]}
-        _fit(recipe.seed, partial(recipe.make_data, hparams["data"]), settings, members, finished, always)
+        for alike in _by_progress(members):
+            _fit(recipe, alike, finished, always)
     except CannotFuseError as reason:
         if always:
             raise ConfigError(f"fuse='always', but these trials cannot train as one: {reason}") from reason
@@ -63,23 +60,26 @@ def run_fused(recipe: Recipe, trials: Sequence[Trial], emit: Emit, always: bool 
             attempt.logger.experiment.close()
 
 
-def _fit(
-    study_seed: int,
-    make_data: Callable[[], dict[str, Any]],
-    settings: Mapping[str, Any],
-    members: Sequence[Member],
-    finished: Callable[[Member], None],
-    always: bool,
-) -> None:
+def _by_progress(members: Sequence[Member]) -> list[list[Member]]:
+    """Those together that begin at the same step: what is interrupted may have been so at different ones."""
+    found: dict[int, list[Member]] = {}
+    for member in members:
+        found.setdefault(member.step, []).append(member)
+    return list(found.values())
+
+
+def _fit(recipe: Recipe, members: Sequence[Member], finished: Callable[[Member], None], always: bool) -> None:
     first = members[0]
     reason = unsupported(first.model, list(first.trainer.callbacks))  # type: ignore[attr-defined]
     if reason is not None:
         raise CannotFuseError(reason)
-    seed_environment(data_seed(study_seed))
-    set_rng_states(seeded_states(data_seed(study_seed)))
-    data = make_data()
+    hparams = split(first.trial.hparams)
+    settings = {**recipe.trainer, **hparams["trainer"]}
+    seed_environment(data_seed(recipe.seed))
+    set_rng_states(seeded_states(data_seed(recipe.seed)))
+    data = recipe.make_data(hparams["data"])
     module = FusedModule(members, always)
-    seeding = Seeding(study_seed, first.trial.seed)
+    seeding = Seeding(recipe.seed, first.trial.seed)
     own = {"logger": False, "enable_checkpointing": False, "callbacks": [seeding, Relay(module, finished)]}
     if not is_overridden("validation_step", first.model):
         own["limit_val_batches"] = 0
@@ -99,4 +99,4 @@ def _member(recipe: Recipe, attempt: Attempt) -> Member:
     babysitters = [recipe.babysitter()] if recipe.babysitter is not None else []
     settings = {**recipe.trainer, **hparams["trainer"]}
     trainer = make_trainer(settings, attempt.folder, attempt.logger, [attempt.reporter, *babysitters])
-    return Member(attempt.trial, model, trainer, attempt.reporter)
+    return Member(attempt, model, trainer)

@@ -62,15 +62,16 @@ class MetricStates:
                     setattr(metric, name, tensor[row].clone())
                 metric._computed = None
                 metric._update_count = self.counts[path]
-                if path in self.values:
-                    metric._forward_cache = self.values[path][row]
+                value: Any = self.values[path][row] if path in self.values else None
+                metric._forward_cache = value
 
     @contextmanager
     def lent(self, states: States) -> Iterator[dict[str, Any]]:
         """Has the template's metrics work on these states; what comes of it is in the given dict afterwards."""
         after: dict[str, Any] = {}
         for path, metric in self._template.items():
-            metric._update_count, metric._computed, metric._forward_cache = self.counts[path], None, None
+            metric._update_count = self.counts[path]
+            metric._forward_cache = metric._computed = None
             for name, tensor in states[path].items():
                 setattr(metric, name, tensor)
         try:
@@ -81,7 +82,7 @@ class MetricStates:
         finally:
             for metric in self._template.values():
                 for name, default in metric._defaults.items():
-                    setattr(metric, name, default.clone())
+                    setattr(metric, name, default.clone() if isinstance(default, Tensor) else [])
                 metric._forward_cache = metric._computed = None
 
     def take(self, after: dict[str, Any]) -> None:

@@ -41,11 +41,21 @@ def _dropout(input: Tensor, p: Any = 0.5, training: bool = True, inplace: bool =
     return torch.where(kept, input / (1 - p).clamp(min=torch.finfo(input.dtype).tiny), 0.0)
 
 
-def _cross_entropy(input: Tensor, target: Tensor, *args: Any, label_smoothing: Any = 0.0, **keywords: Any) -> Any:
+def _cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    label_smoothing: Any = 0.0,
+) -> Any:
     if not isinstance(label_smoothing, Tensor):
         return NotImplemented
-    sharp = functional.cross_entropy(input, target, *args, **keywords)
-    smooth = functional.cross_entropy(input, target, *args, label_smoothing=1.0, **keywords)
+    arguments = (input, target, weight, size_average, ignore_index, reduce, reduction)
+    sharp = functional.cross_entropy(*arguments)
+    smooth = functional.cross_entropy(*arguments, label_smoothing=1.0)
     return sharp * (1 - label_smoothing) + smooth * label_smoothing
 
 

@@ -64,7 +64,7 @@ def failure_of(reporter: Reporter, exception: BaseException) -> Outcome:
         "failed",
         epochs=reporter.epochs,
         metrics=reporter.metrics,
-        reason=_one_line(exception),
+        reason=one_line(exception),
         traceback=_printable("".join(traceback.format_exception(exception))),
         checkpoint=reporter.best_path,
         error=exception if isinstance(exception, MonitorError) else None,
@@ -72,7 +72,8 @@ def failure_of(reporter: Reporter, exception: BaseException) -> Outcome:
     )
 
 
-def _one_line(exception: BaseException) -> str:
+def one_line(exception: BaseException) -> str:
+    """An exception's type and message, as far as one line goes."""
     try:
         message = str(exception)
     except Exception as error:

@@ -125,6 +125,7 @@ def test_every_setting_is_a_flag(run, config):
         "space": json.dumps(space),
         "babysit": "{patience: 3}",
         "executor": "processes",
+        "fuse": "never",
         "workers": 2,
         "jobs_per_device": 1,
         "retries": 1,

@@ -41,7 +41,7 @@ class Member:
     """
 
     def __init__(self, attempt: Attempt, model: LightningModule, trainer: Trainer) -> None:
-        self.trial = attempt.trial
+        self.attempt = attempt
         self.step = attempt.checkpoint.step if attempt.checkpoint is not None else 0
         self.model = model
         self.trainer = trainer

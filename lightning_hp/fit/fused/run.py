@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from lightning_hp.errors import ConfigError, storage_errors
-from lightning_hp.fit.attempt import Attempt, begin, end, failure_of, outcome_of
+from lightning_hp.errors import ConfigError, LightningHPError, disk_error, storage_errors
+from lightning_hp.fit.attempt import Attempt, begin, end, failure_of, one_line, outcome_of
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.member import Member
 from lightning_hp.fit.fused.module import FusedModule
@@ -20,7 +21,7 @@ from lightning_hp.fit.seeding import Seeding
 from lightning_hp.fit.trainer import DEFAULTS, make_trainer, trainer_kwargs
 from lightning_hp.seeds import data_seed
 from lightning_hp.space import split
-from lightning_hp.trial import Emit, Finished, Trial, Unfused
+from lightning_hp.trial import Emit, Finished, Trial, Unfused, trial_folder
 
 
 def run_fused(recipe: Recipe, trials: Sequence[Trial], emit: Emit, always: bool = False) -> None:
@@ -35,28 +36,37 @@ def run_fused(recipe: Recipe, trials: Sequence[Trial], emit: Emit, always: bool 
     Raises:
         ConfigError: with ``always``, they cannot train as one.
     """
-    attempts: dict[int, Attempt] = {}
+    left = {trial.number for trial in trials}
+    attempts: list[Attempt] = []
 
     def finished(member: Member) -> None:
-        attempt = attempts.pop(member.trial.number)
+        attempt = member.attempt
         with storage_errors(attempt.folder):
             outcome = outcome_of(attempt.reporter) if member.error is None else failure_of(attempt.reporter, member.error)
             end(attempt, outcome)
-        emit(Finished(member.trial.number, outcome, time.time()))
+        left.remove(attempt.trial.number)
+        emit(Finished(attempt.trial.number, outcome, time.time()))
 
     try:
-        members = []
         for trial in trials:
-            attempts[trial.number] = begin(recipe, trial, emit)
-            members.append(_member(recipe, attempts[trial.number]))
-        for alike in _by_progress(members):
+            with storage_errors(trial_folder(recipe.root, trial.number)):
+                attempts.append(begin(recipe, trial, emit))
+        for alike in _by_progress([_member(recipe, attempt) for attempt in attempts]):
             _fit(recipe, alike, finished, always)
     except CannotFuseError as reason:
         if always:
             raise ConfigError(f"fuse='always', but these trials cannot train as one: {reason}") from reason
-        emit(Unfused(tuple(attempts), str(reason)))
+        emit(Unfused(tuple(sorted(left)), str(reason)))
+    except (Exception, SystemExit) as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            # Lightning turns Ctrl-C inside a fit into sys.exit(1).
+            raise KeyboardInterrupt from None
+        if isinstance(error, (LightningHPError, SIGTERMException)) or disk_error(error) is not None:
+            raise
+        # By itself each trial fails with its own error, if it does.
+        emit(Unfused(tuple(sorted(left)), one_line(error)))
     finally:
-        for attempt in attempts.values():
+        for attempt in attempts:
             attempt.logger.experiment.close()
 
 
@@ -73,13 +83,13 @@ def _fit(recipe: Recipe, members: Sequence[Member], finished: Callable[[Member],
     reason = unsupported(first.model, list(first.trainer.callbacks))  # type: ignore[attr-defined]
     if reason is not None:
         raise CannotFuseError(reason)
-    hparams = split(first.trial.hparams)
+    hparams = split(first.attempt.trial.hparams)
     settings = {**recipe.trainer, **hparams["trainer"]}
     seed_environment(data_seed(recipe.seed))
     set_rng_states(seeded_states(data_seed(recipe.seed)))
     data = recipe.make_data(hparams["data"])
     module = FusedModule(members, always)
-    seeding = Seeding(recipe.seed, first.trial.seed)
+    seeding = Seeding(recipe.seed, first.attempt.trial.seed)
     own = {"logger": False, "enable_checkpointing": False, "callbacks": [seeding, Relay(module, finished)]}
     if not is_overridden("validation_step", first.model):
         own["limit_val_batches"] = 0

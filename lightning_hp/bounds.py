@@ -1,8 +1,9 @@
-"""Whether bounds make a scale, and whether values and positions belong to it."""
+"""Whether bounds make a scale, whether values and positions belong to it, and whether a number is whole."""
 
 from __future__ import annotations
 
 import math
+import operator
 import sys
 from typing import Any
 
@@ -49,6 +50,21 @@ def check_bounds(scale: Any, kind: type, size: float = NORMAL) -> None:
 def got(scale: Any) -> str:
     """A scale's bounds, for a message."""
     return f"got low={scale.low!r}, high={scale.high!r}"
+
+
+def whole_number(name: str, value: Any, least: int) -> int:
+    """An argument as an int, numpy's whole numbers too. Raises ConfigError unless it is one of at least ``least``.
+
+    >>> whole_number("trials", np.int64(8), 1)
+    8
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, (bool, np.bool_)) or number < least:
+        raise ConfigError(f"{name} needs a whole number of at least {least}, got {value!r}")
+    return number
 
 
 def check_points(points: int) -> None:

@@ -48,7 +48,7 @@ def disk_error(exception: BaseException | None) -> OSError | None:
     ...     disk_error(RuntimeError("unexpected pos")), disk_error(error)
     (None, OSError(28, 'No space left on device'))
     """
-    found = (each for each in _chain(exception) if isinstance(each, OSError))
+    found = (each for each in chain(exception) if isinstance(each, OSError))
     return next((each for each in found if isinstance(each, StorageError) or each.errno in _DISK_ERRNOS), None)
 
 
@@ -70,7 +70,8 @@ def cannot_write(path: Path, error: BaseException) -> StorageError:
     return StorageError(f"{path}: {told}: see that the folder can be written and has space, then run the same again")
 
 
-def _chain(exception: BaseException | None) -> Iterator[BaseException]:
+def chain(exception: BaseException | None) -> Iterator[BaseException]:
+    """An exception, what it comes from, what that comes from, and so on."""
     # What is raised again from itself makes a ring.
     seen: list[BaseException] = []
     while exception is not None and exception not in seen:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -13,6 +12,7 @@ from lightning.pytorch import LightningModule
 
 from lightning_hp import budget
 from lightning_hp.babysit import Babysitter
+from lightning_hp.bounds import whole_number
 from lightning_hp.description import described
 from lightning_hp.dispatch import Dispatch
 from lightning_hp.errors import ConfigError, did_you_mean
@@ -45,8 +45,8 @@ class SearchLoop:
             model.
         monitor: the logged metric to optimise. A trial's value is that of its best epoch.
         mode: ``"min"`` or ``"max"``.
-        data: a LightningDataModule class or callable, an instance, or a callable -> (train, val) loaders; None if the
-            model brings its own loaders.
+        data: a LightningDataModule class or callable, an instance, of which each trial gets a copy (large arrays and tensors
+            are shared), or a callable -> (train, val) loaders; None if the model brings its own loaders.
         trials: how many trials the study shall have in all. May be left out for a grid (all of it) or with ``max_time``.
         max_time: when this much time is over no further trial begins: seconds, ``"DD:HH:MM:SS"``, a timedelta or a dict of
             its arguments. It counts from the start of this run.
@@ -113,11 +113,11 @@ class SearchLoop:
     ) -> None:
         self.space = space if isinstance(space, Space) else Space(space)
         self.sampler = sampler_for(strategy)
-        self.trials = None if trials is None else _whole("trials", trials, 1)
+        self.trials = None if trials is None else whole_number("trials", trials, 1)
         self.seconds = budget.seconds(max_time)
-        self.seed = _whole("seed", seed, 0)
+        self.seed = whole_number("seed", seed, 0)
         self.root = Path(root_dir).expanduser().absolute()
-        self.retries = _whole("retries", retries, 0)
+        self.retries = whole_number("retries", retries, 0)
         self.babysitter = _babysitter(babysit)
         self.recipe = Recipe(
             model=model,
@@ -242,16 +242,6 @@ def _fuse(fuse: str) -> str:
     if fuse not in FUSE:
         raise ConfigError(f"fuse={fuse!r} is not one of {', '.join(FUSE)}{did_you_mean(str(fuse), FUSE)}")
     return fuse
-
-
-def _whole(name: str, value: Any, least: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool) or number < least:
-        raise ConfigError(f"{name} needs a whole number of at least {least}, got {value!r}")
-    return number
 
 
 def _strategy(sampler: Sampler) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 # First number of each spawn key: one stream per purpose.
-_HPARAMS, _TRIAL, _DATA, _EPOCH, _TRIAL_EPOCH = range(5)
+_HPARAMS, _TRIAL, _DATA, _EPOCH, _TRIAL_EPOCH, _LOADERS, _LOADING = range(7)
 
 
 def hparams_stream(seed: int, number: int) -> np.random.Generator:
@@ -37,6 +37,26 @@ def epoch_seed(seed: int, epoch: int) -> int:
 def trial_epoch_seed(seed: int, epoch: int) -> int:
     """The seed of a trial's random numbers in an epoch (dropout and the like), from the trial's seed."""
     return _integer(seed, _TRIAL_EPOCH, epoch)
+
+
+def loaders_seed(seed: int, epoch: int) -> int:
+    """The seed under which the loaders are made that are in use from an epoch on: the same for all trials of a study."""
+    return _integer(seed, _LOADERS, epoch)
+
+
+def loading_seed(seed: int, epoch: int, rank: int, loader: int) -> int:
+    """The seed of what a loader's datasets draw in an epoch (augmentation): the same for all trials of a study."""
+    return _integer(seed, _LOADING, epoch, rank, loader)
+
+
+def batch_seed(epoch: int, batch: int) -> int:
+    """The seed of one batch, from that of its epoch. No two batches of an epoch have the same.
+
+    >>> batch_seed(5, 0), batch_seed(5, 1), batch_seed(5, -1)
+    (5, 2654435766, 1640531540)
+    """
+    # An odd number, by the golden ratio, which spreads over all 32 bits. A SeedSequence would take as long as the batch.
+    return (epoch + batch * 0x9E3779B1) % 2**32
 
 
 @lru_cache(maxsize=1024)

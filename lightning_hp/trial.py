@@ -153,7 +153,7 @@ class Unfused:
 
 @dataclass(frozen=True)
 class Printed:
-    """A worker process has printed a line while it had these trials."""
+    """A worker process that had these trials has printed a line, or something is to be told of it."""
 
     numbers: tuple[int, ...]
     line: str

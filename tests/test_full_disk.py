@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from examples.digits import LitDigits
 from lightning_hp import ConfigError, StorageError, Study
+from lightning_hp.executors.launch import CAN_FORK
 from lightning_hp.fit.checkpoints import BEST, LAST
 from lightning_hp.study import recorder as recorder_module
 from lightning_hp.study import records
@@ -160,3 +163,41 @@ def test_in_a_folder_that_cannot_be_written_a_search_says_so_and_a_study_can_be_
     assert "1 of 1 trials complete" in shown.stdout
     disk("rw")
     assert len(rows(search(root_dir=root, trials=2).run())) == 2
+
+
+@pytest.mark.skipif(not CAN_FORK, reason="processes are counted by /proc")
+def test_worker_processes_on_a_full_disk_end_with_the_search_and_it_goes_on_when_there_is_space(
+    search, disk, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SEARCH_OF_THE_TEST", str(tmp_path))
+
+    def filling_search(root, filler):
+        def model(**hparams):
+            return FillsTheDisk(filler, 0, 0, **hparams)
+
+        trainer = {"max_epochs": 3, "accelerator": "cpu"}
+        return search(model, root_dir=root, trials=4, trainer=trainer, executor="processes", workers=2)
+
+    (tmp_path / "filler").touch()
+    expected = rows(filling_search(tmp_path / "whole", tmp_path / "filler").run())
+    place = disk("size=8m")
+    root, filler = place / "study", place / "filler"
+    with pytest.raises(StorageError, match="No space left on device") as error:
+        filling_search(root, filler).run()
+    check_told(error.value, root)
+    assert processes_with(str(tmp_path)) == []
+    assert "failed" not in readable(root)
+    filler.write_bytes(b"")
+    disk("size=50m")
+    assert rows(filling_search(root, filler).run()) == expected
+    assert processes_with(str(tmp_path)) == []
+
+
+def processes_with(text):
+    """The processes, other than this, whose environment has such a value."""
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if text.encode() in environment.read_bytes():
+                found.append(environment.parent.name)
+    return found

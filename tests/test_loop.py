@@ -8,6 +8,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -520,6 +521,9 @@ def test_a_study_can_be_moved(search, tmp_path):
         ({"strategy": Grid({"lrr": 2})}, "is not in the space"),
         ({"executor": "thread"}, "executor='thread' is not one of"),
         ({"seed": -1}, "seed needs"),
+        ({"trials": 2.0}, "trials needs a whole number of at least 1, got 2.0"),
+        ({"trials": True}, "trials needs a whole number of at least 1, got True"),
+        ({"retries": np.int64(-1)}, "retries needs a whole number of at least 0"),
         ({"babysit": "yes"}, "babysit needs"),
         ({"space": {}}, "space is empty"),
     ],
@@ -529,6 +533,12 @@ def test_bad_arguments_are_told_before_anything_is_written(search, tmp_path, cha
         search(**change)
     assert told in str(error.value)
     assert not (tmp_path / "study").exists()
+
+
+def test_numpys_whole_numbers_are_whole_numbers(search):
+    one = np.int64(1)
+    study = search(trials=one, seed=one, retries=one, workers=one, jobs_per_device=one).run()
+    assert [trial.state for trial in study.trials] == ["complete"]
 
 
 def test_a_folder_that_cannot_be_made_is_told(search, tmp_path):

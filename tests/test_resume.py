@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+import random
+from collections import Counter, OrderedDict
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Callback, LightningDataModule
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import nn
 from torch.optim import lr_scheduler
-from torch.utils.data import DataLoader, RandomSampler, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, Sampler, Subset, TensorDataset
 
 from examples.digits import DigitsData, LitDigits
 from lightning_hp import Babysitter, ConfigError, Log, Study
@@ -42,15 +50,90 @@ class Module(LitDigits):
         return optimizer if self.schedule is None else {"optimizer": optimizer, "lr_scheduler": self.schedule(optimizer)}
 
 
-def loaders(shuffle_val=False, **arguments):
-    digits = DigitsData()
-    digits.setup("fit")
-    train = TensorDataset(*(torch.stack(column) for column in zip(*[digits.train[i] for i in range(400)], strict=True)))
-    if arguments.pop("replacement", False):
-        arguments["sampler"] = RandomSampler(train, replacement=True)
-    else:
-        arguments["shuffle"] = True
-    return DataLoader(train, batch_size=50, **arguments), DataLoader(digits.val, batch_size=180, shuffle=shuffle_val)
+class Noisy(Dataset):
+    """Changes its examples at random, with all the global generators."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, index):
+        x, y = self.data[index]
+        return x * random.uniform(0.5, 1.5) + np.random.rand() * torch.rand(()), y
+
+
+class NoisyBatches(Noisy):
+    def __getitems__(self, indices):
+        return [self[index] for index in indices]
+
+
+class Stream(IterableDataset):
+    """Shuffles by itself, with all the global generators."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __iter__(self):
+        order = random.sample(range(len(self.data)), len(self.data))
+        for index in np.roll(order, np.random.randint(len(order))):
+            x, y = self.data[index]
+            yield x + torch.rand(()), y
+
+
+class Shuffle(Sampler):
+    """Draws from the global generator, and has none of its own."""
+
+    def __init__(self, data):
+        self.size = len(data)
+
+    def __len__(self):
+        return self.size
+
+    def __iter__(self):
+        return iter(np.random.permutation(self.size).tolist())
+
+
+class Subsets:
+    """Data hooks that draw other examples each time, of epoch to epoch more."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.seen, self.held_out = digits()
+
+    def train_dataloader(self):
+        size = 200 + 20 * self.trainer.current_epoch
+        return DataLoader(Subset(self.seen, np.random.permutation(400)[:size].tolist()), batch_size=50, shuffle=True)
+
+    def val_dataloader(self):
+        return DataLoader(Subset(self.held_out, torch.randperm(180)[:90].tolist()), batch_size=90)
+
+
+class SubsetsData(Subsets, LightningDataModule):
+    pass
+
+
+class SubsetsModule(Subsets, Module):
+    pass
+
+
+def digits():
+    data = DigitsData()
+    data.setup("fit")
+    train = TensorDataset(*(torch.stack(column) for column in zip(*[data.train[i] for i in range(400)], strict=True)))
+    return train, data.val
+
+
+def loaders(train=None, shuffle_val=False, **arguments):
+    data, val = digits()
+    loader = DataLoader(data, batch_size=50, shuffle=True, **arguments) if train is None else train(data)
+    return loader, DataLoader(val, batch_size=180, shuffle=shuffle_val)
+
+
+def in_workers(make, persistent=True):
+    """A loader of what ``make`` makes of the data, with two workers."""
+    return lambda data: DataLoader(make(data), batch_size=50, shuffle=True, num_workers=2, persistent_workers=persistent)
 
 
 def each(scheduler, **config):
@@ -81,23 +164,59 @@ CASES = {
     "loader workers": {"loader": {"num_workers": 1}},
     "persistent workers": {"loader": {"num_workers": 1, "persistent_workers": True}},
     "shuffled validation": {"shuffle_val": True, "trainer": {"limit_val_batches": 1}},
-    "draws with replacement": {"loader": {"num_workers": 1, "replacement": True}},
+    "draws with replacement": {
+        "train": lambda data: DataLoader(data, batch_size=50, sampler=RandomSampler(data, replacement=True), num_workers=1)
+    },
+    "noise": {"train": lambda data: DataLoader(Noisy(data), batch_size=50, shuffle=True)},
+    "noise in workers": {"train": in_workers(Noisy, persistent=False)},
+    "noise in persistent workers": {"train": in_workers(Noisy)},
+    "noise by the batch": {"train": in_workers(NoisyBatches)},
+    "noise and a batch sampler": {
+        "train": lambda data: DataLoader(
+            Noisy(data), batch_sampler=BatchSampler(Shuffle(data), 50, False), num_workers=1, persistent_workers=True
+        )
+    },
+    "noise without batches": {
+        "train": lambda data: DataLoader(
+            Noisy([data[first : first + 50] for first in range(0, 400, 50)]),
+            batch_size=None,
+            shuffle=True,
+            num_workers=1,
+            persistent_workers=True,
+        )
+    },
+    "a stream": {"train": lambda data: DataLoader(Stream(data), batch_size=50)},
+    "a stream in a worker": {
+        "train": lambda data: DataLoader(Stream(data), batch_size=50, num_workers=1, persistent_workers=True)
+    },
+    "a sampler without generator": {
+        "train": lambda data: DataLoader(data, batch_size=50, sampler=Shuffle(data), num_workers=1)
+    },
+    "other data each epoch": {"data": SubsetsData, "trainer": {"reload_dataloaders_every_n_epochs": 1}},
+    "other data every other epoch": {"data": SubsetsData, "trainer": {"reload_dataloaders_every_n_epochs": 2}},
+    "a module's other data": {
+        "kind": SubsetsModule,
+        "data": None,
+        "trainer": {"reload_dataloaders_every_n_epochs": 1, "num_sanity_val_steps": 0},
+    },
+    "random data": {"data": SubsetsData},
 }
 
 
-def make(search, case, root, interrupt=None, log=None):
-    settings = dict(CASES[case])
+def make(search, case, root, interrupt=None, log=None, **changes):
+    settings = {**CASES[case], **changes}
     options = {name: settings.pop(name) for name in ("schedule", "adam") if name in settings}
-    loader = {**settings.pop("loader", {}), "shuffle_val": settings.pop("shuffle_val", False)}
+    loader = settings.pop("loader", {}) | {name: settings.pop(name) for name in ("train", "shuffle_val") if name in settings}
+    kind = settings.pop("kind", Module)
 
     def module(lr):
-        return Module(lr, interrupt=interrupt, log=log, **options)
+        return kind(lr, interrupt=interrupt, log=log, **options)
 
     def data():
         return loaders(**loader)
 
     trainer = {"max_epochs": EPOCHS, "accelerator": "cpu", **settings.pop("trainer", {})}
-    return search(module, space=SPACE, data=data, trials=1, trainer=trainer, root_dir=root, **settings)
+    return search(module, **{"space": SPACE, "data": data, "trials": 1, "trainer": trainer, "root_dir": root, **settings})
 
 
 def rows(study):
@@ -134,7 +253,8 @@ def test_a_checkpoint_that_a_power_cut_has_truncated_is_passed_over_for_the_one_
         make(search, "adam", tmp_path / "study", 3, log).run()
     folder = tmp_path / "study/trials/000000/checkpoints"
     os.truncate(folder / LAST, (folder / LAST).stat().st_size // 2)
-    assert rows(make(search, "adam", tmp_path / "study", log=log).run()) == rows(whole)
+    with pytest.warns(UserWarning, match=r"last\.ckpt cannot be read: .*: the trial goes on from last\.previous\.ckpt"):
+        assert rows(make(search, "adam", tmp_path / "study", log=log).run()) == rows(whole)
     assert log.read_text().split() == ["0", "1", "2", "3", "2", "3", "4"]
 
 
@@ -144,16 +264,95 @@ def test_with_no_valid_checkpoint_the_trial_starts_anew(search, tmp_path):
         make(search, "adam", tmp_path / "study", 3).run()
     for name in (LAST, PREVIOUS):
         (tmp_path / "study/trials/000000/checkpoints" / name).write_bytes(b"PK")
-    assert rows(make(search, "adam", tmp_path / "study").run()) == rows(whole)
+    with pytest.warns(UserWarning, match="the trial starts from zero"):
+        assert rows(make(search, "adam", tmp_path / "study").run()) == rows(whole)
 
 
 def test_without_the_weights_of_its_best_epoch_a_trial_starts_anew(search, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         make(search, "plain", tmp_path / "study", 3).run()
     os.truncate(tmp_path / "study/trials/000000/checkpoints/best.ckpt", 100)
-    study = make(search, "plain", tmp_path / "study").run()
+    with pytest.warns(UserWarning, match=r"last\.ckpt needs best\.ckpt, which cannot be read: .* starts from zero"):
+        study = make(search, "plain", tmp_path / "study").run()
     assert study.best.load().hparams.lr == study.best.hparams["lr"]
     assert rows(study) == rows(make(search, "plain", tmp_path / "whole").run())
+
+
+class Keeper(Callback):
+    """Has a state of any kind."""
+
+    def __init__(self, state):
+        self.state, self.restored = state, []
+
+    def state_dict(self):
+        return {"kept": self.state}
+
+    def load_state_dict(self, state_dict):
+        self.restored.append(state_dict["kept"])
+
+
+STATES = {
+    "numpy's numbers": [np.float64(0.5), np.float32(0.1), np.int64(3), np.bool_(True), np.datetime64("2026-01-01")],
+    "arrays": [np.arange(6.0).reshape(2, 3), np.array(["a", "b"]), np.zeros(2, [("x", "f4")]), np.array([1, "a"], object)],
+    "paths": [Path("runs"), PurePosixPath("/tmp")],
+    "sets": [{1, 2}, frozenset({"a"})],
+    "counts and order": [Counter("aab"), OrderedDict(b=1, a=2)],
+    "time": [datetime(2026, 1, 1, tzinfo=timezone.utc), timedelta(days=1), date(2026, 1, 1)],
+    "exact numbers": [Fraction(1, 3), Decimal("0.1"), 1 + 2j],
+    "torch": [nn.Parameter(torch.ones(2)), torch.float16, torch.Size([2]), torch.device("cpu")],
+    "generators": [np.random.default_rng(0).bit_generator.state, random.getstate(), np.random.get_state()],
+}
+
+
+@pytest.mark.parametrize("kind", STATES)
+def test_a_state_of_harmless_values_comes_back_as_it_was(search, tmp_path, kind, recwarn):
+    keeper, log = Keeper(STATES[kind]), tmp_path / "epochs"
+    trainer = {"max_epochs": EPOCHS, "accelerator": "cpu", "callbacks": [lambda: keeper]}
+    with pytest.raises(KeyboardInterrupt):
+        make(search, "plain", tmp_path / "study", 1, log, trainer=trainer).run()
+    make(search, "plain", tmp_path / "study", log=log, trainer=trainer).run()
+    assert log.read_text().split() == ["0", "1", "1", "2", "3", "4"]
+    (restored,) = keeper.restored
+    assert [type(each) for each in restored] == [type(each) for each in keeper.state]
+    assert repr(restored) == repr(keeper.state)
+    assert not [warning for warning in recwarn if "ckpt" in str(warning.message)]
+
+
+class Odd:
+    """What no checkpoint gives back."""
+
+
+def test_a_state_that_will_not_be_read_back_is_told_before_it_is_needed(search, tmp_path):
+    trainer = {"max_epochs": EPOCHS, "accelerator": "cpu", "callbacks": [lambda: Keeper({"seen": [1, (Odd(),)]})]}
+    where = r"callbacks\.Keeper\.kept\.seen\[1\]\[0\] of type Odd\. If interrupted, the trial would start from zero"
+    with pytest.warns(UserWarning, match=where) as told, pytest.raises(KeyboardInterrupt):
+        make(search, "plain", tmp_path / "study", 3, trainer=trainer).run()
+    assert sum("ckpt" in str(warning.message) for warning in told) == 1
+    with pytest.warns(UserWarning, match=r"last\.ckpt holds .*\.Odd, not safe to read; .*: the trial starts from zero"):
+        resumed = make(search, "plain", tmp_path / "study", trainer=trainer).run()
+    assert rows(resumed) == rows(make(search, "plain", tmp_path / "whole").run())
+
+
+def test_a_learning_rate_of_numpys_is_gone_on_with(search, tmp_path):
+    log = tmp_path / "epochs"
+
+    class Numpy(Module):
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=np.float64(self.hparams.lr))
+
+        def on_save_checkpoint(self, checkpoint):
+            checkpoint["mine"] = np.arange(3)
+
+        def on_load_checkpoint(self, checkpoint):
+            assert type(checkpoint["mine"]) is np.ndarray
+
+    def run(interrupt=None):
+        return make(search, "plain", tmp_path / "study", interrupt, log, kind=Numpy).run()
+
+    with pytest.raises(KeyboardInterrupt):
+        run(1)
+    assert run().trials[0].state == "complete"
+    assert log.read_text().split() == ["0", "1", "1", "2", "3", "4"]
 
 
 def test_curves_go_on_without_what_the_lost_attempt_had_drawn(search, tmp_path):
@@ -169,6 +368,15 @@ def test_curves_go_on_without_what_the_lost_attempt_had_drawn(search, tmp_path):
         make(search, "plain", tmp_path / "study", 3).run()
     make(search, "plain", tmp_path / "study").run()
     assert curve(tmp_path / "study") == curve(tmp_path / "whole")
+
+
+def test_a_trial_does_not_go_on_from_another_trials_checkpoint(search, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        make(search, "plain", tmp_path / "study", 3).run()
+    (tmp_path / "study/study.db").unlink()
+    with pytest.warns(UserWarning, match=r"last\.ckpt is another trial's; .* starts from zero"):
+        other = make(search, "plain", tmp_path / "study", seed=1).run()
+    assert rows(other) == rows(make(search, "plain", tmp_path / "whole", seed=1).run())
 
 
 def test_another_search_does_not_go_on_from_what_an_unfinished_one_has_left(search, tmp_path):

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from lightning_hp.seeds import data_seed, epoch_seed, hparams_stream, trial_seed
+from lightning_hp.seeds import batch_seed, data_seed, epoch_seed, hparams_stream, loaders_seed, loading_seed, trial_seed
 
 
 def test_every_purpose_number_and_study_has_its_own_seed():
     seeds = [trial_seed(study, number) for study in range(10) for number in range(50)]
     seeds += [epoch_seed(study, epoch) for study in range(10) for epoch in range(50)]
+    seeds += [loaders_seed(study, epoch) for study in range(10) for epoch in range(50)]
+    seeds += [loading_seed(study, epoch, rank, 0) for study in range(5) for epoch in range(50) for rank in range(2)]
     seeds += [data_seed(study) for study in range(10)]
+    assert len(set(seeds)) == len(seeds)
+    assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+def test_every_batch_of_an_epoch_has_its_own_seed():
+    seeds = [batch_seed(epoch_seed(0, 3), batch) for batch in range(-1000, 1000)]
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= seed < 2**32 for seed in seeds)
 

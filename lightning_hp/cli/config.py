@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_hp.babysit import Babysitter
+from lightning_hp.bounds import whole_number
 from lightning_hp.cli.sections import SectionFactory, TrainerSection
 from lightning_hp.cli.settings import SETTINGS, read_config
 from lightning_hp.errors import ConfigError, did_you_mean
@@ -99,8 +100,7 @@ def _check_settings(search: Mapping[str, Any]) -> None:
     root, seed, babysit = search.get("root", "runs"), search.get("seed", 0), search.get("babysit", False)
     if not isinstance(root, str) or not root.strip() or "\0" in root:
         raise ConfigError(f"search.root needs the name of a folder, got {root!r}")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ConfigError(f"search.seed needs a whole number of at least 0, got {seed!r}")
+    whole_number("search.seed", seed, 0)
     for key in ("verbose", "babysit"):
         value = search.get(key, False)
         if not isinstance(value, bool) and not (key == "babysit" and isinstance(value, Mapping)):

@@ -10,24 +10,29 @@ import sys
 _PR_SET_PDEATHSIG = 1
 
 
-def serve(descriptor: int, path: list[str], preload: bool, search: int) -> None:
+def serve(descriptor: int, preload: bool, search: int, scratch: str) -> None:
     """Becomes the fork server of a search.
 
     Args:
         descriptor: of this end of the socket pair.
-        path: the search's ``sys.path``.
         preload: import the user's code here, once, and not in every worker.
         search: the process that it serves.
+        scratch: the search's folder for what is temporary.
     """
     end_with_parent(search)
     from lightning_hp.executors.server import main
 
-    main(descriptor, path, preload)
+    main(descriptor, preload, search, scratch)
 
 
 def end_with_parent(parent: int) -> None:
     """Has the system kill this process when its parent dies, where it can."""
+    signal_at_end_of(parent, signal.SIGKILL)
+
+
+def signal_at_end_of(parent: int, number: signal.Signals) -> None:
+    """Has the system send a signal to this process when its parent dies, where it can. A parent that is dead ends it."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
         if os.getppid() != parent:
             os._exit(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lightning_hp.bounds import whole_number
 from lightning_hp.errors import ConfigError, did_you_mean
 from lightning_hp.executors import Executor
 from lightning_hp.executors.inline import Inline
@@ -40,8 +41,8 @@ def executor_for(
     """
     if not isinstance(name, str) or name not in EXECUTORS:
         raise ConfigError(f"executor={name!r} is not one of {', '.join(EXECUTORS)}{did_you_mean(str(name), EXECUTORS)}")
-    _check_count("workers", workers if workers is not None else 1)
-    _check_count("jobs_per_device", jobs_per_device)
+    workers = None if workers is None else whole_number("workers", workers, 1)
+    jobs_per_device = whole_number("jobs_per_device", jobs_per_device, 1)
     if memory_limit is not None and not (_is_number(memory_limit) and memory_limit > 0):
         raise ConfigError(f"memory_limit needs a number of GiB above 0, got {memory_limit!r}")
     found = places(accelerator, workers, jobs_per_device, devices)
@@ -58,11 +59,6 @@ def executor_for(
         return Inline()
     limit = int(memory_limit * 2**30) if memory_limit is not None else None
     return Processes(found, trial_timeout, limit, verbose=verbose)
-
-
-def _check_count(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{name} needs a whole number of at least 1, got {value!r}")
 
 
 def _is_number(value: Any) -> bool:

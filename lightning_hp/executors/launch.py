@@ -11,8 +11,9 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 from lightning_hp.errors import LightningHPError
 from lightning_hp.executors.channel import receive, send
@@ -23,10 +24,14 @@ CAN_FORK = sys.platform == "linux"
 
 # A server may be killed while it starts, like any process; one that cannot start is no use trying for ever.
 START_TRIES = 4
-# The first argument holds what the search's own Python has: user code may ask for it.
-_PATH = "import sys, json; arguments = json.loads(sys.argv[1]); sys.argv, sys.path[:] = arguments.pop(), arguments[1]; "
-_SERVER = _PATH + "from lightning_hp.executors.boot import serve; serve(*arguments)"
-_WORKER = _PATH + "from lightning_hp.executors.worker import main; main()"
+# Python has put the current folder first, where a file of the user's may be named as a module of Python's own. The argument
+# holds the path and the arguments of the search, for which user code may ask.
+_BEGIN = (
+    "import sys; sys.path = [path for path in sys.path if path]; import json; "
+    "sys.path[:], sys.argv, arguments = json.loads(sys.argv[1]); "
+)
+_SERVER = _BEGIN + "from lightning_hp.executors.boot import serve; serve(*arguments)"
+_WORKER = _BEGIN + "from lightning_hp.executors.worker import main; main(*arguments)"
 
 
 class Process(Protocol):
@@ -41,6 +46,9 @@ class Process(Protocol):
 
     def wait(self) -> int | None:
         """Waits for its end. The exit code, negative for a signal; None where that is not known."""
+
+    def close(self) -> None:
+        """Closes the reader and the writer."""
 
 
 class Launcher(Protocol):
@@ -58,10 +66,12 @@ class ForkServer:
 
     Args:
         payload: the pickled function that trains a job.
+        scratch: the search's folder for what is temporary.
     """
 
-    def __init__(self, payload: bytes) -> None:
+    def __init__(self, payload: bytes, scratch: Path) -> None:
         self._payload = payload
+        self._scratch = str(scratch)
         self._count = 0
         self._processes: dict[int, _Forked] = {}
 
@@ -108,8 +118,7 @@ class ForkServer:
 
     def _started(self, preload: bool) -> str:
         ours, theirs = socket.socketpair()
-        arguments = json.dumps([theirs.fileno(), sys.path, preload, os.getpid(), sys.argv])
-        command = [sys.executable, "-c", _SERVER, arguments]
+        command = _python(_SERVER, theirs.fileno(), preload, os.getpid(), self._scratch)
         self._server = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True)
         theirs.close()
         self._control = ours
@@ -138,7 +147,10 @@ class ForkServer:
                 else:
                     self._processes.pop(number).ended(value)
         while self._processes:
-            self._processes.popitem()[1].ended(None)
+            process = self._processes.popitem()[1]
+            # A server that was killed has not ended what its workers have started.
+            process.kill()
+            process.ended(None)
 
 
 class _Forked:
@@ -175,16 +187,21 @@ class _Forked:
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RD)
 
+    def close(self) -> None:
+        _close(self.reader, self.writer, self._connection)
+
 
 class Spawner:
     """Starts each worker as a Python of its own, which takes the seconds that importing torch takes.
 
     Args:
         payload: the pickled function that trains a job.
+        scratch: the search's folder for what is temporary.
     """
 
-    def __init__(self, payload: bytes) -> None:
+    def __init__(self, payload: bytes, scratch: Path) -> None:
         self._payload = payload
+        self._scratch = str(scratch)
         self._processes: list[_Spawned] = []
 
     def __enter__(self) -> Spawner:
@@ -196,16 +213,16 @@ class Spawner:
             process.wait()
 
     def start(self) -> Process:
-        process = _Spawned()
-        self._processes.append(process)
+        process = _Spawned(self._scratch)
+        self._processes = [*filter(_Spawned.runs, self._processes), process]
         with contextlib.suppress(OSError):
             send(process.writer, self._payload)
         return process
 
 
 class _Spawned:
-    def __init__(self) -> None:
-        command = [sys.executable, "-c", _WORKER, json.dumps([None, sys.path, sys.argv])]
+    def __init__(self, scratch: str) -> None:
+        command = _python(_WORKER, scratch)
         pipe = subprocess.PIPE
         self._popen = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
         self.reader = cast(io.BufferedReader, self._popen.stdout)
@@ -222,3 +239,20 @@ class _Spawned:
 
     def wait(self) -> int | None:
         return self._popen.wait()
+
+    def runs(self) -> bool:
+        return self._popen.poll() is None
+
+    def close(self) -> None:
+        _close(self.reader, self.writer)
+
+
+def _python(program: str, *arguments: Any) -> list[str]:
+    return [sys.executable, "-c", program, json.dumps([sys.path, sys.argv, arguments])]
+
+
+def _close(*files: io.IOBase | BinaryIO | socket.socket) -> None:
+    for file in files:
+        # What nobody has read goes with its reader.
+        with contextlib.suppress(OSError):
+            file.close()

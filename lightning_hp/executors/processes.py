@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import pickle
 import queue
 import signal
@@ -20,11 +21,16 @@ from lightning_hp.executors import NextJob, Work
 from lightning_hp.executors.channel import receive, send
 from lightning_hp.executors.launch import CAN_FORK, ForkServer, Launcher, Process, Spawner
 from lightning_hp.executors.resources import Place
+from lightning_hp.executors.scratch import scratch_folder
 from lightning_hp.executors.worker import Broken, Lost, Order, Raised, RankFailed
 from lightning_hp.trial import LONGEST_REASON, Emit, EpochEnded, Event, Finished, Job, Outcome, Printed, Unfused
 
 # Seconds without a look at the clock; a queue takes no infinity.
 LONGEST_WAIT = 3600.0
+# Seconds that a process may take to end when its work is over: a logger may have much to send.
+GRACE = 30.0
+# Seconds to wait for the last words of a process that has ended: what it has left running may hold their pipe.
+LAST_WORDS = 1.0
 # Bytes of a line that a worker prints; what is longer becomes several.
 LONGEST_LINE = 4096
 # Lines that a worker printed last, to tell why it died.
@@ -61,9 +67,10 @@ class Processes:
                 f"the model, the data or the Trainer's arguments cannot be sent to a worker process: {error}. "
                 "executor='inline' trains in this process"
             ) from error
-        launcher: Launcher = ForkServer(payload) if self.fork else Spawner(payload)
-        with launcher:
-            _Run(self, launcher, emit).run(next_job)
+        with scratch_folder() as scratch:
+            launcher: Launcher = ForkServer(payload, scratch) if self.fork else Spawner(payload, scratch)
+            with launcher:
+                _Run(self, launcher, emit).run(next_job)
 
 
 @dataclass
@@ -73,7 +80,8 @@ class _Team:
     job: Job
     place: Place
     processes: list[Process]
-    began: float = field(default_factory=time.monotonic)
+    # When it is ended, by the monotonic clock, if it has not ended by then.
+    due: float = math.inf
     unfinished: set[int] = field(default_factory=set)
     running: int = 0
     # Why it ended without having finished, and whether another try may do.
@@ -83,6 +91,10 @@ class _Team:
     def condemn(self, outcome: Outcome) -> None:
         """Says how the trials end that are unfinished when the processes are gone. The first to say so is right."""
         self.fate = self.fate or outcome
+        self.allow(GRACE)
+
+    def allow(self, seconds: float) -> None:
+        self.due = time.monotonic() + seconds
 
     def kill(self) -> None:
         for process in self.processes:
@@ -128,6 +140,8 @@ class _Run:
         team = _Team(job, place, [self._launcher.start() for _ in range(place.processes)])
         team.unfinished = {trial.number for trial in job.trials}
         team.running = len(team.processes)
+        if self._settings.trial_timeout is not None:
+            team.allow(self._settings.trial_timeout * len(job.trials))
         self._teams.append(team)
         port = _free_port() if place.processes > 1 else 0
         for rank, process in enumerate(team.processes):
@@ -136,14 +150,18 @@ class _Run:
             # A process that is dead already is found so by its reader.
             with contextlib.suppress(OSError):
                 send(process.writer, order)
-            threading.Thread(target=self._read, args=(team, rank, process), daemon=True).start()
-            threading.Thread(target=self._hear, args=(team, process), daemon=True).start()
+            listener = threading.Thread(target=self._hear, args=(team, process), daemon=True)
+            listener.start()
+            threading.Thread(target=self._read, args=(team, rank, process, listener), daemon=True).start()
 
-    def _read(self, team: _Team, rank: int, process: Process) -> None:
+    def _read(self, team: _Team, rank: int, process: Process, listener: threading.Thread) -> None:
         with contextlib.suppress(EOFError, OSError):
             while True:
                 self._messages.put((team, receive(process.reader)))
-        self._messages.put((team, _Ended(rank, process.wait())))
+        code = process.wait()
+        process.close()
+        listener.join(LAST_WORDS)
+        self._messages.put((team, _Ended(rank, code)))
 
     def _hear(self, team: _Team, process: Process) -> None:
         with process.output:
@@ -166,14 +184,19 @@ class _Run:
             team.kill()
         elif isinstance(message, _Said):
             team.said.append(message.line)
-            self._emit(Printed(tuple(trial.number for trial in team.job.trials), message.line))
+            self._print(team, message.line)
         elif team.fate is None:
             if isinstance(message, Finished):
                 team.unfinished.discard(message.number)
             elif isinstance(message, Unfused):
                 team.unfinished.difference_update(message.numbers)
+            if not team.unfinished:
+                team.allow(GRACE)
             if isinstance(message, (EpochEnded, Finished, Unfused)):
                 self._emit(message)
+
+    def _print(self, team: _Team, line: str) -> None:
+        self._emit(Printed(tuple(trial.number for trial in team.job.trials), line))
 
     def _end(self, team: _Team, ended: _Ended) -> None:
         team.running -= 1
@@ -185,31 +208,25 @@ class _Run:
         if team.running == 0:
             self._teams.remove(team)
             self._free.append(team.place)
-            for process in team.processes:
-                for stream in (process.reader, process.writer):
-                    with contextlib.suppress(OSError):
-                        stream.close()
             for number in sorted(team.unfinished):
                 assert team.fate is not None
                 self._emit(Finished(number, team.fate, time.time()))
 
-    def _patience(self) -> float | None:
-        if self._settings.trial_timeout is None:
-            return None
-        return max(0.0, min(LONGEST_WAIT, *(self._due(team) - time.monotonic() for team in self._teams)))
+    def _patience(self) -> float:
+        due = min(team.due for team in self._teams)
+        return max(0.0, min(LONGEST_WAIT, due - time.monotonic()))
 
     def _end_the_late(self) -> None:
-        for team in self._teams if self._settings.trial_timeout is not None else ():
-            if time.monotonic() >= self._due(team) and team.fate is None:
+        for team in self._teams:
+            if time.monotonic() < team.due:
+                continue
+            if team.unfinished and team.fate is None:
                 reason = f"no end after {self._settings.trial_timeout:g} seconds (trial_timeout)"
                 team.condemn(Outcome("failed", reason=reason))
-                team.kill()
-
-    def _due(self, team: _Team) -> float:
-        assert self._settings.trial_timeout is not None
-        if team.fate is not None:
-            return float("inf")
-        return team.began + self._settings.trial_timeout * len(team.job.trials)
+            else:
+                self._print(team, f"the worker had done its work and did not end for {GRACE:g} seconds: killed")
+            team.kill()
+            team.due = math.inf
 
 
 def _environment(place: Place, rank: int, port: int) -> dict[str, str]:

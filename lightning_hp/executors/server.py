@@ -1,7 +1,7 @@
 """The fork server: a process that has torch, Lightning and the user's code loaded, and forks a worker in milliseconds.
 
 It talks to the search over an inherited socket pair and listens nowhere. It has no threads and never starts CUDA, so that
-forking it is safe. It ends with the search, and takes the workers and all that they have started with it.
+forking it is safe. It ends when the search does, and takes the workers and all that they have started with it.
 """
 
 from __future__ import annotations
@@ -18,16 +18,23 @@ import threading
 import traceback
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from lightning_hp.executors import worker
-from lightning_hp.executors.boot import end_with_parent
+from lightning_hp.executors.boot import end_with_parent, signal_at_end_of
 from lightning_hp.executors.channel import receive, send
+from lightning_hp.executors.scratch import keep_sockets_in
+
+# Seconds that what the user's code has registered for the end may take.
+END_PATIENCE = 30
+# jemalloc's thread, which comes with pyarrow and so with pandas: a fork is prepared for, and goes on without it.
+_FORKED_WELL = {"jemalloc_bg_thd"}
 
 
-def main(descriptor: int, path: list[str], preload: bool = True) -> None:
+def main(descriptor: int, preload: bool, search: int, scratch: str) -> None:
     """Serves until the search closes its end.
 
     It says ``ready`` when it is, or ``unsafe`` if importing the user's code has started CUDA or threads: then it ends, and
@@ -35,10 +42,11 @@ def main(descriptor: int, path: list[str], preload: bool = True) -> None:
 
     Args:
         descriptor: of this end of the socket pair.
-        path: the search's ``sys.path``.
         preload: import the user's code here, once, and not in every worker.
+        search: the process that it serves.
+        scratch: the search's folder for what is temporary.
     """
-    sys.path[:] = path
+    keep_sockets_in(scratch)
     control = socket.socket(fileno=descriptor)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     stream = control.makefile("rwb", buffering=0)
@@ -48,8 +56,9 @@ def main(descriptor: int, path: list[str], preload: bool = True) -> None:
         os._exit(0)
     # A pool of threads would not survive a fork.
     torch.set_num_threads(1)
+    before = _named_threads()
     loaded = _load(payload) if preload else None
-    if loaded is not None and (torch.cuda.is_initialized() or threading.active_count() > 1):  # type: ignore[no-untyped-call]
+    if loaded is not None and not _can_be_forked(before):
         send(stream, ("unsafe", 0, 0))
         os._exit(0)
     # A worker's garbage collections would otherwise go through all that is loaded here, and copy every page of it.
@@ -58,7 +67,7 @@ def main(descriptor: int, path: list[str], preload: bool = True) -> None:
     # What is left in them would be printed by every worker again.
     sys.stdout.flush()
     sys.stderr.flush()
-    _Server(control, stream, payload, loaded).run()
+    _Server(control, stream, payload, loaded, search).run()
 
 
 def _load(payload: bytes) -> Any:
@@ -68,27 +77,59 @@ def _load(payload: bytes) -> Any:
     return None
 
 
+def _can_be_forked(before: set[str]) -> bool:
+    """Whether what the user's code has loaded survives a fork.
+
+    Args:
+        before: the threads that were there before it was loaded.
+    """
+    if torch.cuda.is_initialized() or threading.active_count() > 1:  # type: ignore[no-untyped-call]
+        return False
+    return _named_threads() <= before | _FORKED_WELL
+
+
+def _named_threads() -> set[str]:
+    """The names of the threads, Python's own or not, that have other names than their process.
+
+    Those of the same name tell nothing: among them are those of each copy of OpenBLAS (numpy's, scipy's), which are ended
+    before a fork and started again when they are needed.
+    """
+    names = set()
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):
+            names.add((task / "comm").read_text().strip())
+    return names - {Path("/proc/self/comm").read_text().strip()}
+
+
 class _Server:
-    def __init__(self, control: socket.socket, stream: Any, payload: bytes, loaded: Any) -> None:
+    def __init__(self, control: socket.socket, stream: Any, payload: bytes, loaded: Any, search: int) -> None:
         self._control = control
         self._stream = stream
         self._work: Callable[[], Any] = (lambda: loaded) if loaded is not None else (lambda: pickle.loads(payload))
         self._workers: dict[int, int] = {}
+        self._search = search
         self._pid = os.getpid()
         # Kept, since letting go of it in a worker would touch all that is in it.
         self._finalizers = weakref.finalize._registry  # type: ignore[attr-defined]
-        # A worker's end wakes the server up by a byte in this pipe.
+        # A worker's end, and the search's, wakes the server up by a byte in this pipe.
         self._wake, wakeup = os.pipe()
         os.set_blocking(wakeup, False)
         signal.set_wakeup_fd(wakeup)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal_at_end_of(search, signal.SIGCHLD)
 
     def run(self) -> None:
         # In the middle of a message too, the search may be gone.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._serve()
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(END_PATIENCE)
         for pid in self._workers:
             _kill_group(pid)
+        for pid in self._workers:
+            os.waitpid(pid, 0)
+        self._stream.close()
+        self._control.close()
         worker.end(0)
 
     def _serve(self) -> None:
@@ -97,6 +138,8 @@ class _Server:
             ready, _, _ = select.select([self._control.fileno(), self._wake], [], [])
             if self._wake in ready:
                 os.read(self._wake, 4096)
+                if os.getppid() != self._search:
+                    return
                 self._reap()
             if self._control.fileno() in ready:
                 message, descriptors, _, _ = socket.recv_fds(self._control, 8, 2)

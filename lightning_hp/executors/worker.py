@@ -23,6 +23,8 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from lightning_hp.errors import LightningHPError
 from lightning_hp.executors.channel import receive, send
+from lightning_hp.executors.pickling import send_by_value
+from lightning_hp.executors.scratch import keep_sockets_in
 from lightning_hp.fit.quiet import quiet
 from lightning_hp.trial import Event, Finished, Job, Outcome
 
@@ -98,6 +100,7 @@ def serve(
         # So that the last words of a process that dies are heard.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)
+    send_by_value()
     order: Order = receive(reader)
     lock = threading.Lock()
 
@@ -154,8 +157,13 @@ def end(code: int) -> None:
     os._exit(code)
 
 
-def main() -> None:
-    """A worker that was not forked: its order comes by standard input, and its events go to standard output."""
+def main(scratch: str) -> None:
+    """A worker that was not forked: its order comes by standard input, and its events go to standard output.
+
+    Args:
+        scratch: the search's folder for what is temporary.
+    """
+    keep_sockets_in(scratch)
     reader, writer = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     close_standard_input()
@@ -193,7 +201,3 @@ def _kill_group() -> None:
     if hasattr(os, "killpg") and os.getpgid(0) == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
-
-
-if __name__ == "__main__":
-    main()

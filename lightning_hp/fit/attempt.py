@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
-from lightning_hp.errors import MonitorError
+from lightning_hp.errors import MonitorError, chain
 from lightning_hp.fit.checkpoints import Resumable, resumable, sync_best
 from lightning_hp.fit.recipe import Recipe
 from lightning_hp.fit.reporter import Reporter
@@ -68,18 +68,31 @@ def failure_of(reporter: Reporter, exception: BaseException) -> Outcome:
         traceback=_printable("".join(traceback.format_exception(exception))),
         checkpoint=reporter.best_path,
         error=exception if isinstance(exception, MonitorError) else None,
-        retriable=isinstance(exception, (torch.OutOfMemoryError, MemoryError)),
+        retriable=isinstance(exception, (torch.OutOfMemoryError, MemoryError)) or _loaders_worker_was_killed(exception),
     )
+
+
+def _loaders_worker_was_killed(exception: BaseException) -> bool:
+    # Only by its words does torch tell one from a worker that the user's code has ended.
+    told = " ".join(map(_message, chain(exception)))
+    return "DataLoader worker (pid" in told and "with exit code" not in told
 
 
 def one_line(exception: BaseException) -> str:
     """An exception's type and message, as far as one line goes."""
+    line = _printable(" ".join(f"{type(exception).__name__}: {_message(exception)}".split()))
+    if len(line) <= LONGEST_REASON:
+        return line
+    # What went wrong is at the end where the message holds another process's traceback.
+    half = LONGEST_REASON // 2
+    return f"{line[:half]} ... {line[-half:]}"
+
+
+def _message(exception: BaseException) -> str:
     try:
-        message = str(exception)
+        return str(exception)
     except Exception as error:
-        message = f"(its message raised {type(error).__name__})"
-    line = _printable(" ".join(f"{type(exception).__name__}: {message}".split()))
-    return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]}..."
+        return f"(its message raised {type(error).__name__})"
 
 
 def _printable(text: str) -> str:

@@ -1,13 +1,14 @@
 """A trial's own checkpoints: ``best.ckpt``, the weights of its best epoch, and ``last.ckpt``, all that a fit needs to go on.
 
 Whatever moment the machine or the process dies at, a file that is there is whole, or the one before it still is. They hold
-plain values and tensors only, so that they are read back with ``weights_only=True`` and no code of theirs ever runs.
+plain values and tensors, so that they are read back with ``weights_only=True`` and no code of theirs ever runs.
 """
 
 from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from lightning_hp.errors import storage_errors
+from lightning_hp.fit.safe import first_refused, load, why_not
 
 # Where Lightning keeps what save_hyperparameters has saved, of the module and of the datamodule.
 _HPARAMS = ("hyper_parameters", "datamodule_hyper_parameters")
@@ -38,6 +40,7 @@ class TrialCheckpointIO(TorchCheckpointIO):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._synced = time.monotonic()
+        self._checked = False
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         if Path(path).parent != self.folder:
@@ -48,6 +51,9 @@ class TrialCheckpointIO(TorchCheckpointIO):
                 checkpoint[key] = {name: value for name, value in checkpoint[key].items() if is_plain(value)}
         if Path(path).name == BEST:
             checkpoint = {key: value for key, value in checkpoint.items() if key in _MODEL}
+        elif not self._checked:
+            self._checked = True
+            _warn_if_refused(checkpoint)
         with storage_errors(Path(path)):
             self._write(checkpoint, Path(path))
 
@@ -69,7 +75,7 @@ class TrialCheckpointIO(TorchCheckpointIO):
     ) -> dict[str, Any]:
         if Path(path).parent != self.folder:
             return super().load_checkpoint(path, map_location)
-        loaded: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        loaded: dict[str, Any] = load(path, map_location or "cpu")
         return loaded
 
 
@@ -88,20 +94,49 @@ def resumable(folder: Path, identity: str) -> Resumable | None:
         folder: of the trial's checkpoints.
         identity: the trial's; a checkpoint of another, which an older study may have left, is passed over.
 
-    A file that a power cut has truncated, or that holds more than plain values and tensors, is passed over too.
+    A file that a power cut has truncated, or that holds what is not safe to read, is passed over too, with a warning.
     """
-    for path in (folder / LAST, folder / PREVIOUS):
-        try:
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            record = checkpoint["callbacks"]["Reporter"]
-            if record["best"] is not None:
-                torch.load(folder / BEST, map_location="cpu", weights_only=True, mmap=True)
-            if record["identity"] == identity:
-                return Resumable(path, checkpoint["global_step"])
-        except Exception:
-            # Whatever is wrong with a file, it cannot be gone on from.
-            continue
-    return None
+    wrong = []
+    for path in filter(Path.exists, (folder / LAST, folder / PREVIOUS)):
+        found = _examined(path, identity)
+        if isinstance(found, Resumable):
+            break
+        wrong.append(f"{path.name} {found}")
+    else:
+        found = None
+    if wrong:
+        then = "starts from zero" if found is None else f"goes on from {found.path.name}"
+        warnings.warn(f"{folder}: {'; '.join(wrong)}: the trial {then}", stacklevel=2)
+    return found
+
+
+def _examined(path: Path, identity: str) -> Resumable | str:
+    """A checkpoint, or what is wrong with it."""
+    try:
+        checkpoint = load(path, mmap=True)
+        record = checkpoint["callbacks"]["Reporter"]
+        whose, has_best, step = record["identity"], record["best"] is not None, checkpoint["global_step"]
+    except Exception as error:
+        return why_not(path, error)
+    if whose != identity:
+        return "is another trial's"
+    best = path.parent / BEST
+    try:
+        if has_best:
+            load(best, mmap=True)
+    except Exception as error:
+        return f"needs {BEST}, which {why_not(best, error)}"
+    return Resumable(path, step)
+
+
+def _warn_if_refused(checkpoint: dict[str, Any]) -> None:
+    refused = first_refused(checkpoint)
+    if refused is not None:
+        warnings.warn(
+            f"{LAST} will not be read back, for safety, because of {refused}. If interrupted, the trial would start from zero: "
+            "keep tensors and plain values in the state of callbacks, module and data",
+            stacklevel=2,
+        )
 
 
 def is_plain(value: Any) -> bool:

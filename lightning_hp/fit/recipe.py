@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 
 from lightning_hp.description import name_of
 from lightning_hp.errors import ConfigError
+from lightning_hp.fit.sharing import own_copy
 from lightning_hp.fit.signature import check_call
 from lightning_hp.fit.trainer import check_trainer
 from lightning_hp.space import Hparams, Space, split
@@ -26,7 +27,8 @@ class Recipe:
     Args:
         model: a LightningModule class, or any callable(**hparams) -> LightningModule.
         space: the scales; every name of it must be an argument of what will receive it.
-        data: a LightningDataModule class or callable, an instance, or a callable -> loaders; None if the model has its own.
+        data: a LightningDataModule class or callable, an instance, of which each trial gets a copy, or a callable -> loaders;
+            None if the model has its own.
         trainer: keyword arguments of Trainer. Callables in it (and in its lists) are factories, called once a trial.
         monitor: the logged metric that is the objective.
         mode: ``min`` or ``max``.
@@ -107,9 +109,10 @@ class Recipe:
 
     def make_data(self, hparams: Hparams) -> dict[str, Any]:
         """The data as keyword arguments of ``Trainer.fit``."""
-        made = self.data(**hparams) if callable(self.data) else self.data
         if self.data is None:
             return {}
+        # In one process a trial would see what those before it have done to an instance.
+        made = self.data(**hparams) if callable(self.data) else own_copy(self.data)
         if isinstance(made, LightningDataModule):
             return {"datamodule": made}
         if isinstance(made, tuple) and len(made) == 2:

@@ -39,6 +39,7 @@ class Reporter(Checkpoint):
         epochs: epochs that were finished.
         metrics: per metric one value an epoch.
         diverged: why the fit counts as diverged, or None.
+        error: what ended the fit; Lightning, tidying up after it, may fail once more over what it has left half done.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Reporter(Checkpoint):
         self.epochs = 0
         self.metrics: dict[str, list[float | None]] = {}
         self.diverged: str | None = None
+        self.error: BaseException | None = None
         self._watch = Watch(monitor)
         self._before_epoch: dict[str, Any] = {}
         # What a checkpoint of Lightning's forgets.
@@ -149,6 +151,9 @@ class Reporter(Checkpoint):
             self._plateaus = _coming_plateau_steps(trainer)
             self._shown = {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()}
             trainer.save_checkpoint(self.last_path)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.error = exception
 
     def check_monitor(self, logged: Mapping[str, Any]) -> None:
         """Raises a `MonitorError` if the monitored metric has not come up to now, among what was logged."""

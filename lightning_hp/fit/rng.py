@@ -54,13 +54,17 @@ def set_rng_states(states: dict[str, Any]) -> None:
 
 def seed_rngs(seed: int) -> None:
     """Seeds all of them. Like Lightning's seed_everything, but leaves the process's environment alone."""
-    random.seed(seed)
-    np.random.seed(seed)
+    seed_cpu_rngs(seed)
+    # Without a device it would take a millisecond to note the call stack for each kind that may yet be started.
     if torch.accelerator.is_available():
         torch.manual_seed(seed)
-    else:
-        # A millisecond less: manual_seed notes the whole call stack for each kind of device that may yet be started.
-        torch.default_generator.manual_seed(seed)
+
+
+def seed_cpu_rngs(seed: int) -> None:
+    """Seeds those of them that are the processor's, in microseconds: once a batch is not too often."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.default_generator.manual_seed(seed)
 
 
 @lru_cache(maxsize=1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -15,6 +14,7 @@ from lightning_hp.fit.fused.run import run_fused
 from lightning_hp.fit.recipe import Recipe
 from lightning_hp.fit.reporter import Reporter
 from lightning_hp.fit.rng import isolated_rngs, seed_environment, seed_rngs, seeded_states, set_rng_states
+from lightning_hp.fit.safe import load
 from lightning_hp.fit.seeding import Seeding
 from lightning_hp.fit.trainer import make_trainer
 from lightning_hp.seeds import data_seed
@@ -62,7 +62,7 @@ def load_model(recipe: Recipe, trial: Trial) -> LightningModule:
         model = recipe.make_model(split(trial.hparams)["model"])
         model.configure_model()
     # load_from_checkpoint would call the class with the hyperparameters that it saved, if it saved any.
-    model.load_state_dict(torch.load(trial.checkpoint, map_location="cpu", weights_only=True)["state_dict"])
+    model.load_state_dict(load(trial.checkpoint)["state_dict"])
     return model.eval()
 
 
@@ -87,7 +87,7 @@ def _fitted(
     except Exception as error:
         if disk_error(error) is not None:
             raise
-        return failure_of(reporter, error)
+        return failure_of(reporter, reporter.error or error)
     except SystemExit as error:
         # Lightning turns Ctrl-C inside a fit into sys.exit(1).
         if isinstance(error.__context__, KeyboardInterrupt):

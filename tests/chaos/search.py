@@ -9,11 +9,19 @@ import sys
 
 import torch
 from torch.optim import lr_scheduler
+from torch.utils.data import DataLoader
 
 from examples.digits import DigitsData, LitDigits
 from lightning_hp import Babysitter, Log, LogInt, ReverseLog, SearchLoop
 
 TRIALS, EPOCHS = 20, 5
+
+
+class Data(DigitsData):
+    """Digits that another process loads, one that is started anew each epoch."""
+
+    def train_dataloader(self):
+        return DataLoader(self.train, batch_size=self.batch_size, shuffle=True, num_workers=1)
 
 
 class Module(LitDigits):
@@ -30,7 +38,7 @@ def main(root: str) -> None:
     SearchLoop(
         Module,
         space={"lr": Log(1e-2, 1.0), "momentum": ReverseLog(0.5, 0.99), "data.batch_size": LogInt(16, 64)},
-        data=DigitsData,
+        data=Data,
         monitor="val_loss",
         trials=TRIALS,
         trainer={"max_epochs": EPOCHS, "accelerator": "cpu"},

@@ -93,6 +93,7 @@ def test_what_condemns_a_search_does_so_from_a_process_too(search):
         ({"name": "inline", "devices": 2}, "devices above 1 needs executor='processes'"),
         ({"name": "auto", "workers": 0}, "workers needs a whole number of at least 1, got 0"),
         ({"name": "auto", "jobs_per_device": True}, "jobs_per_device needs a whole number of at least 1, got True"),
+        ({"name": "auto", "jobs_per_device": 1.5}, "jobs_per_device needs a whole number of at least 1, got 1.5"),
         ({"name": "auto", "memory_limit": -1}, "memory_limit needs a number of GiB above 0, got -1"),
     ],
 )

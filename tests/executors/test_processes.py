@@ -229,7 +229,7 @@ def test_what_a_module_cleans_up_stays_for_all_workers_and_a_worker_cleans_up_it
     assert [str(path) for path in (tmp_path / "HERE").iterdir()] == [with_folders.SHARED.name]
 
 
-def test_a_loaders_worker_that_dies_fails_its_trial_alone(search):
+def test_a_trial_whose_loaders_worker_is_killed_is_tried_again_and_fails_alone(search):
     class Killing(TensorDataset):
         def __getitem__(self, index):
             os.kill(os.getpid(), signal.SIGKILL)
@@ -241,10 +241,26 @@ def test_a_loaders_worker_that_dies_fails_its_trial_alone(search):
         return loader, DataLoader(dataset, batch_size=8)
 
     space = {"lr": Log(1e-2, 1.0), "data.how": Choice("well", "badly")}
-    study = search(space=space, data=data, trials=4, executor="processes", workers=2, retries=0).run()
+    study = search(space=space, data=data, trials=4, executor="processes", workers=2, retries=1).run()
     states = {(trial.hparams["data.how"], trial.state) for trial in study.trials}
     assert states == {("well", "complete"), ("badly", "failed")}
-    assert any("DataLoader worker" in trial.reason for trial in study.trials if trial.reason)
+    for reason in [trial.reason for trial in study.trials if trial.state == "failed"]:
+        assert "DataLoader worker" in reason
+        assert reason.endswith("(2 tries)")
+
+
+def test_a_trial_whose_loaders_worker_ends_by_itself_is_not_tried_again(search):
+    class Leaving(TensorDataset):
+        def __getitem__(self, index):
+            os._exit(3)
+
+    def data():
+        dataset = Leaving(torch.rand(8, 64), torch.zeros(8, dtype=torch.long))
+        return DataLoader(dataset, batch_size=4, num_workers=1), None
+
+    study = search(space={"lr": Log(1e-2, 1.0)}, data=data, trials=1, executor="processes", workers=1, retries=1).run()
+    assert "DataLoader worker" in study.trials[0].reason
+    assert "tries" not in study.trials[0].reason
 
 
 def test_what_cannot_be_sent_to_a_worker_is_told(search):
@@ -296,6 +312,24 @@ def test_a_script_needs_no_main_guard_and_its_prints_are_seen(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("epoch 0") == 2
+
+
+def test_no_file_in_the_current_folder_stands_for_a_module_of_pythons_own(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("json", "signal", "ctypes", "site", "torch"):
+        (elsewhere / f"{name}.py").write_text("raise RuntimeError('not this one')")
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py", tmp_path / "study", "1"],
+        cwd=elsewhere,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "not this one" not in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])

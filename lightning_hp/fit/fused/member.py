@@ -21,9 +21,11 @@ from lightning.pytorch.trainer.connectors.logger_connector.result import _Result
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
-from lightning_hp.fit.attempt import Attempt
+from lightning_hp.errors import MonitorError
+from lightning_hp.fit.attempt import Attempt, failure_of, outcome_of
 from lightning_hp.fit.fused.logs import Entry
 from lightning_hp.fit.rng import rng_states, set_rng_states
+from lightning_hp.trial import Outcome
 
 
 class Member:
@@ -192,6 +194,16 @@ class Member:
         loop: _TrainingEpochLoop = copy.copy(self.trainer.fit_loop.epoch_loop)
         loop.trainer = self.trainer
         loop.update_lr_schedulers(interval, update_plateau_schedulers=plateaus)
+
+    def outcome(self) -> Outcome:
+        """What has come of the trial."""
+        try:
+            if self.error is None:
+                self.reporter.check_monitor(self.reporter.metrics)
+                return outcome_of(self.reporter)
+        except MonitorError as error:
+            self.error = error
+        return failure_of(self.reporter, self.reporter.error or self.error)
 
     def write_best(self) -> None:
         """Writes the weights of the best epoch, if there are newer ones than on the disk."""

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lightning_hp.errors import ConfigError, LightningHPError, disk_error, storage_errors
-from lightning_hp.fit.attempt import Attempt, begin, end, failure_of, one_line, outcome_of
+from lightning_hp.fit.attempt import Attempt, begin, end, one_line
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.member import Member
 from lightning_hp.fit.fused.module import FusedModule
@@ -42,8 +42,7 @@ def run_fused(recipe: Recipe, trials: Sequence[Trial], emit: Emit, always: bool 
     def finished(member: Member) -> None:
         attempt = member.attempt
         with storage_errors(attempt.folder):
-            outcome = outcome_of(attempt.reporter) if member.error is None else failure_of(attempt.reporter, member.error)
-            end(attempt, outcome)
+            end(attempt, outcome := member.outcome())
         left.remove(attempt.trial.number)
         emit(Finished(attempt.trial.number, outcome, time.time()))
 

@@ -1,0 +1,138 @@
+"""How worker processes begin and end: not before all has been heard, and not much later."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import pickle
+import threading
+import time
+import warnings
+import weakref
+from pathlib import Path
+
+import pytest
+
+from lightning_hp import Trial
+from lightning_hp.executors import processes as processes_module
+from lightning_hp.executors.launch import CAN_FORK, Spawner
+from lightning_hp.executors.processes import Processes
+from lightning_hp.executors.resources import Place
+from lightning_hp.trial import Finished, Job, Outcome, Printed
+
+ONE = [Place((), threads=1)]
+
+
+@pytest.fixture(params=["forked", "spawned"] if CAN_FORK else ["spawned"])
+def executor(request):
+    return Processes(ONE, fork=request.param == "forked")
+
+
+def events(executor, work, count=1):
+    jobs = iter([Job((Trial(number, {}, 0),)) for number in range(count)])
+    heard = []
+    executor.run(lambda: next(jobs, None), work, heard.append)
+    return heard
+
+
+def finish(job, emit):
+    emit(Finished(job.trials[0].number, Outcome("complete"), 0.0))
+
+
+def test_a_worker_that_does_not_end_when_its_work_is_over_is_killed_and_that_is_told(executor, monkeypatch):
+    monkeypatch.setattr(processes_module, "GRACE", 1.0)
+
+    def work(job, emit):
+        threading.Thread(target=time.sleep, args=(1000,)).start()
+        finish(job, emit)
+
+    heard = events(executor, work, count=2)
+    assert [event.number for event in heard if isinstance(event, Finished)] == [0, 1]
+    told = "the worker had done its work and did not end for 1 seconds: killed"
+    assert [event for event in heard if isinstance(event, Printed)] == [Printed((0,), told), Printed((1,), told)]
+
+
+def test_a_worker_whose_code_cannot_be_loaded_and_whose_end_hangs_is_killed(executor, monkeypatch):
+    monkeypatch.setattr(processes_module, "GRACE", 1.0)
+
+    class Work:
+        def __call__(self, job, emit):
+            raise NotImplementedError
+
+        def __reduce__(self):
+            return hang_at_the_end, ()
+
+    def hang_at_the_end():
+        threading.Thread(target=time.sleep, args=(1000,)).start()
+        raise ImportError("not there")
+
+    (finished,) = [event for event in events(executor, Work()) if isinstance(event, Finished)]
+    assert finished.outcome.reason == "ImportError: not there"
+
+
+def test_all_that_a_dying_worker_has_printed_is_heard_before_its_end(executor):
+    def work(job, emit):
+        # As much as the pipe holds, so that it can die at once.
+        os.write(2, b"x\n" * 30_000 + b"last words\n")
+        os._exit(3)
+
+    *printed, finished = events(executor, work)
+    assert [event.line for event in printed] == ["x"] * 30_000 + ["last words"]
+    assert finished.outcome.reason == "the worker process ended by itself with exit code 3; last words"
+
+
+def test_a_process_that_has_ended_is_forgotten(tmp_path):
+    with Spawner(pickle.dumps(finish), tmp_path) as spawner:
+        first = spawner.start()
+        first.kill()
+        first.wait()
+        first.close()
+        first.output.close()
+        seen = weakref.ref(first)
+        del first
+        second = spawner.start()
+        gc.collect()
+        assert seen() is None
+        second.close()
+        second.output.close()
+
+
+def test_nothing_is_left_open(executor):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ResourceWarning)
+        events(executor, finish, count=2)
+        gc.collect()
+    assert [str(warning.message) for warning in caught] == []
+
+
+@pytest.mark.skipif(not CAN_FORK, reason="nothing is forked here")
+def test_a_server_in_which_the_users_code_has_started_threads_of_its_own_kind_is_not_forked(tmp_path):
+    class Work:
+        def __call__(self, job, emit):
+            raise NotImplementedError
+
+        def __reduce__(self):
+            return loaded, ()
+
+    def loaded():
+        import _thread
+
+        def pool():
+            # As a library's threads, which Python does not know of.
+            name = ctypes.create_string_buffer(b"a-pool-0")
+            ctypes.CDLL(None).prctl(15, name, 0, 0, 0)
+            time.sleep(1000)
+
+        _thread.start_new_thread(pool, ())
+        time.sleep(0.5)
+        with (tmp_path / "loaded").open("a") as file:
+            file.write(f"{os.getpid()} {os.getppid()}\n")
+        return finish
+
+    heard = events(Processes(ONE), Work(), count=2)
+    assert [event.outcome.state for event in heard] == ["complete"] * 2
+    # Once in the server that then ended, and once in each worker of the next.
+    lines = [line.split() for line in Path(tmp_path / "loaded").read_text().splitlines()]
+    assert len(lines) == 3
+    assert lines[1][1] == lines[2][1] != lines[0][0]

@@ -66,6 +66,7 @@ class SearchLoop:
             checkpoint. Errors of your own code are not tried again.
         trial_timeout: time that a trial may take, in the forms of ``max_time``; then it is ended as failed.
         memory_limit: GiB of memory that a worker may use; None for no limit.
+        keep_checkpoints: how many trials keep their checkpoints, the best ones; None for all.
         seed: decides the trials' hyperparameters, their weights, the data's split and the batch order.
         root_dir: the study's folder. A study that is there is continued: what is finished is not run again, and what was
             interrupted goes on from its last checkpoint. While nothing but failures has finished, these are run again.
@@ -106,6 +107,7 @@ class SearchLoop:
         retries: int = 2,
         trial_timeout: Any = None,
         memory_limit: float | None = None,
+        keep_checkpoints: int | None = 10,
         seed: int = 0,
         root_dir: str | Path = "runs/search",
         progress: bool = True,
@@ -118,6 +120,7 @@ class SearchLoop:
         self.seed = whole_number("seed", seed, 0)
         self.root = Path(root_dir).expanduser().absolute()
         self.retries = whole_number("retries", retries, 0)
+        self.keep_checkpoints = None if keep_checkpoints is None else whole_number("keep_checkpoints", keep_checkpoints, 1)
         self.babysitter = _babysitter(babysit)
         self.recipe = Recipe(
             model=model,
@@ -159,7 +162,7 @@ class SearchLoop:
             KeyboardInterrupt: Ctrl-C or SIGTERM. The study is whole, and the same search goes on from there.
         """
         with interruptible():
-            recorder = Recorder(self.root, self.asked(), _FREE, self.space)
+            recorder = Recorder(self.root, self.asked(), _FREE, self.space, self.keep_checkpoints)
             try:
                 write_config(self.root, self.config or self._as_config())
                 self._run(recorder)

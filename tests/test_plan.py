@@ -10,8 +10,6 @@ from lightning_hp.trial import Trial
 
 LAYERS, SIZES = st.integers(1, 2), st.sampled_from([16, 32])
 HPARAMS = st.fixed_dictionaries({"lr": st.floats(0, 1), "layers": LAYERS, "data.batch_size": SIZES})
-    {"lr": st.floats(0, 1), "layers": st.integers(1, 2), "data.batch_size": st.sampled_from([16, 32])}
-)
 
 
 def trials(*hparams) -> list[Trial]:

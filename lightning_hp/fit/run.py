@@ -56,7 +56,7 @@ def load_model(recipe: Recipe, trial: Trial) -> LightningModule:
         LookupError: the trial wrote no checkpoint.
     """
     if trial.checkpoint is None or not trial.checkpoint.exists():
-        raise LookupError(f"trial {trial.number} ({trial.state}) has no checkpoint to load")
+        raise LookupError(f"trial {trial.number} ({trial.state}) has no checkpoint to load; see keep_checkpoints")
     with isolated_rngs():
         seed_rngs(trial.seed)
         model = recipe.make_model(split(trial.hparams)["model"])

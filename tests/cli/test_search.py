@@ -129,6 +129,7 @@ def test_every_setting_is_a_flag(run, config):
         "workers": 2,
         "jobs_per_device": 1,
         "retries": 1,
+        "keep_checkpoints": 3,
         "trial_timeout": "00:00:05:00",
         "memory_limit": 8,
         "seed": 4,

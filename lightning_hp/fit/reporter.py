@@ -150,6 +150,10 @@ class Reporter(Checkpoint):
             self._shown = {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()}
             trainer.save_checkpoint(self.last_path)
 
+    def plateaus_have_stepped(self) -> None:
+        """Tells that a checkpoint from now on has the plateau schedulers as they are after this epoch."""
+        self._plateaus = {}
+
     def check_monitor(self, logged: Mapping[str, Any]) -> None:
         """Raises a `MonitorError` if the monitored metric has not come up to now, among what was logged."""
         if self.best is None and self.diverged is None and not self._watch.logged:

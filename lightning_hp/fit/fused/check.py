@@ -51,10 +51,10 @@ def seconds(step: FusedStep, args: tuple[Any, ...]) -> tuple[float, float]:
     with isolated_rngs(), _undone(step):
 
         def fused() -> None:
-            loss_of(step("training_step", *args)).sum().backward()
+            loss_of(step("training_step", *args)).sum().backward()  # type: ignore[no-untyped-call]
 
         def ordinary() -> None:
-            loss_of(_ordinary(models[0], args)).backward()
+            loss_of(_ordinary(models[0], args)).backward()  # type: ignore[no-untyped-call]
 
         return _fastest(fused), _fastest(ordinary) * len(models)
 

@@ -63,7 +63,7 @@ class MetricStates:
                 metric._computed = None
                 metric._update_count = self.counts[path]
                 if path in self.values:
-                    metric._forward_cache = self.values[path][row]
+                    metric._forward_cache = self.values[path][row]  # type: ignore[assignment]
 
     @contextmanager
     def lent(self, states: States) -> Iterator[dict[str, Any]]:
@@ -81,7 +81,7 @@ class MetricStates:
         finally:
             for metric in self._template.values():
                 for name, default in metric._defaults.items():
-                    setattr(metric, name, default.clone())
+                    setattr(metric, name, default.clone())  # type: ignore[union-attr]
                 metric._forward_cache = metric._computed = None
 
     def take(self, after: dict[str, Any]) -> None:

@@ -36,6 +36,9 @@ class FusedOptimizer(Optimizer):
         self._rule = RULES.get(type(optimizers[0])) if _plain(optimizers, stack) else None
         self._groups = _groups(stack, optimizers[0])
         super().__init__([stack.parameters[name] for name in self._groups], {})
+        for optimizer in optimizers:
+            # A rule's step is not seen by their schedulers, which would warn that there was none.
+            optimizer._opt_called = True  # type: ignore[attr-defined]
         self.collect()
 
     @property
@@ -44,7 +47,7 @@ class FusedOptimizer(Optimizer):
         return self._rule is not None
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -63,6 +66,20 @@ class FusedOptimizer(Optimizer):
                 state[key] = tensor[torch.tensor(rows, device=tensor.device)]
         self.param_groups[0]["params"] = [self.stack.parameters[name] for name in self._groups]
         self.distribute()
+
+    def follow(self) -> None:
+        """Takes over what a hook has added to or taken from the rows' parameter groups, as one that thaws layers does.
+
+        Raises:
+            CannotFuseError: not in all rows the same.
+        """
+        groups = _groups(self.stack, self.optimizers[0])
+        if groups != self._groups or len({len(optimizer.param_groups) for optimizer in self.optimizers}) > 1:
+            reason = mismatch(self.optimizers, self.stack.models)
+            if reason is not None:
+                raise CannotFuseError(reason)
+            self._groups = groups
+            self.param_groups[0]["params"] = [self.stack.parameters[name] for name in groups]
 
     def distribute(self) -> None:
         """Gives each row's own optimizer its state, as views, for whoever looks at it: a checkpoint."""

@@ -45,7 +45,7 @@ def _cross_entropy(input: Tensor, target: Tensor, *args: Any, label_smoothing: A
     if not isinstance(label_smoothing, Tensor):
         return NotImplemented
     sharp = functional.cross_entropy(input, target, *args, **keywords)
-    smooth = functional.cross_entropy(input, target, *args, label_smoothing=1.0, **keywords)
+    smooth = functional.cross_entropy(input, target, *args, **keywords, label_smoothing=1.0)  # type: ignore[misc]
     return sharp * (1 - label_smoothing) + smooth * label_smoothing
 
 

@@ -169,7 +169,7 @@ def step_log(module: LightningModule) -> Iterator[StepOutput]:
             values = (value if isinstance(value, Tensor) else torch.tensor(float(value))).detach().squeeze()
         output.logged.append(Logged(name, values, {"prog_bar": prog_bar, **options}))
 
-    module.log = log  # type: ignore[method-assign, assignment]
+    module.log = log  # type: ignore[method-assign]
     try:
         yield output
     finally:

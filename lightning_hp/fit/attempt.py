@@ -30,6 +30,11 @@ class Attempt:
     logger: TrialLogger
     checkpoint: Resumable | None
 
+    @property
+    def step(self) -> int:
+        """Optimizer steps that were made before."""
+        return self.checkpoint.step if self.checkpoint is not None else 0
+
 
 def begin(recipe: Recipe, trial: Trial, emit: Emit) -> Attempt:
     """Opens a trial's folder and curves, where it was interrupted or from nothing."""
@@ -68,8 +73,15 @@ def failure_of(reporter: Reporter, exception: BaseException) -> Outcome:
         traceback=_printable("".join(traceback.format_exception(exception))),
         checkpoint=reporter.best_path,
         error=exception if isinstance(exception, MonitorError) else None,
-        retriable=isinstance(exception, (torch.OutOfMemoryError, MemoryError)) or _loaders_worker_was_killed(exception),
+        retriable=out_of_memory(exception) or _loaders_worker_was_killed(exception),
     )
+
+
+def out_of_memory(exception: BaseException) -> bool:
+    """Whether an exception says that there is not enough memory."""
+    # torch's own class is only for devices.
+    on_the_host = isinstance(exception, RuntimeError) and "can't allocate memory" in str(exception)
+    return on_the_host or isinstance(exception, (torch.OutOfMemoryError, MemoryError))
 
 
 def _loaders_worker_was_killed(exception: BaseException) -> bool:
@@ -79,7 +91,7 @@ def _loaders_worker_was_killed(exception: BaseException) -> bool:
 
 
 def one_line(exception: BaseException) -> str:
-    """An exception's type and message, as far as one line goes."""
+    """An exception's class and message, as a reason to show."""
     line = _printable(" ".join(f"{type(exception).__name__}: {_message(exception)}".split()))
     if len(line) <= LONGEST_REASON:
         return line

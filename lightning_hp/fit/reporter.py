@@ -155,6 +155,10 @@ class Reporter(Checkpoint):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self.error = exception
 
+    def plateaus_have_stepped(self) -> None:
+        """Tells that a checkpoint from now on has the plateau schedulers as they are after this epoch."""
+        self._plateaus = {}
+
     def check_monitor(self, logged: Mapping[str, Any]) -> None:
         """Raises a `MonitorError` if the monitored metric has not come up to now, among what was logged."""
         if self.best is None and self.diverged is None and not self._watch.logged:

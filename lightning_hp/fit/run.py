@@ -41,12 +41,10 @@ def run_job(recipe: Recipe, job: Job, emit: Emit, always: bool = False) -> None:
         ConfigError: with ``always``, they cannot train as one.
     """
     with isolated_rngs():
-        if len(job.trials) > 1:
-            run_fused(recipe, job.trials, emit, always)
-            return
-        (trial,) = job.trials
-        outcome = _run_trial(recipe, trial, emit)
-    emit(Finished(trial.number, outcome, time.time()))
+        several = len(job.trials) > 1
+        for trial in run_fused(recipe, job.trials, emit, always) if several else job.trials:
+            outcome = _run_trial(recipe, trial, emit)
+            emit(Finished(trial.number, outcome, time.time()))
 
 
 def load_model(recipe: Recipe, trial: Trial) -> LightningModule:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,12 @@ from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.trainer import call
 from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from torch import Tensor
 
-from lightning_hp.errors import MonitorError
-from lightning_hp.fit.attempt import Attempt, failure_of, outcome_of
+from lightning_hp.fit.attempt import Attempt
+from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.logs import Entry
+from lightning_hp.fit.fused.unsupported import unsupported
 from lightning_hp.fit.rng import rng_states, set_rng_states
-from lightning_hp.trial import Outcome
 
 
 class Member:
@@ -37,23 +36,20 @@ class Member:
         trainer: made from its own arguments, with its callbacks and loggers.
 
     Attributes:
-        step: optimizer steps that it has made before.
         error: what a hook of this trial raised; it has failed then.
-        stopped: whether it has left the fit.
     """
 
     def __init__(self, attempt: Attempt, model: LightningModule, trainer: Trainer) -> None:
         self.attempt = attempt
-        self.step = attempt.checkpoint.step if attempt.checkpoint is not None else 0
         self.model = model
         self.trainer = trainer
         self.reporter = attempt.reporter
         self._checkpoint = attempt.checkpoint
-        self.error: Exception | None = None
-        self.stopped = False
+        self.error: BaseException | None = None
         self._rng = rng_states()
+        # What the reporter wants to have written, until it is time.
         self._best: dict[str, Any] | None = None
-        self._best_is_new = False
+        self._last_is_due = False
         self._results: dict[int, _ResultCollection] = {}
         trainer.save_checkpoint = self._save  # type: ignore[method-assign]
 
@@ -65,13 +61,16 @@ class Member:
         self.model.trainer = trainer
         trainer.strategy.connect(self.model)
         trainer._callback_connector._attach_model_callbacks()
+        reason = unsupported(self.model, trainer.callbacks)  # type: ignore[attr-defined]
+        if reason is not None:
+            raise CannotFuseError(reason)
         with self._own_random_numbers():
             # The driver has set up the data, once for all.
             call._call_setup_hook(trainer)
             call._call_configure_model(trainer)
+            trainer.datamodule = driver.datamodule  # type: ignore[attr-defined]
             if self._checkpoint is not None:
                 trainer._checkpoint_connector._restore_modules_and_callbacks(self._checkpoint.path)
-        trainer.datamodule = driver.datamodule  # type: ignore[attr-defined]
         trainer._logger_connector.reset_metrics()
 
     def begin(self) -> None:
@@ -151,6 +150,7 @@ class Member:
             call._call_callback_hooks(trainer, "on_train_epoch_end", monitoring_callbacks=True)
             trainer._logger_connector.on_epoch_end()
             self.step_schedulers("epoch", plateaus=True)
+            self.reporter.plateaus_have_stepped()
             loop._batches_that_stepped -= 1
             trainer._logger_connector.update_train_epoch_metrics()
             loop._batches_that_stepped += 1
@@ -159,7 +159,7 @@ class Member:
         """What Lightning does at the end of a validation, before ``on_validation_end``."""
         connector = self.trainer._logger_connector
         with self._logging(self.trainer.fit_loop.epoch_loop.val_loop) as results:
-            metrics: dict[str, Tensor] = {}
+            metrics: dict[str, Any] = {}
             for index in dict.fromkeys(entry.dataloader_idx for entry in logs):
                 results.dataloader_idx = index
                 self._replay("validation_step", [entry for entry in logs if entry.dataloader_idx == index], row)
@@ -181,9 +181,17 @@ class Member:
         self.trainer.datamodule = None  # type: ignore[attr-defined]
         if self.error is None:
             self.hook("on_train_end")
-            self.write_best()
             self.hook("on_fit_end")
             call._call_teardown_hook(self.trainer)
+            self.reporter.check_monitor(self.reporter.metrics)
+
+    def interrupt(self, exception: BaseException) -> None:
+        """What Lightning does where a fit ends by an exception."""
+        self.write_best()
+        with suppress(Exception):
+            call._call_callback_hooks(self.trainer, "on_exception", exception)
+        for logger in self.trainer.loggers:
+            logger.finalize("failed")
 
     def step_schedulers(self, interval: str, plateaus: bool) -> None:
         """Steps the schedulers that are due."""
@@ -195,27 +203,19 @@ class Member:
         loop.trainer = self.trainer
         loop.update_lr_schedulers(interval, update_plateau_schedulers=plateaus)
 
-    def outcome(self) -> Outcome:
-        """What has come of the trial."""
-        try:
-            if self.error is None:
-                self.reporter.check_monitor(self.reporter.metrics)
-                return outcome_of(self.reporter)
-        except MonitorError as error:
-            self.error = error
-        return failure_of(self.reporter, self.reporter.error or self.error)
-
     def write_best(self) -> None:
         """Writes the weights of the best epoch, if there are newer ones than on the disk."""
-        if self._best is not None and self._best_is_new and self.reporter.best_path is not None:
+        if self._best is not None and self.reporter.best_path is not None:
             self.trainer.strategy.checkpoint_io.save_checkpoint(self._best, self.reporter.best_path)
-            self._best_is_new = False
+            self._best = None
 
     def write_last(self) -> None:
-        """Writes all that the trial needs to go on by itself."""
-        if self.reporter.last_path is not None:
-            self.write_best()
+        """Writes all that the trial needs to go on by itself, as of its last epoch."""
+        # First, since the other says that it is there.
+        self.write_best()
+        if self._last_is_due and self.reporter.last_path is not None:
             Trainer.save_checkpoint(self.trainer, self.reporter.last_path)
+            self._last_is_due = False
 
     def _save(self, filepath: Any, weights_only: bool | None = None, storage_options: Any = None) -> None:
         """Stands in for the Trainer's: the reporter's two files wait until it is time, those of others are written at once."""
@@ -224,7 +224,9 @@ class Member:
         elif Path(filepath) == self.reporter.best_path:
             checkpoint = self.trainer._checkpoint_connector.dump_checkpoint(weights_only=True)
             checkpoint["state_dict"] = {key: tensor.clone() for key, tensor in checkpoint["state_dict"].items()}
-            self._best, self._best_is_new = checkpoint, True
+            self._best = checkpoint
+        else:
+            self._last_is_due = True
 
 
 def _bound(callback: Callback, hook: str, trainer: Trainer, model: LightningModule) -> Callable[..., Any]:

@@ -16,6 +16,7 @@ from lightning_hp.fit.fused.check import check, seconds
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.logs import EpochLogs
 from lightning_hp.fit.fused.member import Member
+from lightning_hp.fit.fused.metrics import obstacle
 from lightning_hp.fit.fused.optimizer import FusedOptimizer, mismatch
 from lightning_hp.fit.fused.stack import Stack
 from lightning_hp.fit.fused.step import FusedStep, loss_of
@@ -46,11 +47,13 @@ class FusedModule(LightningModule):
         for member in self.members:
             member.trainer.strategy.model_to_device()
         models = [member.model for member in self.members]
-        carried = Carried(models)
-        if carried.obstacle is not None:
-            raise CannotFuseError(carried.obstacle)
-        carried.to(self.trainer.strategy.root_device)
+        # First, since numbers that differ in models of different structure, such as a width, are no numbers to carry.
         stack = Stack(models)
+        carried = Carried(models)
+        reason = carried.obstacle or obstacle(models[0])
+        if reason is not None:
+            raise CannotFuseError(reason)
+        carried.to(self.trainer.strategy.root_device)
         optimizers = [member.setup_optimizer() for member in self.members]
         reason = mismatch(optimizers, models)
         if reason is not None:
@@ -136,7 +139,7 @@ class FusedModule(LightningModule):
             logs.keep(rows)
 
     def follow_hooks(self) -> None:
-        """Takes over what the members' hooks may have changed: numbers, modes, what is frozen, metrics."""
+        """Takes over what the members' hooks may have changed: numbers, modes, what is frozen or steps, metrics."""
         models = [member.model for member in self.members]
         self.step.carried.read(models)
         if self.step.carried.obstacle is not None:
@@ -144,4 +147,5 @@ class FusedModule(LightningModule):
         self.step.carried.to(self.trainer.strategy.root_device)
         self.step.follow_modes()
         self.step.stack.follow()
+        self.optimizer.follow()
         self.step.metrics.gather()

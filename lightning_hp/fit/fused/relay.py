@@ -6,8 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.model_helpers import is_overridden
+from lightning.pytorch.loops.utilities import _is_max_limit_reached
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from lightning_hp.errors import disk_error
+from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.member import Member
 from lightning_hp.fit.fused.module import FusedModule
 from lightning_hp.fit.fused.saving import Saving
@@ -34,6 +37,7 @@ class Relay(Callback):
         # Members stop by themselves; the loop ends with the last.
         trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = 0, None
         self._each(lambda member: member.join(trainer))
+        self._drop_failed()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._each(lambda member: member.begin())
@@ -70,10 +74,11 @@ class Relay(Callback):
         for row, hook in hooks:
             self._guarded(row, hook, {"loss": losses[row]}, batch, batch_idx)
         self._log_step()
-        loop: Any = trainer.fit_loop
+        loop = trainer.fit_loop
+        assert loop._data_fetcher is not None
         if not loop.epoch_loop._should_check_val_fx(loop._data_fetcher):
             # Otherwise after the validation that comes now, which is also theirs.
-            self._let_go()
+            self._end_batch()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._each(lambda member: member.hook("on_validation_start"))
@@ -106,8 +111,8 @@ class Relay(Callback):
         for member in self.module.members:
             member.model.train()
         self.module.follow_hooks()
-        if not self._stopping:
-            self._let_go()
+        if not (self._stopping or trainer.sanity_checking):
+            self._end_batch()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.module.step.metrics.scatter()
@@ -115,12 +120,22 @@ class Relay(Callback):
         for row, member in enumerate(self.module.members):
             self._guarded(row, member.end_training_epoch, logs, row)
         self._let_go(epoch_over=True)
-        if self.module.members:
+        loop = trainer.fit_loop
+        last = _is_max_limit_reached(loop.epoch_loop.global_step, loop.max_steps) or _is_max_limit_reached(
+            loop.epoch_progress.current.processed,  # type: ignore[attr-defined]
+            loop.max_epochs or -1,
+        )
+        if last or self.saving.due:
             self.module.optimizer.distribute()
-            self.saving.save(self.module.members)
+            with self.saving.timed():
+                self._each(lambda member: member.write_last())
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._leave(range(len(self.module.members)))
+        self._leave(list(range(len(self.module.members))))
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if not isinstance(exception, CannotFuseError):
+            self._each(lambda member: member.interrupt(exception))
 
     def _each(self, do: Callable[[Member], None]) -> None:
         for row, member in enumerate(self.module.members):
@@ -132,7 +147,11 @@ class Relay(Callback):
         if member.error is None:
             try:
                 do(*args)
-            except Exception as error:
+            except (CannotFuseError, SIGTERMException):
+                raise
+            except (Exception, SystemExit) as error:
+                if disk_error(error) is not None:
+                    raise
                 member.error = error
 
     def _call(self, name: str, *args: Any) -> None:
@@ -155,10 +174,25 @@ class Relay(Callback):
         for row, member in enumerate(self.module.members):
             member.trainer._logger_connector.log_metrics({name: each[row] for name, each in values.items()})
 
+    def _end_batch(self) -> None:
+        """What comes when a batch, and the validation after it if there is one, are over."""
+        self._each(lambda member: member.step_schedulers("step", plateaus=True))
+        self._let_go()
+
+    def _drop_failed(self) -> None:
+        """Lets those go that have failed before there is anything to train."""
+        failed = [member for member in self.module.members if member.error is not None]
+        self.module.members = [member for member in self.module.members if member.error is None]
+        for member in failed:
+            self._finish(member)
+        if not self.module.members:
+            raise CannotFuseError("all trials have failed before the training")
+
     def _let_go(self, epoch_over: bool = False) -> None:
         """Ends the trials that want to stop and may."""
-        loop: Any = self.module.trainer.fit_loop
-        may = loop.epoch_progress.current.processed >= self._least[0] and loop.epoch_loop.global_step >= self._least[1]
+        loop = self.module.trainer.fit_loop
+        epochs = loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+        may = epochs >= self._least[0] and loop.epoch_loop.global_step >= self._least[1]
         rows = [
             row
             for row, member in enumerate(self.module.members)
@@ -191,40 +225,17 @@ class Relay(Callback):
             member = self.module.members[row]
             self._guarded(row, member.end_training_epoch, logs, row)
 
-    def _leave(self, rows: Any) -> None:
+    def _leave(self, rows: list[int]) -> None:
         leaving = [self.module.members[row] for row in rows]
         self.module.optimizer.distribute()
         for row in rows:
+            self._guarded(row, self.module.members[row].write_last)
             self._guarded(row, self.module.members[row].end)
         self.module.keep([row for row in range(len(self.module.members)) if row not in rows])
         for member in leaving:
-            self._finished(member)
+            self._finish(member)
 
-
-def unsupported(model: LightningModule, callbacks: list[Callback]) -> str | None:
-    """A hook that a fused fit cannot call, which the model or a callback has; None if there is none."""
-    if not model.automatic_optimization:
-        return "manual optimization"
-    for hook in _NOT_OF_MODULES:
-        if is_overridden(hook, model):
-            return f"the module has its own {hook}"
-    for callback in callbacks:
-        for hook in _NOT_OF_CALLBACKS:
-            if getattr(type(callback), hook) is not getattr(Callback, hook):
-                return f"the callback {type(callback).__name__} uses {hook}"
-    return None
-
-
-_NOT_OF_CALLBACKS = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
-_NOT_OF_MODULES = (
-    *_NOT_OF_CALLBACKS,
-    "optimizer_step",
-    "optimizer_zero_grad",
-    "backward",
-    "configure_gradient_clipping",
-    "transfer_batch_to_device",
-    "on_before_batch_transfer",
-    "on_after_batch_transfer",
-    "train_dataloader",
-    "val_dataloader",
-)
+    def _finish(self, member: Member) -> None:
+        if member.error is not None:
+            member.interrupt(member.error)
+        self._finished(member)

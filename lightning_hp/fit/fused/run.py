@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Sequence
 
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lightning_hp.errors import ConfigError, LightningHPError, disk_error, storage_errors
-from lightning_hp.fit.attempt import Attempt, begin, end, one_line
+from lightning_hp.fit.attempt import Attempt, begin, end, failure_of, one_line, out_of_memory, outcome_of
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.member import Member
 from lightning_hp.fit.fused.module import FusedModule
-from lightning_hp.fit.fused.relay import Relay, unsupported
+from lightning_hp.fit.fused.relay import Relay
 from lightning_hp.fit.recipe import Recipe
 from lightning_hp.fit.rng import seed_environment, seed_rngs, seeded_states, set_rng_states
 from lightning_hp.fit.seeding import Seeding
 from lightning_hp.fit.trainer import DEFAULTS, make_trainer, trainer_kwargs
 from lightning_hp.seeds import data_seed
 from lightning_hp.space import split
-from lightning_hp.trial import Emit, Finished, Trial, Unfused, trial_folder
+from lightning_hp.trial import Emit, Finished, Trial, Unfused
+
+# Takes a trial's attempt that is over, and what it has raised if it has failed.
+Finish = Callable[[Attempt, BaseException | None], None]
 
 
-def run_fused(recipe: Recipe, trials: Sequence[Trial], emit: Emit, always: bool = False) -> None:
-    """Trains trials as one.
+def run_fused(recipe: Recipe, trials: Sequence[Trial], emit: Emit, always: bool = False) -> list[Trial]:
+    """Trains trials as one, or as many at a time as memory takes.
 
     Args:
         recipe: what all trials of the search share.
@@ -33,65 +38,103 @@ def run_fused(recipe: Recipe, trials: Sequence[Trial], emit: Emit, always: bool 
         emit: takes their events.
         always: also where that is slower than one after another.
 
+    Returns:
+        The trials that have none to train with: where memory takes only one, or where no other stands at the same step.
+
     Raises:
         ConfigError: with ``always``, they cannot train as one.
     """
-    left = {trial.number for trial in trials}
-    attempts: list[Attempt] = []
+    attempts = {trial.number: begin(recipe, trial, emit) for trial in trials}
 
-    def finished(member: Member) -> None:
-        attempt = member.attempt
+    def finish(attempt: Attempt, error: BaseException | None) -> None:
         with storage_errors(attempt.folder):
-            end(attempt, outcome := member.outcome())
-        left.remove(attempt.trial.number)
+            outcome = outcome_of(attempt.reporter) if error is None else failure_of(attempt.reporter, error)
+            end(attempt, outcome)
+        del attempts[attempt.trial.number]
         emit(Finished(attempt.trial.number, outcome, time.time()))
 
+    alone, most = [], len(trials)
     try:
-        for trial in trials:
-            with storage_errors(trial_folder(recipe.root, trial.number)):
-                attempts.append(begin(recipe, trial, emit))
-        for alike in _by_progress([_member(recipe, attempt) for attempt in attempts]):
-            _fit(recipe, alike, finished, always)
+        while attempts:
+            together = _at_one_step(list(attempts.values()))[:most]
+            if len(together) == 1:
+                alone.append(_leave(attempts, together[0]))
+            elif not _fits(recipe, together, finish, always):
+                _free_memory()
+                left = [_leave(attempts, each) for each in together if each.trial.number in attempts]
+                most = -(-len(left) // 2)
+                # What they had written of their curves is written anew.
+                attempts = {trial.number: begin(recipe, trial, emit) for trial in left} | attempts
     except CannotFuseError as reason:
-        if always:
+        if attempts and always:
             raise ConfigError(f"fuse='always', but these trials cannot train as one: {reason}") from reason
-        emit(Unfused(tuple(sorted(left)), str(reason)))
-    except (Exception, SystemExit) as error:
-        if isinstance(error.__context__, KeyboardInterrupt):
-            # Lightning turns Ctrl-C inside a fit into sys.exit(1).
-            raise KeyboardInterrupt from None
-        if isinstance(error, (LightningHPError, SIGTERMException)) or disk_error(error) is not None:
-            raise
-        # By itself each trial fails with its own error, if it does.
-        emit(Unfused(tuple(sorted(left)), one_line(error)))
+        if attempts:
+            emit(Unfused(tuple(attempts), str(reason)))
     finally:
-        for attempt in attempts:
+        for attempt in attempts.values():
             attempt.logger.experiment.close()
+    return alone
 
 
-def _by_progress(members: Sequence[Member]) -> list[list[Member]]:
-    """Those together that begin at the same step: what is interrupted may have been so at different ones."""
-    found: dict[int, list[Member]] = {}
-    for member in members:
-        found.setdefault(member.step, []).append(member)
-    return list(found.values())
+def _at_one_step(attempts: list[Attempt]) -> list[Attempt]:
+    """Those that begin where the first does: what is interrupted may have been so at different steps."""
+    return [attempt for attempt in attempts if attempt.step == attempts[0].step]
 
 
-def _fit(recipe: Recipe, members: Sequence[Member], finished: Callable[[Member], None], always: bool) -> None:
-    first = members[0]
-    reason = unsupported(first.model, list(first.trainer.callbacks))  # type: ignore[attr-defined]
-    if reason is not None:
-        raise CannotFuseError(reason)
-    hparams = split(first.attempt.trial.hparams)
+def _leave(attempts: dict[int, Attempt], attempt: Attempt) -> Trial:
+    attempt.logger.experiment.close()
+    return attempts.pop(attempt.trial.number).trial
+
+
+def _free_memory() -> None:
+    # Modules and Trainers refer to each other.
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _fits(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish, always: bool) -> bool:
+    """Trains attempts as one.
+
+    Returns:
+        Whether the memory was enough; if not, some may have finished.
+    """
+    try:
+        with storage_errors(recipe.root):
+            _fit(recipe, attempts, finish, always)
+    except (CannotFuseError, LightningHPError, SIGTERMException):
+        raise
+    except (Exception, SystemExit) as error:
+        # Lightning turns Ctrl-C inside a fit into sys.exit(1).
+        if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        if disk_error(error) is not None:
+            raise
+        if out_of_memory(error):
+            return False
+        # By itself, the trial whose fault it is fails with it.
+        raise CannotFuseError(one_line(error)) from error
+    return True
+
+
+def _fit(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish, always: bool) -> None:
+    first = attempts[0].trial
+    hparams = split(first.hparams)
     settings = {**recipe.trainer, **hparams["trainer"]}
     seed_environment(data_seed(recipe.seed))
     set_rng_states(seeded_states(data_seed(recipe.seed)))
     data = recipe.make_data(hparams["data"])
+    members = _members(recipe, attempts, finish)
+    if not members:
+        return
     module = FusedModule(members, always)
-    seeding = Seeding(recipe.seed, first.attempt.trial.seed)
-    own = {"logger": False, "enable_checkpointing": False, "callbacks": [seeding, Relay(module, finished)]}
-    if not is_overridden("validation_step", first.model):
+    seeding = Seeding(recipe.seed, first.seed)
+    relay = Relay(module, lambda member: finish(member.attempt, member.error))
+    own = {"logger": False, "enable_checkpointing": False, "callbacks": [seeding, relay]}
+    if not is_overridden("validation_step", members[0].model):
         own["limit_val_batches"] = 0
+    # Those that stop early are not kept.
+    del members
     kwargs = trainer_kwargs({key: value for key, value in settings.items() if key not in own})
     trainer = Trainer(**{**DEFAULTS, **kwargs, **own})
     try:
@@ -99,6 +142,18 @@ def _fit(recipe: Recipe, members: Sequence[Member], finished: Callable[[Member],
         trainer.fit(module, **data)
     finally:
         seeding.after_fit()
+
+
+def _members(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish) -> list[Member]:
+    members = []
+    for attempt in attempts:
+        try:
+            members.append(_member(recipe, attempt))
+        except (Exception, SystemExit) as error:
+            if out_of_memory(error):
+                raise
+            finish(attempt, error)
+    return members
 
 
 def _member(recipe: Recipe, attempt: Attempt) -> Member:

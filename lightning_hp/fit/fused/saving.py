@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-
-from lightning_hp.fit.fused.member import Member
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # Writing takes at most one part in so many of the training's time.
 PARTS = 20
 
 
 class Saving:
-    """Writes all members' checkpoints at the end of an epoch, but not so often that training waits for it."""
+    """Says at the end of an epoch whether to write, so that training does not wait for it too often."""
 
     def __init__(self) -> None:
-        self._due = time.monotonic()
+        self._next = time.monotonic()
 
-    def save(self, members: Iterable[Member]) -> None:
-        """Writes them if it is time."""
+    @property
+    def due(self) -> bool:
+        """Whether it is time to write again."""
+        return time.monotonic() >= self._next
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Takes the time of the writing within, by which the next comes sooner or later."""
         began = time.monotonic()
-        if began < self._due:
-            return
-        for member in members:
-            member.write_last()
+        yield
         now = time.monotonic()
-        self._due = now + PARTS * (now - began)
+        self._next = now + PARTS * (now - began)

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from lightning_hp.fit.fused.errors import CannotFuseError
+
 
 class Stack:
     """Stacks the parameters and buffers of models that have the same structure.
@@ -17,6 +19,9 @@ class Stack:
     Args:
         models: one per row, on the device where they train.
 
+    Raises:
+        CannotFuseError: the models do not have the same structure.
+
     Attributes:
         parameters: by name, leaves of shape (rows, ...).
         buffers: by name, of shape (rows, ...).
@@ -24,10 +29,8 @@ class Stack:
 
     def __init__(self, models: Sequence[nn.Module]) -> None:
         self.models = list(models)
-        parameters = [dict(model.named_parameters()) for model in models]
-        buffers = [dict(model.named_buffers()) for model in models]
-        self.parameters = {name: _stacked([each[name] for each in parameters]) for name in parameters[0]}
-        self.buffers = {name: _stacked([each[name] for each in buffers]) for name in buffers[0]}
+        self.parameters = _stacked([dict(model.named_parameters()) for model in models])
+        self.buffers = _stacked([dict(model.named_buffers()) for model in models])
         self._bind()
 
     def keep(self, rows: Sequence[int]) -> None:
@@ -55,7 +58,7 @@ class Stack:
                 if tensor.data_ptr() != stacked[row].data_ptr():
                     stacked.data[row].copy_(tensor.detach())
                     tensor.data = stacked.detach()[row]
-            stacked.requires_grad_(tensors[0].requires_grad)
+            stacked.requires_grad_(_same_requirement(tensors))
 
     def _bind(self) -> None:
         for stacked, tensors in self._pairs():
@@ -70,6 +73,20 @@ class Stack:
                 yield tensor, [own[name] for own in owns]
 
 
-def _stacked(tensors: Sequence[Tensor]) -> Tensor:
-    stacked = torch.stack([tensor.detach() for tensor in tensors])
-    return stacked.requires_grad_(tensors[0].requires_grad)
+def _stacked(models: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    for name in {name: None for model in models for name in model}:
+        kinds = {(tensor.shape, tensor.dtype) if (tensor := model.get(name)) is not None else None for model in models}
+        if len(kinds) > 1:
+            raise CannotFuseError(f"{name} has different shapes or types")
+    stacked = {}
+    for name in models[0]:
+        tensors = [model[name] for model in models]
+        stacked[name] = torch.stack([tensor.detach() for tensor in tensors]).requires_grad_(_same_requirement(tensors))
+    return stacked
+
+
+def _same_requirement(tensors: Sequence[Tensor]) -> bool:
+    required = {tensor.requires_grad for tensor in tensors}
+    if len(required) > 1:
+        raise CannotFuseError("some train a parameter that is frozen in others")
+    return required.pop()

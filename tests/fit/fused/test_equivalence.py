@@ -130,11 +130,11 @@ class Grouped(Classifier):
         return [optimizer], [lr_scheduler.StepLR(optimizer, 1, 0.5)]
 
 
-class Adagrad(Classifier):
+class Rprop(Classifier):
     """No rule for this optimizer: it steps trial by trial."""
 
     def configure_optimizers(self):
-        return torch.optim.Adagrad(self.parameters(), self.lr)
+        return torch.optim.Rprop(self.parameters(), self.lr / 10)
 
 
 class Measured(Classifier):
@@ -253,7 +253,7 @@ KINDS = {
     **{f"OneCycle {name}": (OneCycle, name, {}) for name in ("sgd", "adamw")},
     "Plateau": (Plateau, "sgd", {"trainer": {"max_epochs": 4}}),
     "parameter groups": (Grouped, "sgd", {}),
-    "an optimizer without a rule": (Adagrad, "sgd", {}),
+    "an optimizer without a rule": (Rprop, "sgd", {}),
     "metric objects": (Measured, "sgd", {}),
     "numbers in the step": (Numbers, "sgd", {"space": {**SPACE, "weight": Log(1e-4, 1e-2), "smoothing": Linear(0, 0.3)}}),
     "a buffer made anew": (Counting, "sgd", {}),

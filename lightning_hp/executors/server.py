@@ -58,7 +58,7 @@ def main(descriptor: int, preload: bool, search: int, scratch: str) -> None:
     torch.set_num_threads(1)
     before = _named_threads()
     loaded = _load(payload) if preload else None
-    if loaded is not None and not _can_be_forked(before):
+    if preload and not _can_be_forked(before):
         send(stream, ("unsafe", 0, 0))
         os._exit(0)
     # A worker's garbage collections would otherwise go through all that is loaded here, and copy every page of it.

@@ -73,7 +73,7 @@ def failure_of(reporter: Reporter, exception: BaseException) -> Outcome:
         traceback=_printable("".join(traceback.format_exception(exception))),
         checkpoint=reporter.best_path,
         error=exception if isinstance(exception, MonitorError) else None,
-        retriable=out_of_memory(exception) or _loaders_worker_was_killed(exception),
+        retriable=out_of_memory(exception) or _lost_a_process(exception),
     )
 
 
@@ -84,10 +84,16 @@ def out_of_memory(exception: BaseException) -> bool:
     return on_the_host or isinstance(exception, (torch.OutOfMemoryError, MemoryError))
 
 
-def _loaders_worker_was_killed(exception: BaseException) -> bool:
+def _lost_a_process(exception: BaseException) -> bool:
+    """Whether a process that the fit had started, such as a loader's worker, was killed."""
     # Only by its words does torch tell one from a worker that the user's code has ended.
     told = " ".join(map(_message, chain(exception)))
-    return "DataLoader worker (pid" in told and "with exit code" not in told
+    if "DataLoader worker (pid" in told:
+        return "with exit code" not in told
+    # Its connections end before it is known to be dead.
+    frames = [frame for frame, _ in traceback.walk_tb(exception.__traceback__)]
+    raised_in = str(frames[-1].f_globals.get("__name__")) if frames else ""
+    return isinstance(exception, (EOFError, OSError)) and raised_in.startswith("multiprocessing.")
 
 
 def one_line(exception: BaseException) -> str:

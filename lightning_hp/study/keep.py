@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from bisect import insort
 from collections.abc import Iterable
@@ -32,9 +33,9 @@ class Keep:
         """Takes a finished trial; returns the numbers of those that lose their checkpoints by it."""
         if self.most is None:
             return []
-        if trial.value is None:
-            return [trial.number]
-        insort(self._best, (self._sign * trial.value, trial.number))
+        # One that failed may be worth a look, as long as there is room.
+        rank = math.inf if trial.value is None else self._sign * trial.value
+        insort(self._best, (rank, trial.number))
         lost, self._best = self._best[self.most :], self._best[: self.most]
         return [number for _, number in lost]
 

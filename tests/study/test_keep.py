@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +23,7 @@ def test_who_is_left_is_the_best_of_all(values, most, mode):
         left.add(number)
         left -= set(keep.add(Trial(number, {}, 0, "complete", value)))
     sign = -1 if mode == "max" else 1
-    ranked = sorted((sign * value, number) for number, value in enumerate(values) if value is not None)
+    ranked = sorted((math.inf if value is None else sign * value, number) for number, value in enumerate(values))
     assert left == {number for _, number in ranked[:most]}
 
 

@@ -63,6 +63,7 @@ class Member:
         trainer.strategy.connect(self.model)
         trainer._callback_connector._attach_model_callbacks()
         with self._own_random_numbers():
+            call._call_lightning_module_hook(trainer, "prepare_data")
             # The driver has set up the data, once for all.
             call._call_setup_hook(trainer)
             call._call_configure_model(trainer)

@@ -201,11 +201,17 @@ class Relay(Callback):
             self._finished(member)
 
 
-def unsupported(model: LightningModule, callbacks: list[Callback]) -> str | None:
-    """A hook that a fused fit cannot call, which the model or a callback has; None if there is none."""
+def unsupported(model: LightningModule, callbacks: list[Callback], data: bool) -> str | None:
+    """A hook that a fused fit cannot call, which the model or a callback has; None if there is none.
+
+    Args:
+        model: of a trial.
+        callbacks: of its Trainer.
+        data: whether the fit is given data, so that the model's own loaders are not asked for.
+    """
     if not model.automatic_optimization:
         return "manual optimization"
-    for hook in _NOT_OF_MODULES:
+    for hook in _NOT_OF_MODULES if data else (*_NOT_OF_MODULES, "train_dataloader", "val_dataloader"):
         if is_overridden(hook, model):
             return f"the module has its own {hook}"
     for callback in callbacks:
@@ -225,6 +231,4 @@ _NOT_OF_MODULES = (
     "transfer_batch_to_device",
     "on_before_batch_transfer",
     "on_after_batch_transfer",
-    "train_dataloader",
-    "val_dataloader",
 )

@@ -70,7 +70,7 @@ def _by_progress(members: Sequence[Member]) -> list[list[Member]]:
 
 def _fit(recipe: Recipe, members: Sequence[Member], finished: Callable[[Member], None], always: bool) -> None:
     first = members[0]
-    reason = unsupported(first.model, list(first.trainer.callbacks))  # type: ignore[attr-defined]
+    reason = unsupported(first.model, list(first.trainer.callbacks), recipe.data is not None)  # type: ignore[attr-defined]
     if reason is not None:
         raise CannotFuseError(reason)
     hparams = split(first.trial.hparams)

@@ -13,18 +13,20 @@ from typing import Any, TypeAlias
 import cloudpickle
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric
+from torch.nn.utils import parametrize
+from torchmetrics import Metric, MetricCollection
 
 # Where a value is: the module's name, its attribute, then keys, indices and attributes within that.
 Path: TypeAlias = tuple[Any, ...]
 
-# What nn.Module, LightningModule and torchmetrics keep for themselves.
+# What nn.Module, LightningModule and nn.RNNBase keep for themselves.
 _INTERNAL = frozenset(
     {
         *vars(nn.Module()),
         *("_trainer", "_fabric", "_fabric_optimizers", "_hparams_initial", "_hparams_name", "_log_hyperparams", "_device"),
         *("_current_fx_name", "_param_requires_grad_state", "_metric_attributes", "_compiler_ctx", "_jit_is_scripting"),
         *("_example_input_array", "_automatic_optimization", "prepare_data_per_node", "_dtype", "_strict_loading"),
+        *("_flat_weights", "_flat_weight_refs"),
     }
 )
 _DEEPEST = 8
@@ -90,19 +92,32 @@ def state(model: nn.Module) -> dict[Path, Any]:
     """All plain values in a module and its parts, by where they are; tensors registered with it excepted."""
     found: dict[Path, Any] = {}
     for name, module in model.named_modules():
-        found[name, "__class__"] = type(module)
-        metric = isinstance(module, Metric)
+        # A parametrized module has a class of its own, made of the true one; its parametrizations are parts like others.
+        parametrized = parametrize.is_parametrized(module)
+        found[name, "__class__"] = type(module).__base__ if parametrized else type(module)
         for key, value in vars(module).items():
-            if key in _INTERNAL or (metric and (key.startswith("_") or key in module._defaults or callable(value))):
-                continue
-            _walk(value, (name, key), found)
+            if key not in _INTERNAL and not _is_of_metric(module, key, value):
+                _walk(value, (name, key), found)
     return found
+
+
+def changes(before: Mapping[Path, Any], after: Mapping[Path, Any]) -> list[Path]:
+    """Where two states of a module differ."""
+    differing = (path for path in before.keys() | after.keys() if not same(before.get(path), after.get(path)))
+    return sorted(differing, key=str)
 
 
 def readable(path: Path) -> str:
     """A place as one would write it: ``net.drop.p``."""
     module, *rest = path
     return ".".join(str(part) for part in ((module,) if module else ()) + tuple(rest))
+
+
+def _is_of_metric(module: nn.Module, key: str, value: Any) -> bool:
+    """Whether it is what torchmetrics keeps for itself."""
+    if not isinstance(module, (Metric, MetricCollection)):
+        return False
+    return key.startswith("_") or key in getattr(module, "_defaults", ()) or callable(value)
 
 
 class _Missing:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from lightning_hp.fit.fused.carried import readable, same, state
+from lightning_hp.fit.fused.carried import Path, changes, readable, state
 from lightning_hp.fit.fused.errors import CannotFuseError
-from lightning_hp.fit.fused.step import FusedStep, StepOutput, loss_of, step_log
-from lightning_hp.fit.rng import isolated_rngs, rng_states
+from lightning_hp.fit.fused.step import FusedStep, Logged, StepOutput, loss_of, metric_paths, step_log
+from lightning_hp.fit.rng import isolated_rngs, rng_states, set_rng_states
 
 # Largest difference that is rounding: relative, and absolute in units of the largest value.
 TOLERANCE = 1e-3
@@ -22,8 +23,6 @@ TOLERANCE = 1e-3
 
 def check(step: FusedStep, args: tuple[Any, ...]) -> None:
     """Compares losses, logged values and gradients of a training step with those of each model's own step on the same batch.
-
-    Random numbers, as of dropout, differ: a model that draws some is compared in evaluation mode.
 
     Args:
         step: the fused step. What the steps change is changed back.
@@ -34,15 +33,18 @@ def check(step: FusedStep, args: tuple[Any, ...]) -> None:
     """
     models: list[LightningModule] = step.stack.models  # type: ignore[assignment]
     with isolated_rngs(), _undone(step):
-        before = rng_states()["torch"]
-        own = [_ordinary(model, args) for model in models]
-        if not torch.equal(before, rng_states()["torch"]):
+        # For this once, random numbers are the same for all rows, and so the same as in each model's own step.
+        step.randomness = "same"
+        states = rng_states()
+        try:
+            _compare_steps(step, args)
+        except CannotFuseError:
+            if not _drawn_since(states):
+                raise
+            # Unless they are drawn in another way, as where dropout has a probability for each row: then without dropout.
             for model in (*models, step.template):
                 model.eval()
-            own = [_ordinary(model, args) for model in models]
-        fused = step("training_step", *args)
-        _compare_values(own, fused)
-        _compare_gradients(step, models, own, fused)
+            _compare_steps(step, args)
 
 
 def seconds(step: FusedStep, args: tuple[Any, ...]) -> tuple[float, float]:
@@ -59,16 +61,24 @@ def seconds(step: FusedStep, args: tuple[Any, ...]) -> tuple[float, float]:
         return _fastest(fused), _fastest(ordinary) * len(models)
 
 
-def _ordinary(model: LightningModule, args: tuple[Any, ...]) -> StepOutput:
-    """A model's own training step."""
-    before = state(model)
-    with step_log(model) as output:
-        output.output = model.training_step(*args)
-    after = state(model)
-    changed = [path for path in before.keys() | after.keys() if not same(before.get(path), after.get(path))]
-    if changed:
-        raise CannotFuseError(f"training_step changes {readable(min(changed, key=str))} of the module")
-    return output
+def _compare_steps(step: FusedStep, args: tuple[Any, ...]) -> None:
+    states = rng_states()
+    own = []
+    with _undone(step):
+        for model in step.stack.models:
+            set_rng_states(states)
+            own.append(_result(_ordinary(model, args), dict(model.named_parameters())))  # type: ignore[arg-type]
+    set_rng_states(states)
+    fused = _result(step("training_step", *args), step.stack.parameters)
+    _compare_values(own, fused)
+    _compare_gradients(own, fused)
+
+
+def _drawn_since(states: Mapping[str, Any]) -> bool:
+    """Whether torch has drawn random numbers."""
+    now = rng_states()
+    pairs = zip((states["torch"], *states.get("cuda", ())), (now["torch"], *now.get("cuda", ())), strict=False)
+    return not all(torch.equal(one, other) for one, other in pairs)
 
 
 def _fastest(run: Callable[[], None]) -> float:
@@ -87,25 +97,52 @@ def _wait() -> None:
         torch.accelerator.synchronize()
 
 
-def _compare_values(own: Sequence[StepOutput], fused: StepOutput) -> None:
-    _compare("the loss", torch.stack([loss_of(each).detach() for each in own]), loss_of(fused).detach())
+@dataclass
+class _Result:
+    """What a step has given: one model's, or all rows'."""
+
+    loss: Tensor
+    logged: list[Logged]
+    gradients: dict[str, Tensor | None]
+
+
+def _result(output: StepOutput, parameters: Mapping[str, Tensor]) -> _Result:
+    loss = loss_of(output)
+    trained = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
+    gradients = torch.autograd.grad(loss.sum(), list(trained.values()), allow_unused=True)
+    return _Result(loss.detach(), output.logged, dict(zip(trained, gradients, strict=True)))
+
+
+def _ordinary(model: LightningModule, args: tuple[Any, ...]) -> StepOutput:
+    """A model's own training step."""
+    states = rng_states()
+    changed: list[Path] = []
+    for _ in range(2):
+        set_rng_states(states)
+        before = state(model)
+        with step_log(model, metric_paths(model)) as output:
+            output.output = model.training_step(*args)
+        changed = changes(before, state(model))
+        if not changed:
+            return output
+        # The first step may have made what it keeps, such as a mask; then the next one changes nothing.
+    raise CannotFuseError(f"training_step changes {readable(changed[0])} of the module")
+
+
+def _compare_values(own: Sequence[_Result], fused: _Result) -> None:
+    _compare("the loss", torch.stack([each.loss for each in own]), fused.loss)
     for index, logged in enumerate(fused.logged):
         if isinstance(logged.values, Tensor):
             values = [each.logged[index].values for each in own]
             _compare(f"the logged {logged.name}", torch.stack(values), logged.values)  # type: ignore[arg-type]
 
 
-def _compare_gradients(
-    step: FusedStep, models: Sequence[LightningModule], own: Sequence[StepOutput], fused: StepOutput
-) -> None:
-    names = [name for name, tensor in step.stack.parameters.items() if tensor.requires_grad]
-    together = torch.autograd.grad(loss_of(fused).sum(), [step.stack.parameters[name] for name in names], allow_unused=True)
-    for row, (model, output) in enumerate(zip(models, own, strict=True)):
-        parameters = [model.get_parameter(name) for name in names]
-        alone = torch.autograd.grad(loss_of(output), parameters, allow_unused=True)
+def _compare_gradients(own: Sequence[_Result], fused: _Result) -> None:
+    for row, result in enumerate(own):
         # Where the true gradient is zero, as before a normalization, both are noise.
-        scale = max(_scale(gradient) for gradient in alone if gradient is not None)
-        for name, one, rows in zip(names, alone, together, strict=True):
+        scale = max(_scale(gradient) for gradient in result.gradients.values() if gradient is not None)
+        for name, one in result.gradients.items():
+            rows = fused.gradients[name]
             if (one is None) != (rows is None):
                 raise CannotFuseError(f"the fused step and the ordinary one do not both use {name}")
             if one is not None and rows is not None:
@@ -128,8 +165,8 @@ def _scale(values: Tensor) -> float:
 def _undone(step: FusedStep) -> Iterator[None]:
     buffers = {name: tensor.clone() for name, tensor in step.stack.buffers.items()}
     gradients = {name: tensor.grad for name, tensor in step.stack.parameters.items()}
-    states, values = {path: dict(each) for path, each in step.metrics.states.items()}, dict(step.metrics.values)
-    counts = dict(step.metrics.counts)
+    restore_metrics = step.metrics.snapshot()
+    randomness = step.randomness
     modes = [[part.training for part in model.modules()] for model in (*step.stack.models, step.template)]
     try:
         yield
@@ -145,5 +182,5 @@ def _undone(step: FusedStep) -> Iterator[None]:
                 part.training = training
             for parameter in model.parameters():
                 parameter.grad = None
-        step.metrics.states, step.metrics.values, step.metrics.counts = states, values, counts
-        step.metrics.scatter()
+        step.randomness = randomness
+        restore_metrics()

@@ -61,10 +61,12 @@ class Member:
         self.model.trainer = trainer
         trainer.strategy.connect(self.model)
         trainer._callback_connector._attach_model_callbacks()
-        reason = unsupported(self.model, trainer.callbacks)  # type: ignore[attr-defined]
+        data_given = driver.fit_loop._data_source.instance is not driver.lightning_module
+        reason = unsupported(self.model, trainer.callbacks, data_given)  # type: ignore[attr-defined]
         if reason is not None:
             raise CannotFuseError(reason)
         with self._own_random_numbers():
+            call._call_lightning_module_hook(trainer, "prepare_data")
             # The driver has set up the data, once for all.
             call._call_setup_hook(trainer)
             call._call_configure_model(trainer)

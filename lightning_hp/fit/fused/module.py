@@ -16,7 +16,6 @@ from lightning_hp.fit.fused.check import check, seconds
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.logs import EpochLogs
 from lightning_hp.fit.fused.member import Member
-from lightning_hp.fit.fused.metrics import obstacle
 from lightning_hp.fit.fused.optimizer import FusedOptimizer, mismatch
 from lightning_hp.fit.fused.stack import Stack
 from lightning_hp.fit.fused.step import FusedStep, loss_of
@@ -50,9 +49,8 @@ class FusedModule(LightningModule):
         # First, since numbers that differ in models of different structure, such as a width, are no numbers to carry.
         stack = Stack(models)
         carried = Carried(models)
-        reason = carried.obstacle or obstacle(models[0])
-        if reason is not None:
-            raise CannotFuseError(reason)
+        if carried.obstacle is not None:
+            raise CannotFuseError(carried.obstacle)
         carried.to(self.trainer.strategy.root_device)
         optimizers = [member.setup_optimizer() for member in self.members]
         reason = mismatch(optimizers, models)

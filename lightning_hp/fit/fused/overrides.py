@@ -16,7 +16,7 @@ class Vectorizable(TorchFunctionMode):
 
     - dropout and label smoothing take a probability of each row's own;
     - ``torch.bincount``, and ``tensor[mask] = number``, as torchmetrics use them, have forms without data-dependent shapes;
-    - ``total += tensor``, with a total that no row has for itself yet, makes a new total.
+    - ``normalize(out=)``, as spectral_norm uses it, copies.
     """
 
     def __torch_function__(
@@ -72,14 +72,8 @@ def _setitem(tensor: Tensor, index: Any, value: Any) -> Any:
     return NotImplemented
 
 
-def _iadd(tensor: Tensor, other: Any) -> Any:
-    if (
-        isinstance(other, Tensor)
-        and torch._C._functorch.is_batchedtensor(other)
-        and not torch._C._functorch.is_batchedtensor(tensor)
-    ):
-        return tensor + other
-    return NotImplemented
+def _normalize(input: Tensor, *args: Any, out: Tensor | None = None, **keywords: Any) -> Any:
+    return NotImplemented if out is None else out.copy_(functional.normalize(input, *args, **keywords))
 
 
 _REPLACEMENTS: dict[Any, Callable[..., Any]] = {
@@ -87,5 +81,5 @@ _REPLACEMENTS: dict[Any, Callable[..., Any]] = {
     functional.cross_entropy: _cross_entropy,
     torch.bincount: _bincount,
     Tensor.__setitem__: _setitem,
-    Tensor.__iadd__: _iadd,
+    functional.normalize: _normalize,
 }

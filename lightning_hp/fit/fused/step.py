@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torchmetrics import Metric
 
-from lightning_hp.fit.fused.carried import Carried
+from lightning_hp.fit.fused.carried import Carried, Path, changes, readable, state
 from lightning_hp.fit.fused.errors import CannotFuseError
-from lightning_hp.fit.fused.metrics import MetricStates, metrics
+from lightning_hp.fit.fused.metrics import MetricStates, Pending, metrics
 from lightning_hp.fit.fused.overrides import Vectorizable
 from lightning_hp.fit.fused.stack import Stack
 
@@ -28,12 +28,12 @@ class Logged:
 
     Attributes:
         name: as the user gave it.
-        values: one per row; or the path of a metric that was logged itself.
+        values: one per row; or the path of a metric that was logged itself; within the step, one that is to come.
         options: the other arguments of ``log``.
     """
 
     name: str
-    values: Tensor | str
+    values: Tensor | str | Pending
     options: Mapping[str, Any]
 
 
@@ -56,6 +56,9 @@ class FusedStep:
     Args:
         stack: the models' tensors.
         carried: the models' numbers.
+
+    Attributes:
+        randomness: whether each row draws random numbers of its own (``"different"``) or all draw the ``"same"``.
     """
 
     def __init__(self, stack: Stack, carried: Carried) -> None:
@@ -66,7 +69,10 @@ class FusedStep:
         self._trainer = _SharedTrainer(self.template.trainer)
         self.template.trainer = self._trainer  # type: ignore[assignment]
         self.metrics = MetricStates(stack.models, self.template)
+        self.randomness = "different"
         self._caller = _Caller(self.template)
+        self._paths = metric_paths(self.template)
+        self._ran: set[str] = set()
 
     def follow_modes(self) -> None:
         """Takes over which parts of the models are in training mode: one that is frozen may stay in evaluation mode."""
@@ -79,6 +85,7 @@ class FusedStep:
         Raises:
             CannotFuseError: it does what vmap cannot.
         """
+        before = state(self.template) if name not in self._ran else None
         given = (self.stack.parameters, self.stack.buffers)
         stacked = {f"module.{key}": tensor for part in given for key, tensor in part.items()}
         notes: dict[str, Any] = {}
@@ -86,28 +93,42 @@ class FusedStep:
         def one(tensors: dict[str, Tensor], numbers: list[Tensor], states: Any) -> list[Tensor]:
             with (
                 self.carried.lent(self.template, numbers),
-                self.metrics.lent(states) as after,
-                step_log(self.template) as output,
+                self.metrics.lent(*states) as after,
+                step_log(self.template, self._paths) as output,
                 Vectorizable(),
             ):
                 # A copy, into which torch writes what the step has made of them.
                 output.output = functional_call(self._caller, dict(tensors), (name, args))
                 renewed = self._caller.renewed(tensors)
             values = [logged.values for logged in output.logged]
-            notes["parts"], leaves = _taken_apart((output.output, values, renewed, after))
+            calls = [call.arguments for call in self.metrics.calls]
+            notes["parts"], leaves = _taken_apart((output.output, values, renewed, after, calls))
             notes["logged"] = output.logged
             return leaves
 
         try:
-            leaves = vmap(one, randomness="different")(stacked, self.carried.tensors(), self.metrics.states)
+            leaves = vmap(one, randomness=self.randomness)(stacked, self.carried.tensors(), self.metrics.inputs)
         except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
             raise CannotFuseError(f"{name} cannot be vectorized: {first_line(error)}") from error
-        output, values, renewed, after = _put_together(notes["parts"], leaves)
+        if before is not None:
+            self._refuse_changes(name, before)
+        output, values, renewed, after, arguments = _put_together(notes["parts"], leaves)
         self.stack.replace({key.removeprefix("module."): tensor for key, tensor in renewed.items()})
-        self.metrics.take(after)
+        calls = [replace(call, arguments=given) for call, given in zip(self.metrics.calls, arguments, strict=True)]
+        made = self.metrics.take(after, calls)
+        values = [made[value.call] if isinstance(value, Pending) else value for value in values]
         return StepOutput(output, [replace(each, values=v) for each, v in zip(notes["logged"], values, strict=True)])
+
+    def _refuse_changes(self, name: str, before: Mapping[Path, Any]) -> None:
+        """Lets a step make nothing in the template but what is the same for all rows, such as a mask that it keeps."""
+        after = state(self.template)
+        for path in changes(before, after):
+            value = after.get(path)
+            if not isinstance(value, Tensor) or value.requires_grad or torch._C._functorch.is_batchedtensor(value):
+                raise CannotFuseError(f"{name} changes {readable(path)} of the module")
+        self._ran.add(name)
 
 
 def first_line(error: BaseException) -> str:
@@ -155,16 +176,27 @@ _OF_ONE_TRIAL = frozenset(
 )
 
 
+def metric_paths(module: nn.Module) -> dict[int, str]:
+    """Where a module's metrics are, by their ids."""
+    return {id(metric): path for path, metric in metrics(module).items()}
+
+
 @contextmanager
-def step_log(module: LightningModule) -> Iterator[StepOutput]:
-    """Takes down what a module logs while a step runs."""
+def step_log(module: LightningModule, paths: Mapping[int, str]) -> Iterator[StepOutput]:
+    """Takes down what a module logs while a step runs.
+
+    Args:
+        module: which runs it.
+        paths: of its metrics, see `metric_paths`.
+    """
     output = StepOutput(None)
-    paths = {id(metric): path for path, metric in metrics(module).items()}
 
     def log(name: str, value: Any, prog_bar: bool = False, *args: Any, **options: Any) -> None:
         options |= dict(zip(_LOG_ARGUMENTS, args, strict=False))
         if isinstance(value, Metric):
             values: Any = paths[id(value)]
+        elif isinstance(value, Pending):
+            values = value
         else:
             values = (value if isinstance(value, Tensor) else torch.tensor(float(value))).detach().squeeze()
         output.logged.append(Logged(name, values, {"prog_bar": prog_bar, **options}))

@@ -6,11 +6,17 @@ from lightning.pytorch import Callback, LightningModule, callbacks
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 
-def unsupported(model: LightningModule, its_callbacks: list[Callback]) -> str | None:
-    """What a fused fit cannot do, of a model and its callbacks; None if it can all."""
+def unsupported(model: LightningModule, its_callbacks: list[Callback], data_given: bool) -> str | None:
+    """What a fused fit cannot do, of a model and its callbacks; None if it can all.
+
+    Args:
+        model: of a trial.
+        its_callbacks: of the trial's Trainer.
+        data_given: whether the fit is given data, so that the model's own loaders are not asked for.
+    """
     if not model.automatic_optimization:
         return "manual optimization"
-    for hook in _NOT_OF_MODULES:
+    for hook in _NOT_OF_MODULES if data_given else (*_NOT_OF_MODULES, "train_dataloader", "val_dataloader"):
         if is_overridden(hook, model):
             return f"the module has its own {hook}"
     for callback in its_callbacks:
@@ -39,9 +45,6 @@ _NOT_OF_MODULES = (
     "transfer_batch_to_device",
     "on_before_batch_transfer",
     "on_after_batch_transfer",
-    "prepare_data",
-    "train_dataloader",
-    "val_dataloader",
     "on_validation_model_eval",
     "on_validation_model_train",
     "on_validation_model_zero_grad",

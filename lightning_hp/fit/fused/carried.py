@@ -129,12 +129,13 @@ _MISSING = _Missing()
 
 
 def _walk(value: Any, path: Path, found: dict[Path, Any]) -> None:
+    size: Path = (*path, "#")
     if isinstance(value, Mapping) and len(path) < _DEEPEST:
-        found[(*path, "#")] = tuple(map(str, value))
+        found[size] = tuple(map(str, value))
         for key, each in value.items():
             _walk(each, (*path, key), found)
     elif isinstance(value, (list, tuple)) and len(path) < _DEEPEST:
-        found[(*path, "#")] = len(value)
+        found[size] = len(value)
         for index, each in enumerate(value):
             _walk(each, (*path, index), found)
     elif not isinstance(value, nn.Module):

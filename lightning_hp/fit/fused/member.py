@@ -157,7 +157,7 @@ class Member:
         """What Lightning does at the end of a validation, before ``on_validation_end``."""
         connector = self.trainer._logger_connector
         with self._logging(self.trainer.fit_loop.epoch_loop.val_loop) as results:
-            metrics = {}
+            metrics: dict[str, Any] = {}
             for index in dict.fromkeys(entry.dataloader_idx for entry in logs):
                 results.dataloader_idx = index
                 self._replay("validation_step", [entry for entry in logs if entry.dataloader_idx == index], row)
@@ -195,13 +195,13 @@ class Member:
 
     def write_best(self) -> None:
         """Writes the weights of the best epoch, if there are newer ones than on the disk."""
-        if self._best_is_new and self.reporter.best_path is not None:
+        if self._best is not None and self._best_is_new and self.reporter.best_path is not None:
             self.trainer.strategy.checkpoint_io.save_checkpoint(self._best, self.reporter.best_path)
             self._best_is_new = False
 
     def write_last(self) -> None:
         """Writes all that the trial needs to go on by itself."""
-        if self.reporter.folder is not None:
+        if self.reporter.last_path is not None:
             self.write_best()
             Trainer.save_checkpoint(self.trainer, self.reporter.last_path)
 

@@ -69,7 +69,7 @@ class MetricStates:
         self.calls: list[Call] = []
         self.template = metrics(template)
         self._stacked = {path: metric for path, metric in self.template.items() if not _keeps_lists(metric)}
-        self._defaults = {path: metric._defaults for path, metric in self._stacked.items()}
+        self._defaults: States = {path: metric._defaults for path, metric in self._stacked.items()}  # type: ignore[misc]
         for metric in self._stacked.values():
             # Checks look at the values; the first batch is checked in the ordinary step.
             if hasattr(metric, "validate_args"):
@@ -106,7 +106,7 @@ class MetricStates:
             path: {name: tensor.to(self.states[path][name].device).expand(rows, *tensor.shape) for name, tensor in each.items()}
             for path, each in self._defaults.items()
         }
-        return self.states, resets  # type: ignore[return-value]
+        return self.states, resets
 
     @contextmanager
     def lent(self, states: States, resets: States) -> Iterator[dict[str, Any]]:

@@ -45,7 +45,8 @@ def _dropout(dims: int) -> Callable[..., Any]:
             return NotImplemented
         if not training:
             return input
-        kept = torch.rand_like(input[(..., *[slice(1)] * dims)]) >= p
+        like = input.flatten(input.dim() - dims)[..., 0] if dims else input
+        kept = (torch.rand_like(like) >= p).view(*like.shape, *[1] * dims)
         # All dropped: nothing is left to scale.
         return torch.where(kept, input / (1 - p).clamp(min=torch.finfo(input.dtype).tiny), 0.0)
 
@@ -61,8 +62,8 @@ def dropped(input: Tensor, p: Any, training: bool = True) -> Tensor:
 def _cross_entropy(input: Tensor, target: Tensor, *args: Any, label_smoothing: Any = 0.0, **keywords: Any) -> Any:
     if not isinstance(label_smoothing, Tensor):
         return NotImplemented
-    sharp = functional.cross_entropy(input, target, *args, **keywords)
-    smooth = functional.cross_entropy(input, target, *args, label_smoothing=1.0, **keywords)
+    loss: Callable[..., Any] = partial(functional.cross_entropy, input, target, *args, **keywords)
+    sharp, smooth = loss(), loss(label_smoothing=1.0)
     return sharp * (1 - label_smoothing) + smooth * label_smoothing
 
 
@@ -102,7 +103,7 @@ def _embedding_bag(
     return (functional.embedding(input, weight) * shares.unsqueeze(-1)).sum(1)
 
 
-def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Any:
     others = [each for each in range(v.dim()) if each != dim]
     return v * (g / (v.norm() if dim == -1 else v.norm(dim=others, keepdim=True)))
 

@@ -70,8 +70,9 @@ class Relay(Callback):
         for row, hook in hooks:
             self._guarded(row, hook, {"loss": losses[row]}, batch, batch_idx)
         self._log_step()
-        loop = trainer.fit_loop
-        if not loop.epoch_loop._should_check_val_fx(loop._data_fetcher):
+        loop, fetcher = trainer.fit_loop, trainer.fit_loop._data_fetcher
+        assert fetcher is not None
+        if not loop.epoch_loop._should_check_val_fx(fetcher):
             # Otherwise after the validation that comes now, which is also theirs.
             self._let_go()
 
@@ -158,7 +159,7 @@ class Relay(Callback):
     def _let_go(self, epoch_over: bool = False) -> None:
         """Ends the trials that want to stop and may."""
         loop = self.module.trainer.fit_loop
-        may = loop.epoch_progress.current.processed >= self._least[0] and loop.epoch_loop.global_step >= self._least[1]
+        may = self.module.trainer.current_epoch >= self._least[0] and loop.epoch_loop.global_step >= self._least[1]
         rows = [
             row
             for row, member in enumerate(self.module.members)

@@ -205,7 +205,7 @@ def step_log(module: LightningModule, paths: Mapping[int, str]) -> Iterator[Step
             values = (value if isinstance(value, Tensor) else torch.tensor(float(value))).detach().squeeze()
         output.logged.append(Logged(name, values, {"prog_bar": prog_bar, **options}))
 
-    module.log = log  # type: ignore[method-assign, assignment]
+    module.log = log  # type: ignore[method-assign]
     try:
         yield output
     finally:

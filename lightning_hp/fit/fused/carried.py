@@ -129,13 +129,12 @@ _MISSING = _Missing()
 
 
 def _walk(value: Any, path: Path, found: dict[Path, Any]) -> None:
+    size: Path = (*path, "#")
     if isinstance(value, Mapping) and len(path) < _DEEPEST:
-        size: Path = (*path, "#")
         found[size] = tuple(map(str, value))
         for key, each in value.items():
             _walk(each, (*path, key), found)
     elif isinstance(value, (list, tuple)) and len(path) < _DEEPEST:
-        size = (*path, "#")
         found[size] = len(value)
         for index, each in enumerate(value):
             _walk(each, (*path, index), found)

@@ -50,13 +50,16 @@ def check(step: FusedStep, args: tuple[Any, ...]) -> None:
 def seconds(step: FusedStep, args: tuple[Any, ...]) -> tuple[float, float]:
     """The time that a training step takes for all rows: fused, and one after another."""
     models: list[LightningModule] = step.stack.models  # type: ignore[assignment]
+    paths = metric_paths(models[0])
     with isolated_rngs(), _undone(step):
 
         def fused() -> None:
             torch.autograd.backward(loss_of(step("training_step", *args)).sum())
 
         def ordinary() -> None:
-            torch.autograd.backward(loss_of(_ordinary(models[0], args)))
+            with step_log(models[0], paths) as output:
+                output.output = models[0].training_step(*args)
+            torch.autograd.backward(loss_of(output))
 
         return _fastest(fused), _fastest(ordinary) * len(models)
 

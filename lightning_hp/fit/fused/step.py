@@ -143,9 +143,13 @@ class _Caller(nn.Module):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
+        self._recurrent = [part for part in module.modules() if isinstance(part, nn.RNNBase)]
         self._after: dict[str, Tensor] = {}
 
     def forward(self, name: str, args: tuple[Any, ...]) -> Any:
+        for part in self._recurrent:
+            # They keep a list of their parameters, which functional_call does not know of.
+            part._flat_weights = [getattr(part, weight) for weight in part._flat_weights_names]
         output = getattr(self.module, name)(*args)
         # The module's own come back in a moment; what the step has assigned to a buffer's name would be lost.
         self._after = dict(self.named_buffers())

@@ -131,6 +131,7 @@ class SearchLoop:
             mode=mode,
             seed=self.seed,
             root=self.root,
+            keep_checkpoints=self.keep_checkpoints,
             babysitter=partial(self.babysitter.for_search, monitor, mode) if self.babysitter is not None else None,
         )
         self.executor = executor_for(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.logs import Entry
 from lightning_hp.fit.fused.unsupported import unsupported
 from lightning_hp.fit.rng import rng_states, set_rng_states
+from lightning_hp.trial import Trial
 
 
 class Member:
@@ -204,6 +206,14 @@ class Member:
         loop: _TrainingEpochLoop = copy.copy(self.trainer.fit_loop.epoch_loop)
         loop.trainer = self.trainer
         loop.update_lr_schedulers(interval, update_plateau_schedulers=plateaus)
+
+    def standing(self) -> Trial:
+        """The trial with its best value so far."""
+        return replace(self.attempt.trial, value=self.reporter.best)
+
+    def drop(self) -> None:
+        """Gives up the trial's checkpoints."""
+        self._best, self._last_is_due, self.reporter.folder = None, False, None
 
     def write_best(self) -> None:
         """Writes the weights of the best epoch, if there are newer ones than on the disk."""

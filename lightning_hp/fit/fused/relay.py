@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -14,6 +14,7 @@ from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.member import Member
 from lightning_hp.fit.fused.module import FusedModule
 from lightning_hp.fit.fused.saving import Saving
+from lightning_hp.study.keep import Keep
 
 
 class Relay(Callback):
@@ -22,10 +23,13 @@ class Relay(Callback):
     Args:
         module: what is trained; its members are told.
         finished: called with each member when its trial is over, by whatever reason.
+        keep: how many trials of the search keep their checkpoints; None for all.
     """
 
-    def __init__(self, module: FusedModule, finished: Callable[[Member], None]) -> None:
+    def __init__(self, module: FusedModule, finished: Callable[[Member], None], keep: int | None = None) -> None:
         self.module = module
+        self._keep = keep
+        self._mode = module.members[0].reporter.mode
         self.saving = Saving()
         self._finished = finished
         self._batch_hooks: dict[str, list[tuple[int, Callable[..., Any]]]] = {}
@@ -125,10 +129,12 @@ class Relay(Callback):
             loop.epoch_progress.current.processed,  # type: ignore[attr-defined]
             loop.max_epochs or -1,
         )
-        if last or self.saving.due:
+        if self.saving.due:
             self.module.optimizer.distribute()
             with self.saving.timed():
                 self._each(lambda member: member.write_last())
+        elif last:
+            self._write(self.module.members)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._leave(list(range(len(self.module.members))))
@@ -227,13 +233,21 @@ class Relay(Callback):
 
     def _leave(self, rows: list[int]) -> None:
         leaving = [self.module.members[row] for row in rows]
-        self.module.optimizer.distribute()
+        self._write(leaving)
         for row in rows:
-            self._guarded(row, self.module.members[row].write_last)
             self._guarded(row, self.module.members[row].end)
         self.module.keep([row for row in range(len(self.module.members)) if row not in rows])
         for member in leaving:
             self._finish(member)
+
+    def _write(self, leaving: Sequence[Member]) -> None:
+        """Writes the checkpoints of trials that are over, but for those that would be deleted at once for better ones here."""
+        self.module.optimizer.distribute()
+        kept = Keep(self._keep, self._mode)
+        lost = {number for member in leaving for number in kept.add(member.standing())}
+        for row, member in enumerate(self.module.members):
+            if member in leaving:
+                self._guarded(row, member.drop if member.attempt.trial.number in lost else member.write_last)
 
     def _finish(self, member: Member) -> None:
         if member.error is not None:

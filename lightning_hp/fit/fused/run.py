@@ -129,7 +129,7 @@ def _fit(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish, always: bo
         return
     module = FusedModule(members, always)
     seeding = Seeding(recipe.seed, first.seed)
-    relay = Relay(module, lambda member: finish(member.attempt, member.error))
+    relay = Relay(module, lambda member: finish(member.attempt, member.error), recipe.keep_checkpoints)
     own = {"logger": False, "enable_checkpointing": False, "callbacks": [seeding, relay]}
     if not is_overridden("validation_step", members[0].model):
         own["limit_val_batches"] = 0

@@ -63,6 +63,7 @@ class Reporter(Checkpoint):
         # What a checkpoint of Lightning's forgets.
         self._plateaus: dict[int, float] = {}
         self._shown: dict[str, torch.Tensor] = {}
+        self._stopping = False
 
     @property
     def best_path(self) -> Path | None:
@@ -83,6 +84,7 @@ class Reporter(Checkpoint):
             "validates": self._watch.validates,
             "plateaus": self._plateaus,
             "shown": self._shown,
+            "stopping": self._stopping,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -92,10 +94,13 @@ class Reporter(Checkpoint):
         self._watch.validates = state_dict["validates"]
         self._plateaus = state_dict["plateaus"]
         self._shown = state_dict["shown"]
+        self._stopping = state_dict["stopping"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Schedulers and other callbacks look at what was logged last, perhaps before the fit was interrupted.
         trainer.callback_metrics.update({name: value.to(pl_module.device) for name, value in self._shown.items()})
+        # A callback has asked for the end, which min_epochs put off.
+        trainer.should_stop = trainer.should_stop or self._stopping
         # Lightning steps plateau schedulers after this callback has saved, so those in the checkpoint lag by that step.
         for index, value in self._plateaus.items():
             pl_module.lr_scheduler_step(trainer.lr_scheduler_configs[index].scheduler, value)
@@ -147,6 +152,7 @@ class Reporter(Checkpoint):
             self.check_monitor(self.metrics)
         if self.last_path is not None:
             self._plateaus = _coming_plateau_steps(trainer)
+            self._stopping = trainer.should_stop
             self._shown = {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()}
             trainer.save_checkpoint(self.last_path)
 

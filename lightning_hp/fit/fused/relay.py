@@ -53,6 +53,8 @@ class Relay(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._each(lambda member: member.hook("on_train_start"))
         self._collect_batch_hooks()
+        # What was interrupted may have been about to stop.
+        self._let_go(epoch_over=True)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._each(lambda member: member.hook("on_train_epoch_start"))

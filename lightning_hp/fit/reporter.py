@@ -38,6 +38,7 @@ class Reporter(Checkpoint):
         best: best value of ``monitor`` so far, over all validations.
         epochs: epochs that were finished.
         metrics: per metric one value an epoch.
+        pending: names that training steps have logged in this epoch, in a fit whose loop does not know them.
         diverged: why the fit counts as diverged, or None.
     """
 
@@ -58,6 +59,7 @@ class Reporter(Checkpoint):
         self.epochs = 0
         self.metrics: dict[str, list[float | None]] = {}
         self.diverged: str | None = None
+        self.pending: set[str] = set()
         self._watch = Watch(monitor)
         self._before_epoch: dict[str, Any] = {}
         # What a checkpoint of Lightning's forgets.
@@ -167,8 +169,8 @@ class Reporter(Checkpoint):
 
     def _may_come(self, trainer: Trainer) -> bool:
         """Whether the metric may still be logged in an epoch whose first validation has not done so."""
-        pending = trainer.fit_loop.epoch_loop._results
-        in_training = any(key.rpartition(".")[2] == self.monitor.removesuffix("_epoch") for key in pending)
+        pending = self.pending | {key.rpartition(".")[2] for key in trainer.fit_loop.epoch_loop._results}
+        in_training = self.monitor.removesuffix("_epoch") in pending
         return in_training or is_overridden("on_train_epoch_end", trainer.lightning_module)
 
     def _new_metrics(self, trainer: Trainer) -> dict[str, float]:

@@ -86,10 +86,9 @@ class MetricStates:
 
     def take(self, after: dict[str, Any]) -> None:
         """Takes what a step has made of the states."""
-        for path, (states, value) in after.items():
+        for path, (states, _) in after.items():
             self.states[path] = states
-            if isinstance(value, Tensor):
-                self.values[path] = value
+        self.values = {path: value for path, (_, value) in after.items() if isinstance(value, Tensor)}
 
 
 def metrics(module: nn.Module) -> dict[str, Metric]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule
 from sklearn.datasets import load_digits
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -19,7 +20,7 @@ from lightning_hp.fit.quiet import quiet
 from lightning_hp.samplers import Random
 from lightning_hp.seeds import trial_seed
 from lightning_hp.space import Space
-from lightning_hp.trial import Event, Finished, Job, Outcome, Trial, Unfused
+from lightning_hp.trial import Event, Finished, Job, Outcome, Trial, Unfused, trial_folder
 
 SPACE = {"lr": Log(1e-3, 1e-1), "momentum": ReverseLog(0.5, 0.99)}
 
@@ -123,3 +124,18 @@ def assert_alike(fused: Outcome, alone: Outcome) -> None:
         assert ours.keys() == theirs.keys()
         for name, tensor in theirs.items():
             torch.testing.assert_close(ours[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def curves(root: Path, number: int) -> dict[str, list[tuple[int, float]]]:
+    """All scalars in a trial's TensorBoard run, by tag, with their steps."""
+    events = EventAccumulator(str(trial_folder(root, number)), size_guidance={"scalars": 0})
+    events.Reload()
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def assert_same_curves(fused: Path, alone: Path, number: int) -> None:
+    ours, theirs = curves(fused, number), curves(alone, number)
+    assert sorted(ours) == sorted(theirs)
+    for tag, points in theirs.items():
+        assert [step for step, _ in ours[tag]] == [step for step, _ in points], tag
+        assert [value for _, value in ours[tag]] == pytest.approx([value for _, value in points], rel=1e-3, abs=1e-4), tag

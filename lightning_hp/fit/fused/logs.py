@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -34,7 +34,7 @@ class Entry:
         on_step, on_epoch: what is logged, by Lightning's rules.
         dataloader_idx: of several validation loaders, which one; otherwise None.
         metric: the path of the metric object that is logged itself, or None.
-        last: the values of the last step.
+        last: the values of the last step; None of a metric that gave none.
     """
 
     name: str
@@ -44,14 +44,33 @@ class Entry:
     dataloader_idx: int | None
     metric: str | None
     reduction: str = "mean"
-    last: Tensor = field(default_factory=lambda: torch.empty(0))
+    last: Tensor | None = None
     total: Tensor | None = None
     weight: float = 0.0
+    _numbers: list[float] | None = None
+
+    @property
+    def shown_name(self) -> str:
+        """The name, with the loader's number where there are several."""
+        return self.name if self.dataloader_idx is None else f"{self.name}/dataloader_idx_{self.dataloader_idx}"
 
     @property
     def step_name(self) -> str:
         """The name of a step's value."""
-        return f"{self.name}_step" if self.on_epoch else self.name
+        loader = self.shown_name.removeprefix(self.name)
+        return f"{self.name}_step{loader}" if self.on_epoch else self.shown_name
+
+    @property
+    def stepped(self) -> bool:
+        """Whether the last step has a value to be logged."""
+        return self.on_step and self.last is not None
+
+    def numbers(self) -> list[float]:
+        """The values of the last step as plain numbers, which waits for the device once for all rows."""
+        assert self.last is not None
+        if self._numbers is None:
+            self._numbers = self.last.tolist()
+        return self._numbers
 
     @property
     def reduced(self) -> Tensor:
@@ -59,10 +78,19 @@ class Entry:
         assert self.total is not None
         return self.total / self.weight if self.reduction == "mean" else self.total
 
+    def show(self, values: Tensor | None) -> None:
+        """Takes the values of one step that are not reduced here."""
+        self.last, self._numbers = values, None
+
+    def keep(self, rows: list[int]) -> None:
+        """Leaves only these rows."""
+        self.show(self.last[rows] if self.last is not None else None)
+        self.total = self.total[rows] if self.total is not None else None
+
     def add(self, values: Tensor, batch_size: int) -> None:
         """Takes the values of one step."""
         values = values.float() if not values.is_floating_point() or values.element_size() < 4 else values
-        self.last = values
+        self.show(values)
         if self.reduction == "mean":
             values, self.weight = values * batch_size, self.weight + batch_size
         if self.total is None:
@@ -88,8 +116,8 @@ class EpochLogs:
     def entries(self) -> list[Entry]:
         return list(self._entries.values())
 
-    def add(self, logged: list[Logged], batch: Any, dataloader_idx: int | None = None) -> None:
-        """Takes what a step has logged."""
+    def add(self, logged: list[Logged], batch: Any, forwards: Mapping[str, Tensor], dataloader_idx: int | None = None) -> None:
+        """Takes what a step has logged; of metric objects what their ``forward`` gave, by path."""
         for each in logged:
             index = dataloader_idx if each.options.get("add_dataloader_idx", True) else None
             entry = self._entries.get((each.name, index))
@@ -99,12 +127,13 @@ class EpochLogs:
                 size = each.options.get("batch_size")
                 needs_size = size is None and entry.on_epoch and entry.reduction == "mean"
                 entry.add(each.values, extract_batch_size(batch) if needs_size else size or 1)
+            elif isinstance(each.values, str):
+                entry.show(forwards.get(each.values))
 
     def keep(self, rows: list[int]) -> None:
         """Leaves only these rows."""
         for entry in self._entries.values():
-            if entry.total is not None:
-                entry.last, entry.total = entry.last[rows], entry.total[rows]
+            entry.keep(rows)
 
     def clear(self) -> None:
         self._entries.clear()

@@ -10,23 +10,31 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers.utilities import _log_hyperparams
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.trainer import call
-from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor
 
+from lightning_hp.babysit import Babysitter
 from lightning_hp.fit.attempt import Attempt
 from lightning_hp.fit.fused.errors import CannotFuseError
+from lightning_hp.fit.fused.journal import Journal
 from lightning_hp.fit.fused.logs import Entry
 from lightning_hp.fit.fused.unsupported import unsupported
+from lightning_hp.fit.reporter import Reporter
 from lightning_hp.fit.rng import rng_states, set_rng_states
 from lightning_hp.trial import Trial
+
+BATCH_HOOKS = ("on_train_batch_start", "on_train_batch_end", "on_validation_batch_start", "on_validation_batch_end")
 
 
 class Member:
@@ -52,7 +60,9 @@ class Member:
         # What the reporter wants to have written, until it is time.
         self._best: dict[str, Any] | None = None
         self._last_is_due = False
-        self._results: dict[int, _ResultCollection] = {}
+        self.journal = Journal(trainer, model)
+        # Gives the trial's own optimizer its state.
+        self.refresh_optimizer: Callable[[], None] = lambda: None
         trainer.save_checkpoint = self._save  # type: ignore[method-assign]
 
     def join(self, driver: Trainer) -> None:
@@ -62,6 +72,8 @@ class Member:
         trainer.fit_loop = driver.fit_loop
         self.model.trainer = trainer
         trainer.strategy.connect(self.model)
+        write = trainer.strategy.save_checkpoint
+        trainer.strategy.save_checkpoint = lambda checkpoint, *args, **options: write(_whole(checkpoint), *args, **options)  # type: ignore[method-assign]
         trainer._callback_connector._attach_model_callbacks()
         data_given = driver.fit_loop._data_source.instance is not driver.lightning_module
         reason = unsupported(self.model, trainer.callbacks, data_given)  # type: ignore[attr-defined]
@@ -105,50 +117,39 @@ class Member:
 
     def overrides(self, hook: str) -> list[Callable[..., Any]]:
         """The callbacks' and the model's own versions of a hook, to be called with its arguments."""
+        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        theirs = [callback for callback in callbacks if getattr(type(callback), hook) is not getattr(Callback, hook)]
+        # Ours do not log by the model, which saves them time.
         found = [
-            _bound(callback, hook, self.trainer, self.model)
-            for callback in self.trainer.callbacks  # type: ignore[attr-defined]
-            if getattr(type(callback), hook) is not getattr(Callback, hook)
+            method if isinstance(callback, _OURS) else self.journal.in_batch(hook, method)
+            for callback in theirs
+            for method in [partial(getattr(callback, hook), self.trainer, self.model)]
         ]
-        return [*found, getattr(self.model, hook)] if is_overridden(hook, self.model) else found
+        return [*found, self.journal.in_batch(hook, getattr(self.model, hook))] if is_overridden(hook, self.model) else found
+
+    @property
+    def watched(self) -> bool:
+        """Whether code of the user's runs between batches."""
+        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        theirs = [callback for callback in callbacks if not isinstance(callback, _OURS)]
+        return any(
+            is_overridden(hook, self.model) or any(getattr(type(each), hook) is not getattr(Callback, hook) for each in theirs)
+            for hook in BATCH_HOOKS
+        )
 
     def hook(self, name: str, *args: Any, **keywords: Any) -> None:
         """Calls a hook of the trial's callbacks, then of its model."""
-        call._call_callback_hooks(self.trainer, name, *args, **keywords)
-        if hasattr(self.model, name):
-            call._call_lightning_module_hook(self.trainer, name, *args, **keywords)
-
-    @contextmanager
-    def _logging(self, loop: Any) -> Iterator[_ResultCollection]:
-        """Has ``self.log`` of the model, in a loop's hooks, go to this trial's own results."""
-        own = self._results[id(loop)] = self._results.get(id(loop)) or _ResultCollection(training=loop._results.training)
-        others, loop._results = loop._results, own
-        try:
-            yield own
-        finally:
-            loop._results = others
-
-    def _replay(self, fx: str, logs: list[Entry], row: int) -> None:
-        """Logs what this trial's row has logged in the steps of an epoch, once for all steps."""
-        connector = self.trainer._logger_connector
-        self.model._current_fx_name = fx
-        connector._first_loop_iter = None
-        for entry in logs:
-            if entry.metric is not None:
-                self.model.log(entry.name, self.model.get_submodule(entry.metric), **entry.options)  # type: ignore[arg-type]
-                continue
-            if entry.on_step:
-                connector._callback_metrics[entry.step_name] = entry.last[row]
-            if entry.on_epoch:
-                options = {**entry.options, "on_step": entry.on_step, "on_epoch": True, "batch_size": 1}
-                self.model.log(entry.name, entry.reduced[row], **options)
-        self.model._current_fx_name = None
+        with self.journal.open():
+            call._call_callback_hooks(self.trainer, name, *args, **keywords)
+            if hasattr(self.model, name):
+                call._call_lightning_module_hook(self.trainer, name, *args, **keywords)
 
     def end_training_epoch(self, logs: list[Entry], row: int) -> None:
         """What Lightning does at the end of an epoch, in its order."""
         trainer, loop = self.trainer, self.trainer.fit_loop.epoch_loop
-        with self._logging(loop):
-            self._replay("training_step", logs, row)
+        with self.journal.open():
+            self.journal.show_step(logs, row)
+            self.journal.replay("training_step", logs, row)
             call._call_callback_hooks(trainer, "on_train_epoch_end", monitoring_callbacks=False)
             call._call_lightning_module_hook(trainer, "on_train_epoch_end")
             call._call_callback_hooks(trainer, "on_train_epoch_end", monitoring_callbacks=True)
@@ -162,11 +163,11 @@ class Member:
     def end_validation_epoch(self, logs: list[Entry], row: int) -> None:
         """What Lightning does at the end of a validation, before ``on_validation_end``."""
         connector = self.trainer._logger_connector
-        with self._logging(self.trainer.fit_loop.epoch_loop.val_loop) as results:
+        with self.journal.open() as results:
             metrics: dict[str, Any] = {}
             for index in dict.fromkeys(entry.dataloader_idx for entry in logs):
                 results.dataloader_idx = index
-                self._replay("validation_step", [entry for entry in logs if entry.dataloader_idx == index], row)
+                self.journal.replay("validation_step", [entry for entry in logs if entry.dataloader_idx == index], row)
                 metrics |= connector.update_eval_epoch_metrics()
             results.dataloader_idx = None
             self.hook("on_validation_epoch_end")
@@ -176,7 +177,7 @@ class Member:
 
     def end_validation(self) -> None:
         """The rest."""
-        with self._logging(self.trainer.fit_loop.epoch_loop.val_loop):
+        with self.journal.open():
             self.hook("on_validation_end")
             self.trainer._logger_connector.reset_results()
 
@@ -226,21 +227,26 @@ class Member:
         # First, since the other says that it is there.
         self.write_best()
         if self._last_is_due and self.reporter.last_path is not None:
+            self.refresh_optimizer()
             Trainer.save_checkpoint(self.trainer, self.reporter.last_path)
             self._last_is_due = False
 
     def _save(self, filepath: Any, weights_only: bool | None = None, storage_options: Any = None) -> None:
         """Stands in for the Trainer's: the reporter's two files wait until it is time, those of others are written at once."""
         if self.reporter.folder is None or Path(filepath) not in (self.reporter.best_path, self.reporter.last_path):
+            self.refresh_optimizer()
             Trainer.save_checkpoint(self.trainer, filepath, weights_only, storage_options)
         elif Path(filepath) == self.reporter.best_path:
             checkpoint = self.trainer._checkpoint_connector.dump_checkpoint(weights_only=True)
-            checkpoint["state_dict"] = {key: tensor.clone() for key, tensor in checkpoint["state_dict"].items()}
-            self._best = checkpoint
+            self._best = _whole(checkpoint)
         else:
             self._last_is_due = True
 
 
-def _bound(callback: Callback, hook: str, trainer: Trainer, model: LightningModule) -> Callable[..., Any]:
-    method = getattr(callback, hook)
-    return lambda *args: method(trainer, model, *args)
+def _whole(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint that stands for itself: a row of a stack would take all rows along into the file."""
+    own = ("state_dict", "optimizer_states")
+    return {key: apply_to_collection(value, Tensor, Tensor.clone) if key in own else value for key, value in checkpoint.items()}
+
+
+_OURS = (Babysitter, LearningRateMonitor, Reporter)

@@ -89,6 +89,11 @@ class MetricStates:
         for path, defaults in self._defaults.items():
             self.states[path] = {name: torch.stack([getattr(own[path], name) for own in owns]) for name in defaults}
 
+    @property
+    def any(self) -> bool:
+        """Whether the models have metrics at all."""
+        return bool(self.template)
+
     def scatter(self) -> None:
         """Gives each model's metrics their row."""
         for row, model in enumerate(self.models if self._stacked else ()):
@@ -132,10 +137,9 @@ class MetricStates:
         Returns:
             The value of each call, with a first axis for the rows.
         """
-        for path, (states, value) in after.items():
+        for path, (states, _) in after.items():
             self.states[path] = states
-            if isinstance(value, Tensor):
-                self.values[path] = value
+        self.values = {path: value for path, (_, value) in after.items() if isinstance(value, Tensor)}
         owns = [metrics(model) for model in self.models if calls]
         return [self._made(call, [own[call.path] for own in owns]) for call in calls]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ class FusedModule(LightningModule):
 
     Attributes:
         losses: of the last training step, one per member.
+        returned: what the last step returned, its tensors with a first axis for the members.
     """
 
     def __init__(self, members: Sequence[Member], always: bool = False) -> None:
@@ -39,6 +41,7 @@ class FusedModule(LightningModule):
         self.members = list(members)
         self.logs = {"training_step": EpochLogs(training=True), "validation_step": EpochLogs(training=False)}
         self.losses = torch.empty(0)
+        self.returned: Any = None
         self.step: FusedStep
         self.optimizer: FusedOptimizer
 
@@ -58,6 +61,8 @@ class FusedModule(LightningModule):
             raise CannotFuseError(reason)
         self.step = FusedStep(stack, carried)
         self.optimizer = FusedOptimizer(stack, optimizers)
+        for member, optimizer in zip(self.members, optimizers, strict=True):
+            member.refresh_optimizer = partial(self.optimizer.distribute, optimizer)
         return self.optimizer
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -66,8 +71,8 @@ class FusedModule(LightningModule):
             self._check(args)
         output = self.step("training_step", *args)
         losses = loss_of(output)
-        self.losses = losses.detach()
-        self.logs["training_step"].add(output.logged, batch)
+        self.losses, self.returned = losses.detach(), output.output
+        self.logs["training_step"].add(output.logged, batch, self.step.metrics.values)
         # Each member's gradient is that of its own loss.
         total: Tensor = losses.sum()
         return total
@@ -76,7 +81,8 @@ class FusedModule(LightningModule):
         several = len(self.trainer.num_val_batches) > 1
         args = self._arguments("validation_step", batch, batch_idx)
         output = self.step("validation_step", *args, *([dataloader_idx] if several else []))
-        self.logs["validation_step"].add(output.logged, batch, dataloader_idx if several else None)
+        self.returned = output.output
+        self.logs["validation_step"].add(output.logged, batch, self.step.metrics.values, dataloader_idx if several else None)
 
     def _arguments(self, name: str, batch: Any, batch_idx: int) -> tuple[Any, ...]:
         takes_index = is_param_in_hook_signature(getattr(self.step.template, name), "batch_idx", min_args=2)

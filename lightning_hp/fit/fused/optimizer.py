@@ -81,9 +81,11 @@ class FusedOptimizer(Optimizer):
             self._groups = groups
             self.param_groups[0]["params"] = [self.stack.parameters[name] for name in groups]
 
-    def distribute(self) -> None:
-        """Gives each row's own optimizer its state, as views, for whoever looks at it: a checkpoint."""
+    def distribute(self, only: Optimizer | None = None) -> None:
+        """Gives each row's own optimizer, or one of them, its state, as views, for whoever looks at it: a checkpoint."""
         for row, (model, optimizer) in enumerate(zip(self.stack.models, self.optimizers, strict=True)):
+            if only not in (None, optimizer):
+                continue
             for name, state in self.states.items():
                 own = {key: tensor[row] for key, tensor in state.items() if key != BEGUN}
                 if BEGUN in state and not state[BEGUN][row].any():

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loops.utilities import _is_max_limit_reached
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor
 
 from lightning_hp.errors import disk_error
 from lightning_hp.fit.fused.errors import CannotFuseError
-from lightning_hp.fit.fused.member import Member
+from lightning_hp.fit.fused.logs import Entry
+from lightning_hp.fit.fused.member import BATCH_HOOKS, Member
 from lightning_hp.fit.fused.module import FusedModule
 from lightning_hp.fit.fused.saving import Saving
 from lightning_hp.study.keep import Keep
@@ -33,6 +36,7 @@ class Relay(Callback):
         self.saving = Saving()
         self._finished = finished
         self._batch_hooks: dict[str, list[tuple[int, Callable[..., Any]]]] = {}
+        self._watched: list[int] = []
         self._least: tuple[int, int] = (0, 0)
         self._stopping = False
 
@@ -45,6 +49,7 @@ class Relay(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._each(lambda member: member.begin())
+        self._collect_batch_hooks()
         self.module.optimizer.collect()
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -56,7 +61,8 @@ class Relay(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._each(lambda member: member.hook("on_train_start"))
-        self._collect_batch_hooks()
+        # What was interrupted may have been about to stop.
+        self._let_go(epoch_over=True)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._each(lambda member: member.hook("on_train_epoch_start"))
@@ -64,7 +70,7 @@ class Relay(Callback):
         self.module.follow_hooks()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self._call("on_train_batch_start", batch, batch_idx)
+        self._call("on_train_batch_start", lambda row: (batch, batch_idx))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -73,11 +79,13 @@ class Relay(Callback):
             member.step_schedulers("step", plateaus=False)
             if trainer.fit_loop.epoch_loop._num_ready_batches_reached():
                 member.step_schedulers("epoch", plateaus=False)
-        hooks = self._batch_hooks.get("on_train_batch_end", [])
-        losses = self.module.losses.unbind() if hooks else ()
-        for row, hook in hooks:
-            self._guarded(row, hook, {"loss": losses[row]}, batch, batch_idx)
-        self._log_step()
+        entries = self.module.logs["training_step"].entries
+        for row in self._watched:
+            self.module.members[row].journal.show_step(entries, row)
+        losses = self.module.losses.unbind()
+        self._call("on_train_batch_end", lambda row: (self._returned(row, losses[row]), batch, batch_idx))
+        connector = self.module.members[0].trainer._logger_connector
+        self._log_step(entries, connector.should_update_logs and not trainer.fit_loop._should_accumulate())
         loop = trainer.fit_loop
         assert loop._data_fetcher is not None
         if not loop.epoch_loop._should_check_val_fx(loop._data_fetcher):
@@ -85,6 +93,11 @@ class Relay(Callback):
             self._end_batch()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.module.step.metrics.scatter()
+        entries = self.module.logs["training_step"].entries
+        for row, member in enumerate(self.module.members):
+            member.journal.show_step(entries, row)
+            member.reporter.pending = {entry.name for entry in entries}
         self._each(lambda member: member.hook("on_validation_start"))
         self.module.logs["validation_step"].clear()
 
@@ -97,12 +110,17 @@ class Relay(Callback):
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        self._call("on_validation_batch_start", batch, batch_idx, dataloader_idx)
+        self._call("on_validation_batch_start", lambda row: (batch, batch_idx, *self._loader(dataloader_idx)))
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        self._call("on_validation_batch_end", None, batch, batch_idx, dataloader_idx)
+        loader = self._loader(dataloader_idx)
+        self._call("on_validation_batch_end", lambda row: (self._returned(row), batch, batch_idx, *loader))
+        if not trainer.sanity_checking:
+            entries = self.module.logs["validation_step"].entries
+            step = trainer.fit_loop.epoch_loop.val_loop._seen_batches_per_dataloader[dataloader_idx]
+            self._log_step([entry for entry in entries if entry.dataloader_idx in (None, *loader)], True, step)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.module.step.metrics.scatter()
@@ -160,25 +178,44 @@ class Relay(Callback):
                     raise
                 member.error = error
 
-    def _call(self, name: str, *args: Any) -> None:
-        for row, hook in self._batch_hooks.get(name, ()):
-            self._guarded(row, hook, *args)
+    def _call(self, name: str, arguments: Callable[[int], tuple[Any, ...]]) -> None:
+        """Calls a hook that runs once a batch, of those members that have it."""
+        hooks = self._batch_hooks.get(name, ())
+        looking = bool(self._watched) and self.module.step.metrics.any
+        if looking:
+            self.module.step.metrics.scatter()
+        for row, hook in hooks:
+            self._guarded(row, hook, *arguments(row))
+        if looking:
+            self.module.step.metrics.gather()
+
+    def _loader(self, index: int) -> tuple[int, ...]:
+        """A validation loader's number, where there are several."""
+        return (index,) if len(self.module.trainer.num_val_batches) > 1 else ()
 
     def _collect_batch_hooks(self) -> None:
-        names = ("on_train_batch_start", "on_train_batch_end", "on_validation_batch_start", "on_validation_batch_end")
         self._batch_hooks = {
             name: [(row, hook) for row, member in enumerate(self.module.members) for hook in member.overrides(name)]
-            for name in names
+            for name in BATCH_HOOKS
         }
+        self._watched = [row for row, member in enumerate(self.module.members) if member.watched]
 
-    def _log_step(self) -> None:
-        entries = [entry for entry in self.module.logs["training_step"].entries if entry.on_step and entry.metric is None]
-        if not entries or not self.module.members[0].trainer._logger_connector.should_update_logs:
-            return
-        wanted = [entry for entry in entries if entry.options.get("logger", True)]
-        values = {entry.step_name: entry.last.tolist() for entry in wanted}
-        for row, member in enumerate(self.module.members):
-            member.trainer._logger_connector.log_metrics({name: each[row] for name, each in values.items()})
+    def _returned(self, row: int, loss: Tensor | None = None) -> Any:
+        """What a member's last step returned, for those who look; of a training step in a mapping with the loss."""
+        whole = self.module.returned if row in self._watched else None
+        own = apply_to_collection(whole, Tensor, lambda tensor: tensor[row].detach())
+        if loss is None:
+            return own
+        return {**(own if isinstance(own, Mapping) else {}), "loss": loss}
+
+    def _log_step(self, entries: list[Entry], wanted: bool, step: int | None = None) -> None:
+        """Sends each member's loggers what a batch has logged, if it is wanted."""
+        logged = {e.step_name: e.numbers() for e in entries if e.stepped and e.options.get("logger", True)} if wanted else {}
+        for row, member in enumerate(self.module.members if wanted or self._watched else ()):
+            own = member.journal.of_batch() if row in self._watched else {}
+            values = {name: each[row] for name, each in logged.items()} | own
+            if wanted:
+                member.journal.log_step(values, step)
 
     def _end_batch(self) -> None:
         """What comes when a batch, and the validation after it if there is one, are over."""

@@ -3,67 +3,18 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import EarlyStopping
-from sklearn.datasets import load_digits
 from torch import nn
 from torch.optim import lr_scheduler
-from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_hp import Babysitter, Linear, Log, ReverseLog
-from lightning_hp.fit import Recipe, run_job
-from lightning_hp.fit.quiet import quiet
 from lightning_hp.samplers import Random
-from lightning_hp.seeds import trial_seed
 from lightning_hp.space import Space
-from lightning_hp.trial import Finished, Job, Outcome, Trial, Unfused
-
-SPACE = {"lr": Log(1e-3, 1e-1), "momentum": ReverseLog(0.5, 0.99)}
-
-
-def loaders():
-    images, labels = load_digits(return_X_y=True)
-    data = TensorDataset(torch.tensor(images, dtype=torch.float32) / 16, torch.tensor(labels))
-    train, val = torch.utils.data.Subset(data, range(200)), torch.utils.data.Subset(data, range(200, 300))
-    return DataLoader(train, batch_size=32, shuffle=True), DataLoader(val, batch_size=50)
-
-
-class Classifier(LightningModule):
-    """Base of the modules here: digits, and an optimizer by name."""
-
-    optimizer = "sgd"
-
-    def __init__(self, lr: float, momentum: float = 0.9, **other):
-        super().__init__()
-        self.save_hyperparameters()
-        self.lr, self.momentum = lr, momentum
-        self.net = self.make()
-
-    def make(self):
-        return nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
-
-    def training_step(self, batch, batch_idx):
-        loss = nn.functional.cross_entropy(self.net(batch[0]), batch[1])
-        self.log("train_loss", loss, on_step=True, on_epoch=True)
-        return loss
-
-    def validation_step(self, batch, batch_idx):
-        logits = self.net(batch[0])
-        self.log_dict(
-            {"val_loss": nn.functional.cross_entropy(logits, batch[1]), "acc": (logits.argmax(1) == batch[1]).float().mean()}
-        )
-
-    def configure_optimizers(self):
-        if self.optimizer == "sgd":
-            return torch.optim.SGD(self.parameters(), self.lr, self.momentum, weight_decay=self.lr / 100)
-        if self.optimizer == "adamw":
-            return torch.optim.AdamW(self.parameters(), self.lr / 10, (self.momentum, 0.99), weight_decay=self.lr)
-        return torch.optim.RMSprop(self.parameters(), self.lr / 10, momentum=self.momentum, centered=True)
+from tests.fit.fused.digits import SPACE, Classifier, assert_alike, trained
 
 
 class Convolutional(Classifier):
@@ -195,52 +146,6 @@ class Counting(Classifier):
         loss = super().training_step(batch, batch_idx) * (1 + 0.1 * self.seen)
         self.log("seen", self.seen, on_epoch=True, on_step=False, reduce_fx="max")
         return loss
-
-
-def trained(model, root: Path, together: bool, trials: int = 3, space=SPACE, trainer=None, **recipe) -> dict[int, Outcome]:
-    made = Space(space)
-    full = Recipe(
-        model=model,
-        space=made,
-        data=loaders,
-        trainer={"max_epochs": 2, "accelerator": "cpu", "log_every_n_steps": 3, **(trainer or {})},
-        monitor="val_loss",
-        mode="min",
-        root=root,
-        **recipe,
-    )
-    found: dict[int, Outcome] = {}
-
-    def emit(event):
-        assert not isinstance(event, Unfused), event.reason
-        if isinstance(event, Finished):
-            found[event.number] = event.outcome
-
-    drawn = Random().propose(made, 0, range(trials), [])
-    all_trials = [Trial(number, hparams, trial_seed(0, number)) for number, hparams in enumerate(drawn)]
-    with quiet():
-        for job in [Job(tuple(all_trials))] if together else [Job((trial,)) for trial in all_trials]:
-            run_job(full, job, emit, always=True)
-    return found
-
-
-def weights(outcome: Outcome) -> dict[str, torch.Tensor]:
-    return torch.load(outcome.checkpoint, weights_only=True)["state_dict"]
-
-
-def assert_alike(fused: Outcome, alone: Outcome) -> None:
-    assert fused.state == alone.state, fused.traceback
-    assert fused.epochs == alone.epochs
-    assert fused.metrics.keys() == alone.metrics.keys()
-    for name, values in alone.metrics.items():
-        assert [value is None for value in fused.metrics[name]] == [value is None for value in values]
-        ours = [value for value in fused.metrics[name] if value is not None]
-        assert ours == pytest.approx([value for value in values if value is not None], rel=1e-3, abs=1e-4, nan_ok=True), name
-    if alone.checkpoint is not None:
-        ours, theirs = weights(fused), weights(alone)
-        assert ours.keys() == theirs.keys()
-        for name, tensor in theirs.items():
-            torch.testing.assert_close(ours[name], tensor, rtol=1e-3, atol=1e-4)
 
 
 OPTIMIZERS = ("sgd", "adamw", "rmsprop")

@@ -6,6 +6,7 @@ fused step it is a tensor with one value per row. What differs and is no number 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
@@ -89,6 +90,8 @@ class Carried:
 def state(model: nn.Module) -> dict[Path, Any]:
     """All plain values in a module and its parts, by where they are; tensors registered with it excepted."""
     found: dict[Path, Any] = {}
+    # Some keep them in a list as well.
+    registered = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
     for name, module in model.named_modules():
         found[name, "__class__"] = type(module)
         metric = isinstance(module, Metric)
@@ -96,7 +99,7 @@ def state(model: nn.Module) -> dict[Path, Any]:
             if key in _INTERNAL or (metric and (key.startswith("_") or key in module._defaults or callable(value))):
                 continue
             _walk(value, (name, key), found)
-    return found
+    return {path: value for path, value in found.items() if id(value) not in registered}
 
 
 def readable(path: Path) -> str:
@@ -123,7 +126,7 @@ def _walk(value: Any, path: Path, found: dict[Path, Any]) -> None:
         found[size] = len(value)
         for index, each in enumerate(value):
             _walk(each, (*path, index), found)
-    elif not isinstance(value, nn.Module):
+    elif not isinstance(value, (nn.Module, weakref.ref)):
         found[path] = value
 
 

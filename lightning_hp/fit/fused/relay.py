@@ -144,7 +144,6 @@ class Relay(Callback):
             loop.max_epochs or -1,
         )
         if last or self.saving.due:
-            self.module.optimizer.distribute()
             with self.saving.timed():
                 self._each(lambda member: member.write_last())
 

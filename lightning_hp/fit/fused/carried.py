@@ -6,6 +6,7 @@ fused step it is a tensor with one value per row. What differs and is no number 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
@@ -91,6 +92,8 @@ class Carried:
 def state(model: nn.Module) -> dict[Path, Any]:
     """All plain values in a module and its parts, by where they are; tensors registered with it excepted."""
     found: dict[Path, Any] = {}
+    # Some keep them in a list as well.
+    registered = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
     for name, module in model.named_modules():
         # A parametrized module has a class of its own, made of the true one; its parametrizations are parts like others.
         parametrized = parametrize.is_parametrized(module)
@@ -98,7 +101,7 @@ def state(model: nn.Module) -> dict[Path, Any]:
         for key, value in vars(module).items():
             if key not in _INTERNAL and not _is_of_metric(module, key, value):
                 _walk(value, (name, key), found)
-    return found
+    return {path: value for path, value in found.items() if id(value) not in registered}
 
 
 def changes(before: Mapping[Path, Any], after: Mapping[Path, Any]) -> list[Path]:
@@ -138,7 +141,7 @@ def _walk(value: Any, path: Path, found: dict[Path, Any]) -> None:
         found[size] = len(value)
         for index, each in enumerate(value):
             _walk(each, (*path, index), found)
-    elif not isinstance(value, nn.Module):
+    elif not isinstance(value, (nn.Module, weakref.ref)):
         found[path] = value
 
 

@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 from torchmetrics import Metric
 
 from lightning_hp.fit.fused.carried import Carried, Path, changes, readable, state
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.metrics import MetricStates, Pending, metrics
 from lightning_hp.fit.fused.overrides import Vectorizable
+from lightning_hp.fit.fused.places import Places
 from lightning_hp.fit.fused.stack import Stack
 
 
@@ -70,7 +71,7 @@ class FusedStep:
         self.template.trainer = self._trainer  # type: ignore[assignment]
         self.metrics = MetricStates(stack.models, self.template)
         self.randomness = "different"
-        self._caller = _Caller(self.template)
+        self._places = Places(self.template)
         self._paths = metric_paths(self.template)
         self._ran: set[str] = set()
 
@@ -86,8 +87,8 @@ class FusedStep:
             CannotFuseError: it does what vmap cannot.
         """
         before = state(self.template) if name not in self._ran else None
-        given = (self.stack.parameters, self.stack.buffers)
-        stacked = {f"module.{key}": tensor for part in given for key, tensor in part.items()}
+        run = getattr(self.template, name)
+        stacked = {**self.stack.parameters, **self.stack.buffers}
         notes: dict[str, Any] = {}
 
         def one(tensors: dict[str, Tensor], numbers: list[Tensor], states: Any) -> list[Tensor]:
@@ -95,11 +96,10 @@ class FusedStep:
                 self.carried.lent(self.template, numbers),
                 self.metrics.lent(*states) as after,
                 step_log(self.template, self._paths) as output,
+                self._places.lent(tensors) as renewed,
                 Vectorizable(),
             ):
-                # A copy, into which torch writes what the step has made of them.
-                output.output = functional_call(self._caller, dict(tensors), (name, args))
-                renewed = self._caller.renewed(tensors)
+                output.output = run(*args)
             values = [logged.values for logged in output.logged]
             calls = [call.arguments for call in self.metrics.calls]
             notes["parts"], leaves = _taken_apart((output.output, values, renewed, after, calls))
@@ -115,7 +115,7 @@ class FusedStep:
         if before is not None:
             self._refuse_changes(name, before)
         output, values, renewed, after, arguments = _put_together(notes["parts"], leaves)
-        self.stack.replace({key.removeprefix("module."): tensor for key, tensor in renewed.items()})
+        self.stack.replace(renewed)
         calls = [replace(call, arguments=given) for call, given in zip(self.metrics.calls, arguments, strict=True)]
         made = self.metrics.take(after, calls)
         values = [made[value.call] if isinstance(value, Pending) else value for value in values]
@@ -135,29 +135,6 @@ def first_line(error: BaseException) -> str:
     """An error's message as far as one line goes."""
     line = str(error).strip().partition("\n")[0].partition(". ")[0]
     return line if len(line) <= 160 else f"{line[:157]}..."
-
-
-class _Caller(nn.Module):
-    """Makes any method of a module one that ``functional_call`` can call."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-        self._recurrent = [part for part in module.modules() if isinstance(part, nn.RNNBase)]
-        self._after: dict[str, Tensor] = {}
-
-    def forward(self, name: str, args: tuple[Any, ...]) -> Any:
-        for part in self._recurrent:
-            # They keep a list of their parameters, which functional_call does not know of.
-            part._flat_weights = [getattr(part, weight) for weight in part._flat_weights_names]
-        output = getattr(self.module, name)(*args)
-        # The module's own come back in a moment; what the step has assigned to a buffer's name would be lost.
-        self._after = dict(self.named_buffers())
-        return output
-
-    def renewed(self, before: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        after, self._after = self._after, {}
-        return {name: tensor for name, tensor in after.items() if tensor is not before.get(name)}
 
 
 class _SharedTrainer:

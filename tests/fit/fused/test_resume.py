@@ -119,8 +119,11 @@ def assert_same(ours, theirs):
         assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
-@pytest.mark.parametrize("epoch", [1, 3])
-@pytest.mark.parametrize("case", CASES)
+# One early and one late, for those whose state is most.
+TWICE = ("adamw", "ReduceLROnPlateau", "a babysitter", "early stopping")
+
+
+@pytest.mark.parametrize(("case", "epoch"), [*((case, 3) for case in CASES), *((case, 1) for case in TWICE)])
 def test_an_interrupted_job_ends_as_if_it_had_not_been(case, epoch, make, tmp_path):
     whole = make(case, tmp_path / "whole")
     trials = trials_of(whole)

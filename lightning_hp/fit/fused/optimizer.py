@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -33,6 +33,7 @@ class FusedOptimizer(Optimizer):
         self.optimizers = list(optimizers)
         self.states: dict[str, State] = {}
         self.steps: dict[str, int] = {}
+        self._last: dict[int, _Values] = {}
         self._rule = RULES.get(type(optimizers[0]))
         self._groups = _groups(stack, optimizers[0])
         super().__init__([stack.parameters[name] for name in self._groups], {})
@@ -95,7 +96,7 @@ class FusedOptimizer(Optimizer):
             if parameter.grad is None:
                 continue
             self.steps[name] = self.steps.get(name, 0) + 1
-            shaped = {key: _shaped(value, parameter) for key, value in values[group].items()}
+            shaped = values[group].shaped(parameter)
             self._rule(parameter, parameter.grad, self.states.setdefault(name, {}), self.steps[name], shaped)
 
     def _step_each(self) -> None:
@@ -105,13 +106,43 @@ class FusedOptimizer(Optimizer):
                 model.get_parameter(name).grad = None if gradient is None else gradient[row]
             optimizer.step()
 
-    def _values(self, group: int) -> dict[str, Any]:
+    def _values(self, group: int) -> _Values:
+        """The rows' values of a parameter group as they are now; mostly they are those of the last step."""
         groups = [optimizer.param_groups[group] for optimizer in self.optimizers]
-        values = {key: _joined([each[key] for each in groups]) for key in groups[0] if key not in _IMPLEMENTATION}
-        if isinstance(values.get("dampening"), Tensor) or values.get("dampening"):
+        read = {key: [each[key] for each in groups] for key in groups[0] if key not in _IMPLEMENTATION}
+        if group not in self._last or not self._last[group].is_of(read):
+            self._last[group] = _Values(read)
+        return self._last[group]
+
+
+class _Values:
+    """The rows' values of a parameter group.
+
+    Args:
+        read: by name, one per row.
+    """
+
+    def __init__(self, read: Mapping[str, list[Any]]) -> None:
+        self._read = read
+        # A tensor may be changed in place.
+        self._fixed = not any(isinstance(value, Tensor) for values in read.values() for value in values)
+        self._joined = {key: _joined(values) for key, values in read.items()}
+        if isinstance(self._joined.get("dampening"), Tensor) or self._joined.get("dampening"):
             # torch does not damp where there is no momentum.
-            values["dampening"] = _joined([each["dampening"] if each["momentum"] else 0.0 for each in groups])
-        return values
+            pairs = zip(read["dampening"], read["momentum"], strict=True)
+            self._joined["dampening"] = _joined([dampening if momentum else 0.0 for dampening, momentum in pairs])
+        self._shaped: dict[tuple[Any, ...], dict[str, Any]] = {}
+
+    def is_of(self, read: Mapping[str, list[Any]]) -> bool:
+        """Whether these would be the same."""
+        return self._fixed and self._read == read
+
+    def shaped(self, parameter: Tensor) -> dict[str, Any]:
+        """As a rule takes them for a stacked parameter."""
+        kind = parameter.dim(), parameter.device, parameter.dtype
+        if kind not in self._shaped:
+            self._shaped[kind] = {key: _shaped(value, parameter) for key, value in self._joined.items()}
+        return self._shaped[kind]
 
 
 def mismatch(optimizers: Sequence[Optimizer], models: Sequence[torch.nn.Module]) -> str | None:

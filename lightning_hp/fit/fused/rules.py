@@ -29,7 +29,8 @@ def sgd(parameter: Tensor, gradient: Tensor, state: State, step: int, h: Mapping
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = gradient.clone()
         else:
-            state["momentum_buffer"].mul_(h["momentum"]).add_(gradient * (1 - h["dampening"]))
+            damped = gradient if _is_zero(h["dampening"]) else gradient * (1 - h["dampening"])
+            state["momentum_buffer"].mul_(h["momentum"]).add_(damped)
         buffer = state["momentum_buffer"]
         gradient = gradient + buffer * h["momentum"] if h["nesterov"] else buffer
     _descend(parameter, gradient, h["lr"])
@@ -45,8 +46,8 @@ def adam(parameter: Tensor, gradient: Tensor, state: State, step: int, h: Mappin
     beta1, beta2 = h["betas"]
     mean = _state(state, "exp_avg", gradient)
     square = _state(state, "exp_avg_sq", gradient)
-    mean.mul_(beta1).add_(gradient * (1 - beta1))
-    square.mul_(beta2).add_(gradient.square().mul_(1 - beta2))
+    mean.lerp_(gradient, 1 - beta1)
+    _average_square(square, gradient, beta2)
     if h["amsgrad"]:
         square = torch.maximum(_state(state, "max_exp_avg_sq", gradient), square, out=state["max_exp_avg_sq"])
     denominator = square.sqrt().div_((1 - beta2**step) ** 0.5).add_(h["eps"])
@@ -58,10 +59,10 @@ def rmsprop(parameter: Tensor, gradient: Tensor, state: State, step: int, h: Map
         gradient = -gradient
     gradient = _decayed(parameter, gradient, h["weight_decay"])
     square = _state(state, "square_avg", gradient)
-    square.mul_(h["alpha"]).add_(gradient.square().mul_(1 - h["alpha"]))
+    _average_square(square, gradient, h["alpha"])
     if h["centered"]:
         mean = _state(state, "grad_avg", gradient)
-        mean.add_((gradient - mean) * (1 - h["alpha"]))
+        mean.lerp_(gradient, 1 - h["alpha"])
         square = square - mean.square()
     update = gradient / square.sqrt().add_(h["eps"])
     if not _is_zero(h["momentum"]):
@@ -86,6 +87,13 @@ def _descend(parameter: Tensor, update: Tensor, rate: Value) -> None:
         parameter.addcmul_(update, rate, value=-1)
     else:
         parameter.add_(update, alpha=-rate)
+
+
+def _average_square(square: Tensor, gradient: Tensor, decay: Value) -> None:
+    if isinstance(decay, Tensor):
+        square.mul_(decay).addcmul_(gradient * (1 - decay), gradient)
+    else:
+        square.mul_(decay).addcmul_(gradient, gradient, value=1 - decay)
 
 
 def _decayed(parameter: Tensor, gradient: Tensor, weight_decay: Value) -> Tensor:

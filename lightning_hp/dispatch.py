@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 import time
 from bisect import insort
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from lightning_hp.errors import SearchStoppedError
+from lightning_hp.plan import Plan
 from lightning_hp.samplers import Sampler
 from lightning_hp.seeds import trial_seed
 from lightning_hp.space import Hparams, Space
-from lightning_hp.trial import Emit, Event, Finished, Job, Retried, Started, Trial
+from lightning_hp.trial import Emit, Event, Finished, Job, Retried, Started, Trial, Unfused
 
 # This many failures of one kind, with nothing else before them, condemn the search.
 SAME_FAILURES = 5
@@ -33,6 +34,7 @@ class Dispatch:
         max_epochs: tells how many epochs a trial with such hyperparameters has.
         history: the finished trials, by number; grows with the search, without their curves.
         sinks: take every event.
+        plan: puts the trials into jobs.
     """
 
     space: Space
@@ -44,8 +46,8 @@ class Dispatch:
     max_epochs: Callable[[Hparams], int | None]
     history: list[Trial]
     sinks: Sequence[Emit]
+    plan: Plan = field(default_factory=lambda: Plan(most=1))
     _running: dict[int, Trial] = field(default_factory=dict)
-    _again: deque[Trial] = field(default_factory=deque)
     _losses: dict[int, int] = field(default_factory=dict)
     _failures: list[Trial] = field(default_factory=list)
     _next: int = 0
@@ -57,13 +59,14 @@ class Dispatch:
         self._hopeful = bool(self.history)
 
     def next_job(self) -> Job | None:
-        """The next trial as a job; None if there is none now."""
-        trial = self._again.popleft() if self._again else self._new_trial()
-        if trial is None:
-            return None
-        self._running[trial.number] = trial
-        self._tell(Started(trial, time.time(), self.max_epochs(trial.hparams)))
-        return Job((trial,))
+        """The next job; None if there is none now."""
+        while len(self.plan) < self.plan.lookahead and (trial := self._new_trial()) is not None:
+            self.plan.add(trial)
+        job = self.plan.next_job()
+        for trial in job.trials if job is not None else ():
+            self._running[trial.number] = trial
+            self._tell(Started(trial, time.time(), self.max_epochs(trial.hparams)))
+        return job
 
     def take(self, event: Event) -> None:
         """Takes in an event of a job.
@@ -74,8 +77,10 @@ class Dispatch:
         """
         if isinstance(event, Finished):
             self._finish(event)
-        else:
-            self._tell(event)
+            return
+        if isinstance(event, Unfused):
+            self.plan.refuse([self._running.pop(number) for number in event.numbers])
+        self._tell(event)
 
     def _new_trial(self) -> Trial | None:
         while self._next in self._finished:
@@ -94,7 +99,7 @@ class Dispatch:
         lost = self._losses.get(event.number, 0)
         if event.outcome.retriable and lost < self.retries:
             self._losses[event.number] = lost + 1
-            self._again.append(trial)
+            self.plan.separate(trial)
             self._tell(Retried(event.number, event.outcome.reason or ""))
             return
         if event.outcome.retriable and lost:
@@ -133,4 +138,9 @@ def _same_failure(one: Trial, other: Trial) -> bool:
 
 
 def _frames(trial: Trial) -> list[str]:
-    return re.findall(r'^ +File "[^\n]*', trial.traceback or "", re.MULTILINE)
+    """Where the user's code failed. How it was called is different by itself and in a fused fit."""
+    frames = re.findall(r'^ +File "[^\n]*', trial.traceback or "", re.MULTILINE)
+    return [frame for frame in frames if not any(callers in frame for callers in _CALLERS)]
+
+
+_CALLERS = (str(Path(__file__).parent), str(Path("lightning", "pytorch")))

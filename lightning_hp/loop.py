@@ -15,11 +15,12 @@ from lightning_hp.babysit import Babysitter
 from lightning_hp.bounds import whole_number
 from lightning_hp.description import described
 from lightning_hp.dispatch import Dispatch
-from lightning_hp.errors import ConfigError
+from lightning_hp.errors import ConfigError, did_you_mean
 from lightning_hp.executors.choose import executor_for
 from lightning_hp.fit import Recipe, load_model, run_job
 from lightning_hp.fit.quiet import quiet
 from lightning_hp.interrupts import interruptible
+from lightning_hp.plan import MOST_TOGETHER, Plan
 from lightning_hp.samplers import Grid, Random, Sampler, sampler_for
 from lightning_hp.scales import Scale
 from lightning_hp.space import Space
@@ -32,6 +33,7 @@ from lightning_hp.trial import Mode
 
 # What may differ when a study is continued.
 _FREE = frozenset({"trials", "total", "max_time"})
+FUSE = ("auto", "never", "always")
 
 
 class SearchLoop:
@@ -55,6 +57,8 @@ class SearchLoop:
         babysit: True, or a `Babysitter` whose copy watches each trial, by the search's monitor if it has none of its own.
         executor: ``"inline"``, one trial after another in this process; ``"processes"``, many at a time, each in a process of
             its own; ``"auto"`` takes processes where there is more than one GPU, or none and more than one core.
+        fuse: ``"auto"`` trains trials whose models have the same structure as one vectorised fit, where that can be done and
+            is faster; ``"never"`` does not; ``"always"`` fails where it cannot.
         workers: how many trials run at a time: by default one per GPU, or per core where there is none, and the cores are
             divided among them.
         jobs_per_device: how many trials share a GPU.
@@ -62,6 +66,7 @@ class SearchLoop:
             checkpoint. Errors of your own code are not tried again.
         trial_timeout: time that a trial may take, in the forms of ``max_time``; then it is ended as failed.
         memory_limit: GiB of memory that a worker may use; None for no limit.
+        keep_checkpoints: how many trials keep their checkpoints, the best ones; None for all.
         seed: decides the trials' hyperparameters, their weights, the data's split and the batch order.
         root_dir: the study's folder. A study that is there is continued: what is finished is not run again, and what was
             interrupted goes on from its last checkpoint. While nothing but failures has finished, these are run again.
@@ -96,11 +101,13 @@ class SearchLoop:
         trainer: Mapping[str, Any] | None = None,
         babysit: bool | Babysitter = False,
         executor: str = "auto",
+        fuse: str = "auto",
         workers: int | None = None,
         jobs_per_device: int = 1,
         retries: int = 2,
         trial_timeout: Any = None,
         memory_limit: float | None = None,
+        keep_checkpoints: int | None = 10,
         seed: int = 0,
         root_dir: str | Path = "runs/search",
         progress: bool = True,
@@ -113,6 +120,7 @@ class SearchLoop:
         self.seed = whole_number("seed", seed, 0)
         self.root = Path(root_dir).expanduser().absolute()
         self.retries = whole_number("retries", retries, 0)
+        self.keep_checkpoints = None if keep_checkpoints is None else whole_number("keep_checkpoints", keep_checkpoints, 1)
         self.babysitter = _babysitter(babysit)
         self.recipe = Recipe(
             model=model,
@@ -123,6 +131,7 @@ class SearchLoop:
             mode=mode,
             seed=self.seed,
             root=self.root,
+            keep_checkpoints=self.keep_checkpoints,
             babysitter=partial(self.babysitter.for_search, monitor, mode) if self.babysitter is not None else None,
         )
         self.executor = executor_for(
@@ -135,6 +144,7 @@ class SearchLoop:
             memory_limit=memory_limit,
             verbose=verbose,
         )
+        self.fuse = _fuse(fuse)
         self.total = self._total()
         self.progress = progress
         self.verbose = verbose
@@ -153,7 +163,7 @@ class SearchLoop:
             KeyboardInterrupt: Ctrl-C or SIGTERM. The study is whole, and the same search goes on from there.
         """
         with interruptible():
-            recorder = Recorder(self.root, self.asked(), _FREE, self.space)
+            recorder = Recorder(self.root, self.asked(), _FREE, self.space, self.keep_checkpoints)
             try:
                 write_config(self.root, self.config or self._as_config())
                 self._run(recorder)
@@ -192,9 +202,16 @@ class SearchLoop:
             self.recipe.max_epochs,
             finished,
             [recorder.record, search_run.record, progress.record, partial(end_lost_runs, self.root)],
+            self._plan(),
         )
         with search_run, progress, quiet(self.verbose):
-            self.executor.run(dispatch.next_job, partial(run_job, self.recipe), dispatch.take)
+            self.executor.run(dispatch.next_job, partial(run_job, self.recipe, always=self.fuse == "always"), dispatch.take)
+
+    def _plan(self) -> Plan:
+        # A sampler of the user's may want to see what has finished before it proposes more.
+        foresees = isinstance(self.sampler, (Random, Grid))
+        together = self.fuse != "never" and self.recipe.devices == 1 and foresees
+        return Plan(self.executor.at_a_time, MOST_TOGETHER if together else 1)
 
     def _total(self) -> int | None:
         """How many trials there will be; None if only time will tell."""
@@ -223,6 +240,12 @@ def _babysitter(babysit: bool | Babysitter) -> Babysitter | None:
     if not isinstance(babysit, bool):
         raise ConfigError(f"babysit needs True, False or a Babysitter(...), got {babysit!r}")
     return Babysitter() if babysit else None
+
+
+def _fuse(fuse: str) -> str:
+    if fuse not in FUSE:
+        raise ConfigError(f"fuse={fuse!r} is not one of {', '.join(FUSE)}{did_you_mean(str(fuse), FUSE)}")
+    return fuse
 
 
 def _strategy(sampler: Sampler) -> dict[str, Any]:

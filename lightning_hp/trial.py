@@ -144,6 +144,14 @@ class Retried:
 
 
 @dataclass(frozen=True)
+class Unfused:
+    """These trials of a job do not train as one, for this reason; each needs a job of its own."""
+
+    numbers: tuple[int, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
 class Printed:
     """A worker process that had these trials has printed a line, or something is to be told of it."""
 
@@ -151,7 +159,7 @@ class Printed:
     line: str
 
 
-Event: TypeAlias = Started | EpochEnded | Finished | Retried | Printed
+Event: TypeAlias = Started | EpochEnded | Finished | Retried | Unfused | Printed
 Emit: TypeAlias = Callable[[Event], None]
 
 
@@ -167,14 +175,19 @@ def trial_folder(root: Path, number: int) -> Path:
 def add_epoch(metrics: dict[str, list[float | None]], epoch: int, logged: Mapping[str, float]) -> None:
     """Takes an epoch into the metrics of a trial, in place, with None where a metric was not logged.
 
+    What was there of it and later ones goes: the trial has been taken back.
+
     >>> metrics = {"val_loss": [0.5]}
     >>> add_epoch(metrics, 1, {"val_acc": 0.9})
     >>> metrics
     {'val_loss': [0.5, None], 'val_acc': [None, 0.9]}
+    >>> add_epoch(metrics, 0, {"val_loss": 0.4})
+    >>> metrics
+    {'val_loss': [0.4], 'val_acc': [None]}
     """
     for name in [*metrics, *(name for name in logged if name not in metrics)]:
         values = metrics.setdefault(name, [])
-        values += [None] * (epoch - len(values))
+        values[epoch:] = [None] * (epoch - len(values))
         values.append(logged.get(name))
 
 

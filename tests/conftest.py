@@ -33,6 +33,7 @@ def search(tmp_path: Path) -> Callable[..., SearchLoop]:
             "trials": 3,
             "trainer": {"max_epochs": 2, "accelerator": "cpu"},
             "executor": "inline",
+            "fuse": "never",
             "root_dir": tmp_path / "study",
             "progress": False,
         }

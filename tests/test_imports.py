@@ -25,6 +25,7 @@ LAYERS = [
     {"tracking"},
     {"fit"},
     {"executors"},
+    {"plan"},
     {"dispatch"},
     {"loop"},
     {"cli", "__main__"},

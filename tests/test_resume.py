@@ -386,3 +386,22 @@ def test_another_search_does_not_go_on_from_what_an_unfinished_one_has_left(sear
     assert rows(changed) == rows(make(search, "accumulated gradients", tmp_path / "whole").run())
     with pytest.raises(ConfigError, match="accumulate_grad_batches"):
         make(search, "plain", tmp_path / "study").run()
+
+
+def test_what_min_epochs_has_put_off_is_not_forgotten(search, tmp_path):
+    class Stopping(Module):
+        def on_train_batch_end(self, outputs, batch, batch_idx):
+            self.trainer.should_stop = self.trainer.should_stop or self.current_epoch == 1
+
+    def make(root, interrupt=None):
+        def module(lr):
+            return Stopping(lr, interrupt=interrupt)
+
+        trainer = {"max_epochs": EPOCHS, "min_epochs": 4, "accelerator": "cpu"}
+        return search(module, space=SPACE, data=loaders, trials=1, trainer=trainer, root_dir=root)
+
+    whole = make(tmp_path / "whole").run()
+    assert whole.trials[0].epochs == 4
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path / "study", 3).run()
+    assert rows(make(tmp_path / "study").run()) == rows(whole)

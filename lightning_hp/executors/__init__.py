@@ -13,7 +13,14 @@ Work: TypeAlias = Callable[[Job, Emit], None]
 
 
 class Executor(Protocol):
-    """What a place to run must be able to do."""
+    """What a place to run must be able to do.
+
+    Attributes:
+        at_a_time: how many jobs it runs at the same time.
+    """
+
+    @property
+    def at_a_time(self) -> int: ...
 
     def run(self, next_job: NextJob, work: Work, emit: Emit) -> None:
         """Runs jobs until none runs and there is no next.

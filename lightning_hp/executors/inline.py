@@ -9,6 +9,8 @@ from lightning_hp.trial import Emit
 class Inline:
     """Runs each job where it stands."""
 
+    at_a_time = 1
+
     def run(self, next_job: NextJob, work: Work, emit: Emit) -> None:
         while (job := next_job()) is not None:
             work(job, emit)

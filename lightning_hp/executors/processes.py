@@ -23,7 +23,7 @@ from lightning_hp.executors.launch import CAN_FORK, ForkServer, Launcher, Proces
 from lightning_hp.executors.resources import Place
 from lightning_hp.executors.scratch import scratch_folder
 from lightning_hp.executors.worker import Broken, Lost, Order, Raised, RankFailed
-from lightning_hp.trial import LONGEST_REASON, Emit, EpochEnded, Event, Finished, Job, Outcome, Printed
+from lightning_hp.trial import LONGEST_REASON, Emit, EpochEnded, Event, Finished, Job, Outcome, Printed, Unfused
 
 # Seconds without a look at the clock; a queue takes no infinity.
 LONGEST_WAIT = 3600.0
@@ -54,6 +54,10 @@ class Processes:
     memory_limit: int | None = None
     fork: bool = CAN_FORK
     verbose: bool = False
+
+    @property
+    def at_a_time(self) -> int:
+        return len(self.places)
 
     def run(self, next_job: NextJob, work: Work, emit: Emit) -> None:
         try:
@@ -184,9 +188,11 @@ class _Run:
         elif team.fate is None:
             if isinstance(message, Finished):
                 team.unfinished.discard(message.number)
-                if not team.unfinished:
-                    team.allow(GRACE)
-            if isinstance(message, (EpochEnded, Finished)):
+            elif isinstance(message, Unfused):
+                team.unfinished.difference_update(message.numbers)
+            if not team.unfinished:
+                team.allow(GRACE)
+            if isinstance(message, (EpochEnded, Finished, Unfused)):
                 self._emit(message)
 
     def _print(self, team: _Team, line: str) -> None:

@@ -34,6 +34,7 @@ class Recipe:
         mode: ``min`` or ``max``.
         seed: the study's.
         root: the study's folder.
+        keep_checkpoints: how many trials of the search keep theirs; None for all.
         babysitter: makes a Babysitter for each trial, or None.
 
     Raises:
@@ -49,6 +50,7 @@ class Recipe:
     data: Any = None
     trainer: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+    keep_checkpoints: int | None = None
     babysitter: Callable[[], Callback] | None = None
 
     def __post_init__(self) -> None:

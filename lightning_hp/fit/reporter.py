@@ -38,6 +38,7 @@ class Reporter(Checkpoint):
         best: best value of ``monitor`` so far, over all validations.
         epochs: epochs that were finished.
         metrics: per metric one value an epoch.
+        pending: names that training steps have logged in this epoch, in a fit whose loop does not know them.
         diverged: why the fit counts as diverged, or None.
         error: what ended the fit; Lightning, tidying up after it, may fail once more over what it has left half done.
     """
@@ -60,16 +61,23 @@ class Reporter(Checkpoint):
         self.metrics: dict[str, list[float | None]] = {}
         self.diverged: str | None = None
         self.error: BaseException | None = None
+        self.pending: set[str] = set()
         self._watch = Watch(monitor)
         self._before_epoch: dict[str, Any] = {}
         # What a checkpoint of Lightning's forgets.
         self._plateaus: dict[int, float] = {}
         self._shown: dict[str, torch.Tensor] = {}
+        self._stopping = False
 
     @property
     def best_path(self) -> Path | None:
         """The weights of the best epoch, if they were written."""
         return self.folder / BEST if self.folder is not None and self.best is not None else None
+
+    @property
+    def last_path(self) -> Path | None:
+        """All that the fit needs to go on, as it was after the last epoch, if checkpoints are written."""
+        return self.folder / LAST if self.folder is not None else None
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -80,6 +88,7 @@ class Reporter(Checkpoint):
             "validates": self._watch.validates,
             "plateaus": self._plateaus,
             "shown": self._shown,
+            "stopping": self._stopping,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -89,10 +98,13 @@ class Reporter(Checkpoint):
         self._watch.validates = state_dict["validates"]
         self._plateaus = state_dict["plateaus"]
         self._shown = state_dict["shown"]
+        self._stopping = state_dict["stopping"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Schedulers and other callbacks look at what was logged last, perhaps before the fit was interrupted.
         trainer.callback_metrics.update({name: value.to(pl_module.device) for name, value in self._shown.items()})
+        # A callback has asked for the end, which min_epochs put off.
+        trainer.should_stop = trainer.should_stop or self._stopping
         # Lightning steps plateau schedulers after this callback has saved, so those in the checkpoint lag by that step.
         for index, value in self._plateaus.items():
             pl_module.lr_scheduler_step(trainer.lr_scheduler_configs[index].scheduler, value)
@@ -142,13 +154,18 @@ class Reporter(Checkpoint):
             return
         if self._watch.validated or not trainer.enable_validation:
             self.check_monitor(self.metrics)
-        if self.folder is not None:
+        if self.last_path is not None:
             self._plateaus = _coming_plateau_steps(trainer)
+            self._stopping = trainer.should_stop
             self._shown = {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()}
-            trainer.save_checkpoint(self.folder / LAST)
+            trainer.save_checkpoint(self.last_path)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self.error = exception
+
+    def plateaus_have_stepped(self) -> None:
+        """Tells that a checkpoint from now on has the plateau schedulers as they are after this epoch."""
+        self._plateaus = {}
 
     def check_monitor(self, logged: Mapping[str, Any]) -> None:
         """Raises a `MonitorError` if the monitored metric has not come up to now, among what was logged."""
@@ -157,8 +174,8 @@ class Reporter(Checkpoint):
 
     def _may_come(self, trainer: Trainer) -> bool:
         """Whether the metric may still be logged in an epoch whose first validation has not done so."""
-        pending = trainer.fit_loop.epoch_loop._results
-        in_training = any(key.rpartition(".")[2] == self.monitor.removesuffix("_epoch") for key in pending)
+        pending = self.pending | {key.rpartition(".")[2] for key in trainer.fit_loop.epoch_loop._results}
+        in_training = self.monitor.removesuffix("_epoch") in pending
         return in_training or is_overridden("on_train_epoch_end", trainer.lightning_module)
 
     def _new_metrics(self, trainer: Trainer) -> dict[str, float]:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-import traceback
 from pathlib import Path
-from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from lightning_hp.errors import MonitorError, chain, disk_error, storage_errors
-from lightning_hp.fit.checkpoints import resumable, sync_best
+from lightning_hp.errors import disk_error, storage_errors
+from lightning_hp.fit.attempt import begin, end, failure_of, outcome_of
+from lightning_hp.fit.fused.run import run_fused
 from lightning_hp.fit.recipe import Recipe
 from lightning_hp.fit.reporter import Reporter
 from lightning_hp.fit.rng import isolated_rngs, seed_environment, seed_rngs, seeded_states, set_rng_states
@@ -24,27 +20,31 @@ from lightning_hp.fit.trainer import make_trainer
 from lightning_hp.seeds import data_seed
 from lightning_hp.space import split
 from lightning_hp.tracking.trial_run import TrialLogger
-from lightning_hp.trial import LONGEST_REASON, Emit, EpochEnded, Finished, Job, Outcome, Trial, trial_folder
+from lightning_hp.trial import Emit, Finished, Job, Outcome, Trial, trial_folder
 
 
-def run_job(recipe: Recipe, job: Job, emit: Emit) -> None:
-    """Trains the trials of a job, one after another, each in a full ``Trainer.fit``.
+def run_job(recipe: Recipe, job: Job, emit: Emit, always: bool = False) -> None:
+    """Trains the trials of a job: one in a full ``Trainer.fit``, several as one vectorised fit.
 
     Whatever a trial does, it ends with a `Finished` event; only an interrupt (Ctrl-C, SIGTERM) and a disk that takes no more
-    leave without one. A trial that was interrupted before goes on from its last checkpoint.
+    leave without one. A trial that was interrupted before goes on from its last checkpoint. Trials that cannot train as one
+    are given back by an `Unfused`.
 
     Args:
         recipe: what all trials share.
         job: the trials.
         emit: takes the events, in order.
+        always: train several as one even where that is slower.
 
     Raises:
         StorageError: the study's folder takes no more data.
+        ConfigError: with ``always``, they cannot train as one.
     """
-    for trial in job.trials:
-        with isolated_rngs():
+    with isolated_rngs():
+        several = len(job.trials) > 1
+        for trial in run_fused(recipe, job.trials, emit, always) if several else job.trials:
             outcome = _run_trial(recipe, trial, emit)
-        emit(Finished(trial.number, outcome, time.time()))
+            emit(Finished(trial.number, outcome, time.time()))
 
 
 def load_model(recipe: Recipe, trial: Trial) -> LightningModule:
@@ -54,7 +54,7 @@ def load_model(recipe: Recipe, trial: Trial) -> LightningModule:
         LookupError: the trial wrote no checkpoint.
     """
     if trial.checkpoint is None or not trial.checkpoint.exists():
-        raise LookupError(f"trial {trial.number} ({trial.state}) has no checkpoint to load")
+        raise LookupError(f"trial {trial.number} ({trial.state}) has no checkpoint to load; see keep_checkpoints")
     with isolated_rngs():
         seed_rngs(trial.seed)
         model = recipe.make_model(split(trial.hparams)["model"])
@@ -65,20 +65,11 @@ def load_model(recipe: Recipe, trial: Trial) -> LightningModule:
 
 
 def _run_trial(recipe: Recipe, trial: Trial, emit: Emit) -> Outcome:
-    folder = trial_folder(recipe.root, trial.number)
-    reporter = _reporter(recipe, trial, folder, emit)
-    checkpoint = resumable(reporter.folder, reporter.identity) if reporter.folder is not None else None
-    if checkpoint is None and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-        # What an interrupted attempt has left is of no use, and its curves would mix with the new ones.
-        shutil.rmtree(folder, ignore_errors=True)
-    logger = TrialLogger(folder, resumed_step=checkpoint.step if checkpoint is not None else None)
-    with storage_errors(folder):
-        logger.begin(recipe.space, trial.hparams)
-        outcome = _fitted(recipe, trial, folder, logger, reporter, checkpoint.path if checkpoint is not None else None)
-        if outcome.checkpoint is not None:
-            # Before the study says that there is one.
-            sync_best(outcome.checkpoint.parent)
-        logger.end(outcome)
+    with storage_errors(trial_folder(recipe.root, trial.number)):
+        attempt = begin(recipe, trial, emit)
+        checkpoint = attempt.checkpoint.path if attempt.checkpoint is not None else None
+        outcome = _fitted(recipe, trial, attempt.folder, attempt.logger, attempt.reporter, checkpoint)
+        end(attempt, outcome)
     return outcome
 
 
@@ -88,29 +79,18 @@ def _fitted(
     try:
         _fit(recipe, trial, folder, logger, reporter, checkpoint)
         reporter.check_monitor(reporter.metrics)
-        return _outcome(reporter)
+        return outcome_of(reporter)
     except SIGTERMException:
         raise
     except Exception as error:
         if disk_error(error) is not None:
             raise
-        return _failure(reporter, reporter.error or error)
+        return failure_of(reporter, reporter.error or error)
     except SystemExit as error:
         # Lightning turns Ctrl-C inside a fit into sys.exit(1).
         if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
-        return _failure(reporter, error)
-
-
-def _reporter(recipe: Recipe, trial: Trial, folder: Path, emit: Emit) -> Reporter:
-    saving = {**recipe.trainer, **split(trial.hparams)["trainer"]}.get("enable_checkpointing") is not False
-    return Reporter(
-        recipe.monitor,
-        recipe.mode,
-        folder / "checkpoints" if saving else None,
-        repr((trial.number, trial.seed, recipe.space.labels(trial.hparams))),
-        lambda epoch, metrics: emit(EpochEnded(trial.number, epoch, metrics)),
-    )
+        return failure_of(reporter, error)
 
 
 def _fit(recipe: Recipe, trial: Trial, folder: Path, logger: TrialLogger, reporter: Reporter, checkpoint: Path | None) -> None:
@@ -128,56 +108,3 @@ def _fit(recipe: Recipe, trial: Trial, folder: Path, logger: TrialLogger, report
         trainer.fit(model, **data, ckpt_path=checkpoint)
     finally:
         seeding.after_fit()
-
-
-def _outcome(reporter: Reporter) -> Outcome:
-    record: dict[str, Any] = {"epochs": reporter.epochs, "metrics": reporter.metrics, "checkpoint": reporter.best_path}
-    if reporter.diverged:
-        return Outcome("diverged", reason=reporter.diverged, **record)
-    return Outcome("complete", value=reporter.best, **record)
-
-
-def _failure(reporter: Reporter, exception: BaseException) -> Outcome:
-    return Outcome(
-        "failed",
-        epochs=reporter.epochs,
-        metrics=reporter.metrics,
-        reason=_one_line(exception),
-        traceback=_printable("".join(traceback.format_exception(exception))),
-        checkpoint=reporter.best_path,
-        error=exception if isinstance(exception, MonitorError) else None,
-        retriable=isinstance(exception, (torch.OutOfMemoryError, MemoryError)) or _lost_a_process(exception),
-    )
-
-
-def _lost_a_process(exception: BaseException) -> bool:
-    """Whether a process that the fit had started, such as a loader's worker, was killed."""
-    # Only by its words does torch tell one from a worker that the user's code has ended.
-    told = " ".join(map(_message, chain(exception)))
-    if "DataLoader worker (pid" in told:
-        return "with exit code" not in told
-    # Its connections end before it is known to be dead.
-    frames = [frame for frame, _ in traceback.walk_tb(exception.__traceback__)]
-    raised_in = str(frames[-1].f_globals.get("__name__")) if frames else ""
-    return isinstance(exception, (EOFError, OSError)) and raised_in.startswith("multiprocessing.")
-
-
-def _one_line(exception: BaseException) -> str:
-    line = _printable(" ".join(f"{type(exception).__name__}: {_message(exception)}".split()))
-    if len(line) <= LONGEST_REASON:
-        return line
-    # What went wrong is at the end where the message holds another process's traceback.
-    half = LONGEST_REASON // 2
-    return f"{line[:half]} ... {line[-half:]}"
-
-
-def _message(exception: BaseException) -> str:
-    try:
-        return str(exception)
-    except Exception as error:
-        return f"(its message raised {type(error).__name__})"
-
-
-def _printable(text: str) -> str:
-    # Undecodable file names come as lone surrogates, which no file and no database takes.
-    return text.encode("utf-8", "backslashreplace").decode()

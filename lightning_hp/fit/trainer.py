@@ -29,7 +29,7 @@ _FIXED = {
     "num_nodes": "a trial runs on one machine",
 }
 # What a search sets where the user does not: one device a trial, and one picture of progress for all of them.
-_DEFAULTS = {"accelerator": "auto", "devices": 1, "enable_progress_bar": False, "enable_model_summary": False}
+DEFAULTS = {"accelerator": "auto", "devices": 1, "enable_progress_bar": False, "enable_model_summary": False}
 
 
 def make_trainer(settings: Mapping[str, Any], folder: Path, logger: Logger, callbacks: list[Callback]) -> Trainer:
@@ -41,7 +41,7 @@ def make_trainer(settings: Mapping[str, Any], folder: Path, logger: Logger, call
         logger: the trial's, beside the user's.
         callbacks: ours, to stand before the user's.
     """
-    kwargs: dict[str, Any] = _DEFAULTS | trainer_kwargs(settings)
+    kwargs: dict[str, Any] = DEFAULTS | trainer_kwargs(settings)
     users = kwargs.pop("callbacks")
     # With logger=False the user wants none at all.
     kwargs["logger"] = [] if kwargs["logger"] is False else [logger, *kwargs["logger"]]

@@ -12,10 +12,11 @@ from typing import Any
 
 from lightning_hp.errors import ConfigError, StorageError, cannot_write, disk_error
 from lightning_hp.space import Space
+from lightning_hp.study.keep import Keep, remove_checkpoints
 from lightning_hp.study.lock import Lock
 from lightning_hp.study.records import write_record
 from lightning_hp.study.store import FILE, Store
-from lightning_hp.trial import EpochEnded, Event, Finished, Started, State, Trial, add_epoch, trial_folder
+from lightning_hp.trial import EpochEnded, Event, Finished, Started, State, Trial, Unfused, add_epoch, trial_folder
 
 # How a running trial stands is for onlookers, so it is written at most this often, in seconds: a write costs a sync.
 UPDATE_INTERVAL = 1.0
@@ -32,18 +33,20 @@ class Recorder:
         asked: what is asked for. What decides the trials' results must be the same as when the study began.
         free: keys of ``asked`` that may change from run to run, such as the number of trials.
         space: to store choices by their names.
+        keep: how many trials keep their checkpoints, the best ones; None for all.
 
     Raises:
         ConfigError: the folder holds a study of another search; the message shows the difference.
         StorageError: the folder cannot be written, its study is damaged, or another search is at work in it.
     """
 
-    def __init__(self, root: Path, asked: dict[str, Any], free: frozenset[str], space: Space) -> None:
+    def __init__(self, root: Path, asked: dict[str, Any], free: frozenset[str], space: Space, keep: int | None = None) -> None:
         self._root = root
         self._space = space
         self._asked = json.loads(json.dumps(asked))
         self._running: dict[int, Running] = {}
         self._updated = -UPDATE_INTERVAL
+        self._keep = Keep(keep, asked["mode"]) if keep is not None else None
         _make(root)
         self._lock = Lock(root)
         try:
@@ -76,6 +79,9 @@ class Recorder:
         if before != self._asked:
             self._store.ask(self._asked)
         self._store.release()
+        if self._keep is not None:
+            finished = [trial for trial in self._store.trials(brief=True) if trial.finished]
+            self._drop([number for trial in finished for number in self._keep.add(trial)])
 
     def _forget(self, states: tuple[State, ...]) -> None:
         numbers = [trial.number for trial in self._store.trials(brief=True) if trial.state in states]
@@ -98,6 +104,9 @@ class Recorder:
             running.epochs = event.epoch + 1
         elif isinstance(event, Finished):
             self._finish(event)
+        elif isinstance(event, Unfused):
+            for number in event.numbers:
+                self._running.pop(number)
         if self._running and time.monotonic() - self._updated >= UPDATE_INTERVAL:
             self._update()
 
@@ -114,13 +123,24 @@ class Recorder:
     def _finish(self, event: Finished) -> None:
         running = self._running.pop(event.number)
         trial = event.outcome.applied_to(running.trial)
+        lost = self._keep.add(trial) if self._keep is not None else []
+        if trial.number in lost:
+            trial = replace(trial, checkpoint=None)
         write_record(self._root, self._asked, trial, running.started.time, event.time)
         self._store.write(trial, running.started.time, event.time)
+        self._drop(lost)
+
+    def _drop(self, numbers: list[int]) -> None:
+        """Takes trials their checkpoints. A study never names one that is not there."""
+        if numbers:
+            self._store.drop_checkpoints(numbers)
+            remove_checkpoints(self._root, numbers)
 
     def _update(self) -> None:
-        for running in self._running.values():
-            trial = replace(running.trial, state="running", epochs=running.epochs, metrics=running.metrics)
-            self._store.write(trial, running.started.time)
+        self._store.write_all(
+            (replace(each.trial, state="running", epochs=each.epochs, metrics=each.metrics), each.started.time, None)
+            for each in self._running.values()
+        )
         self._updated = time.monotonic()
 
     def _labelled(self, trial: Trial) -> Trial:

@@ -71,7 +71,9 @@ def _repair(root: Path) -> Repaired:
         try:
             record = json.loads(path.read_text())
             checkpoint = record["trial"].pop("checkpoint")
-            trial = Trial(**record["trial"], checkpoint=root / checkpoint if checkpoint else None)
+            # It may have been deleted since, when better trials came.
+            path_of_best = root / checkpoint if checkpoint and (root / checkpoint).exists() else None
+            trial = Trial(**record["trial"], checkpoint=path_of_best)
             found.append((trial, record["asked"], record["started"], record["ended"]))
         except (OSError, ValueError, KeyError, TypeError):
             unreadable.append(path)

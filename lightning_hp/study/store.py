@@ -108,8 +108,12 @@ class Store:
             started: seconds since the epoch of the clock.
             ended: the same; None while it runs.
         """
+        self.write_all([(trial, started, ended)])
+
+    def write_all(self, trials: Iterable[tuple[Trial, float, float | None]]) -> None:
+        """Does what `write` does for several, all or none."""
         with self._transaction():
-            self._write([(trial, started, ended)])
+            self._write(trials)
 
     def fill(self, asked: dict[str, Any], trials: Iterable[tuple[Trial, float, float | None]]) -> None:
         """Writes a whole study, or nothing: what `ask` and `write` do."""
@@ -152,6 +156,12 @@ class Store:
         """Removes trials."""
         with self._transaction():
             self._connection.executemany("DELETE FROM trials WHERE number = ?", [(number,) for number in numbers])
+
+    def drop_checkpoints(self, numbers: list[int]) -> None:
+        """Notes that these trials have no checkpoints any more."""
+        with self._transaction():
+            values = [(number,) for number in numbers]
+            self._connection.executemany("UPDATE trials SET checkpoint = NULL WHERE number = ?", values)
 
     def counts(self) -> dict[str, int]:
         """How many trials there are in each state."""

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, T
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from lightning_hp.trial import EpochEnded, Event, Finished, Mode, Printed, Retried, Started, Trial, is_better
+from lightning_hp.trial import EpochEnded, Event, Finished, Mode, Printed, Retried, Started, Trial, Unfused, is_better
 
 MOST_BARS = 8
 # The terminal echoes ^C where the bars end: on a full line it would wrap, and the bars would stand there twice.
@@ -65,6 +65,7 @@ class Progress:
         self._search = self._bars.add_task(self._headline() or "search", total=trials, completed=self._done, before=self._done)
         self._running: dict[int, int | None] = {}
         self._epochs: dict[int, TaskID] = {}
+        self._told: set[str] = set()
 
     def __enter__(self) -> Progress:
         if self._nothing_to_run and self._enabled:
@@ -95,6 +96,12 @@ class Progress:
         elif isinstance(event, Retried):
             self._hide(event.number)
             self._tell(f"trial {event.number} is tried again: {event.reason}")
+        elif isinstance(event, Unfused):
+            for number in event.numbers:
+                self._hide(number)
+            if event.reason not in self._told:
+                self._told.add(event.reason)
+                self._tell(f"not fused: {event.reason}")
         elif isinstance(event, Printed):
             self._tell(f"trial {', '.join(map(str, event.numbers))}: {event.line}")
 

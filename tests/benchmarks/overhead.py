@@ -11,30 +11,25 @@ from __future__ import annotations
 
 import argparse
 import gc
-import logging
-import platform
 import statistics
 import tempfile
 import time
-import warnings
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-import lightning
 import torch
-from lightning.pytorch import LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
+from common import drawn, fit, optuna_study, silence, versions
+from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_hp import Log, Random, ReverseLog, SearchLoop, Space
+from lightning_hp import Log, ReverseLog, SearchLoop
+from lightning_hp.scales import Scale
 
 # Gentle enough that every epoch improves, so that both sides write equally many checkpoints.
-SPACE = {"lr": Log(1e-4, 1e-2), "momentum": ReverseLog(0.5, 0.9)}
+SPACE: dict[str, Scale] = {"lr": Log(1e-4, 1e-2), "momentum": ReverseLog(0.5, 0.9)}
 
 
 class Small(LightningModule):
@@ -63,30 +58,13 @@ def loaders() -> tuple[DataLoader[tuple[Tensor, ...]], DataLoader[tuple[Tensor, 
     return DataLoader(data, batch_size=16, shuffle=True), DataLoader(data, batch_size=64)
 
 
-def fit(number: int, hparams: dict[str, float], epochs: int, root: Path) -> float:
-    """One fit as people write it; returns the best validation loss."""
-    folder = root / f"{number:06d}"
-    seed_everything(number, verbose=False)
-    train, val = loaders()
-    checkpoint = ModelCheckpoint(folder / "checkpoints", "best", monitor="val_loss", save_last=True)
-    trainer = Trainer(
-        max_epochs=epochs,
-        accelerator="auto",
-        devices=1,
-        default_root_dir=folder,
-        logger=TensorBoardLogger(folder, name="", version=""),
-        callbacks=[checkpoint, LearningRateMonitor(log_momentum=True)],
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(Small(**hparams), train, val)
-    return float(checkpoint.best_model_score)
+def small_fit(number: int, hparams: dict[str, float], epochs: int, root: Path) -> float:
+    return fit(Small, loaders, hparams, root / f"{number:06d}", epochs, number)
 
 
 def bare(trials: int, epochs: int, root: Path) -> None:
-    # The very hyperparameters that the search draws.
-    for number, hparams in enumerate(Random().propose(Space(SPACE), 0, range(trials), [])):
-        fit(number, hparams, epochs, root)
+    for number, hparams in enumerate(drawn(SPACE, trials)):
+        small_fit(number, hparams, epochs, root)
 
 
 def search_loop(trials: int, epochs: int, root: Path) -> None:
@@ -98,29 +76,19 @@ def search_loop(trials: int, epochs: int, root: Path) -> None:
         trials=trials,
         trainer={"max_epochs": epochs},
         executor="inline",
+        fuse="never",
         root_dir=root,
         progress=False,
     ).run()
 
 
-def optuna_study(trials: int, epochs: int, root: Path) -> None:
-    import optuna
-
-    def objective(trial: optuna.Trial) -> float:
-        hparams = {name: trial.suggest_float(name, scale.low, scale.high, log=name == "lr") for name, scale in SPACE.items()}
-        return fit(trial.number, hparams, epochs, root)
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    root.mkdir()
-    study = optuna.create_study(storage=f"sqlite:///{root}/study.db", sampler=optuna.samplers.RandomSampler(seed=0))
-    for hparams in Random().propose(Space(SPACE), 0, range(trials), []):
-        study.enqueue_trial(hparams)
-    study.optimize(objective, trials)
+def optuna(trials: int, epochs: int, root: Path) -> None:
+    optuna_study(SPACE, trials, root, lambda number, hparams: small_fit(number, hparams, epochs, root))
 
 
 SIDES: dict[str, Callable[[int, int, Path], None]] = {"bare loop": bare, "SearchLoop": search_loop}
 if find_spec("optuna"):
-    SIDES["Optuna"] = optuna_study
+    SIDES["Optuna"] = optuna
 
 
 def measure(trials: int, epochs: int) -> dict[str, float]:
@@ -146,8 +114,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--epochs", type=int, default=1)
     options = parser.parse_args()
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.simplefilter("ignore")
+    silence()
     measure(3, options.epochs)
     rounds = [measure(options.trials, options.epochs) for _ in range(options.rounds)]
     for number, took in enumerate(rounds):
@@ -156,8 +123,7 @@ def main() -> None:
         more = sorted(took[name] - took["bare loop"] for took in rounds)
         spread = f"median of {len(more)} rounds; {more[0]:+.2f} to {more[-1]:+.2f}"
         print(f"{name} costs {statistics.median(more):+.2f} ms a trial more ({spread})")
-    versions = [f"torch {torch.__version__}", f"lightning {lightning.__version__}", f"Python {platform.python_version()}"]
-    print(", ".join(versions + ([f"optuna {version('optuna')}"] if "Optuna" in SIDES else [])))
+    print(versions("optuna"))
 
 
 if __name__ == "__main__":

@@ -17,54 +17,23 @@ import argparse
 import json
 import logging
 import os
-import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
-from sklearn.datasets import load_digits
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from common import CORES, SPACE, Mlp, child, drawn, fit, loaders, optuna_study, silence, told, versions
+from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lightning_hp import Log, Random, ReverseLog, SearchLoop, Space
+from lightning_hp import SearchLoop
 from lightning_hp.study.store import Store
 
-SPACE = {"lr": Log(1e-3, 1e-1), "momentum": ReverseLog(0.5, 0.9)}
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 CLOCK = "clock.json"
-
-
-class Digits(LightningModule):
-    """A multilayer perceptron for images of 8 x 8 pixels."""
-
-    def __init__(self, lr: float, momentum: float) -> None:
-        super().__init__()
-        self.lr, self.momentum = lr, momentum
-        self.net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        loss = nn.functional.cross_entropy(self.net(batch[0]), batch[1])
-        self.log("train_loss", loss, on_step=False, on_epoch=True)
-        return loss
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self.log("val_loss", nn.functional.cross_entropy(self.net(batch[0]), batch[1]))
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=self.lr, momentum=self.momentum)
 
 
 class Clock(Callback):
@@ -78,65 +47,29 @@ class Clock(Callback):
         (Path(trainer.default_root_dir) / CLOCK).write_text(json.dumps([self.first_step, time.time()]))
 
 
-def loaders() -> tuple[DataLoader[tuple[Tensor, ...]], DataLoader[tuple[Tensor, ...]]]:
-    images, labels = load_digits(return_X_y=True)
-    x, y = torch.tensor(images, dtype=torch.float32) / 16, torch.tensor(labels)
-    train, val = TensorDataset(x[:1437], y[:1437]), TensorDataset(x[1437:], y[1437:])
-    return DataLoader(train, batch_size=64, shuffle=True), DataLoader(val, batch_size=512)
-
-
-def fit(number: int, hparams: dict[str, float], epochs: int, root: Path) -> float:
-    """One fit as people write it; returns the best validation loss."""
-    folder = root / "trials" / f"{number:06d}"
-    seed_everything(number, verbose=False)
-    train, val = loaders()
-    checkpoint = ModelCheckpoint(folder / "checkpoints", "best", monitor="val_loss", save_last=True)
-    trainer = Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        devices=1,
-        default_root_dir=folder,
-        logger=TensorBoardLogger(folder, name="", version=""),
-        callbacks=[Clock(), checkpoint, LearningRateMonitor(log_momentum=True)],
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(Digits(**hparams), train, val)
-    return float(checkpoint.best_model_score)
-
-
-def drawn(trials: int) -> list[dict[str, Any]]:
-    """The very hyperparameters that the search draws."""
-    return list(Random().propose(Space(SPACE), 0, range(trials), []))
+def timed_fit(number: int, hparams: dict[str, float], epochs: int, root: Path) -> float:
+    return fit(Mlp, loaders, hparams, root / "trials" / f"{number:06d}", epochs, number, [Clock()])
 
 
 def search_loop(executor: str, trials: int, epochs: int, root: Path) -> None:
     SearchLoop(
-        Digits,
+        Mlp,
         space=SPACE,
         data=loaders,
         monitor="val_loss",
         trials=trials,
         trainer={"max_epochs": epochs, "accelerator": "cpu", "callbacks": [Clock]},
         executor=executor,
+        # How a fused search compares is told by fused.py.
+        fuse="never",
         workers=CORES if executor == "processes" else None,
         root_dir=root,
         progress=False,
     ).run()
 
 
-def optuna_study(jobs: int, trials: int, epochs: int, root: Path) -> None:
-    import optuna
-
-    def objective(trial: optuna.Trial) -> float:
-        hparams = {name: trial.suggest_float(name, scale.low, scale.high, log=name == "lr") for name, scale in SPACE.items()}
-        return fit(trial.number, hparams, epochs, root)
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(storage=f"sqlite:///{root}/study.db", sampler=optuna.samplers.RandomSampler(seed=0))
-    for hparams in drawn(trials):
-        study.enqueue_trial(hparams)
-    study.optimize(objective, trials, n_jobs=jobs)
+def optuna(jobs: int, trials: int, epochs: int, root: Path) -> None:
+    optuna_study(SPACE, trials, root, lambda number, hparams: timed_fit(number, hparams, epochs, root), jobs)
 
 
 def ray_tune(trials: int, epochs: int, root: Path) -> None:
@@ -148,11 +81,12 @@ def ray_tune(trials: int, epochs: int, root: Path) -> None:
     import ray
     from ray import tune
 
-    hparams = drawn(trials)
+    hparams = drawn(SPACE, trials)
 
     def trainable(config: dict[str, Any]) -> dict[str, float]:
+        torch.set_num_threads(1)
         silence()
-        return {"val_loss": fit(config["number"], hparams[config["number"]], epochs, root)}
+        return {"val_loss": timed_fit(config["number"], hparams[config["number"]], epochs, root)}
 
     ray.init(
         num_cpus=CORES,
@@ -174,18 +108,11 @@ def ray_tune(trials: int, epochs: int, root: Path) -> None:
 SIDES: dict[str, tuple[int, Callable[[int, int, Path], None]]] = {
     "inline": (1, partial(search_loop, "inline")),
     "processes": (CORES, partial(search_loop, "processes")),
-    "optuna-1": (1, partial(optuna_study, 1)),
-    "optuna-2": (2, partial(optuna_study, 2)),
+    "optuna-1": (1, partial(optuna, 1)),
+    "optuna-2": (2, partial(optuna, 2)),
     "ray": (CORES, ray_tune),
 }
 OPTUNA = ("optuna-1", "optuna-2")
-
-
-def silence() -> None:
-    """One thread, and no talk of Lightning's: in this process."""
-    torch.set_num_threads(1)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.simplefilter("ignore")
 
 
 def calibrate(root: Path) -> None:
@@ -193,9 +120,9 @@ def calibrate(root: Path) -> None:
 
     def seconds(epochs: int) -> float:
         took = []
-        for number, hparams in enumerate(drawn(7)):
+        for number, hparams in enumerate(drawn(SPACE, 7)):
             began = time.process_time()
-            fit(number, hparams, epochs, root / str(epochs))
+            timed_fit(number, hparams, epochs, root / str(epochs))
             took.append(time.process_time() - began)
         return statistics.median(took)
 
@@ -204,22 +131,13 @@ def calibrate(root: Path) -> None:
     print(json.dumps([max(0.0, short - (long - short) / 5), (long - short) / 10]))
 
 
-def child(*arguments: Any) -> str:
-    """Runs this file in a Python of its own; returns what it prints."""
-    command = [sys.executable, __file__, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
-    return done.stdout
-
-
 def measure(side: str, trials: int, epochs: int) -> dict[str, list[float]]:
     """Trials a second, whole and steady; for processes the seconds from asking for a trial to its first step, too."""
     at_a_time, _ = SIDES[side]
     # A short name: Ray puts sockets there, whose paths may have 107 characters.
     with tempfile.TemporaryDirectory(prefix="hp") as folder:
         began = time.perf_counter()
-        child("--run", side, "--trials", trials, "--epochs", epochs, "--root", folder)
+        child(__file__, "--run", side, "--trials", trials, "--epochs", epochs, "--root", folder)
         whole = trials / (time.perf_counter() - began)
         clocks = {int(path.parent.name): json.loads(path.read_text()) for path in Path(folder).glob(f"trials/*/{CLOCK}")}
         if len(clocks) != trials:
@@ -241,10 +159,6 @@ def asked_at(root: Path) -> dict[int, float]:
         return dict(store._read("SELECT number, started FROM trials ORDER BY number"))
     finally:
         store.close()
-
-
-def told(values: Sequence[float], unit: str = "") -> str:
-    return f"{statistics.median(values):.2f}{unit} ({min(values):.2f} to {max(values):.2f})"
 
 
 def compare(seconds: float, epochs: int, sides: Sequence[str], trials: int, rounds: int) -> None:
@@ -283,6 +197,7 @@ def main() -> None:
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.run:
+        torch.set_num_threads(1)
         silence()
         if options.run == "calibrate":
             calibrate(Path(options.root))
@@ -294,12 +209,11 @@ def main() -> None:
     for name in sorted(missing):
         print(f"{name} is not installed: left out")
     with tempfile.TemporaryDirectory(prefix="hp") as folder:
-        fixed, epoch = json.loads(child("--run", "calibrate", "--root", folder))
+        fixed, epoch = json.loads(child(__file__, "--run", "calibrate", "--root", folder))
     print(f"{CORES} cores; a fit takes {1e3 * fixed:.0f} ms and {1e3 * epoch:.1f} ms an epoch of 23 steps, on one thread")
     for seconds in options.sizes:
         compare(seconds, max(1, round((seconds - fixed) / epoch)), sides, options.trials, options.rounds)
-    packages = ["torch", "lightning", *(name for name in ("optuna", "ray") if name not in missing)]
-    print(f"\n{', '.join(f'{name} {version(name)}' for name in packages)}, Python {platform.python_version()}")
+    print(f"\n{versions('optuna', 'ray')}")
 
 
 if __name__ == "__main__":

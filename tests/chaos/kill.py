@@ -26,6 +26,7 @@ from lightning_hp import Study
 REPOSITORY = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("search.py")
 PATIENCE = 5.0
+NAMES = ("lost", "duplicated", "differing", "left behind")
 TARGETS = ("search", "one process", "all")
 
 
@@ -140,12 +141,14 @@ def run(kills: int, chance: random.Random, folder: Path) -> int:
             found["duplicated"] += connection.execute("SELECT count(*) - count(DISTINCT number) FROM trials").fetchone()[0]
         found["duplicated"] += len(rows.keys() - expected.keys())
         found["left behind"] += len(leftovers(root))
+        told = ", ".join(f"{name} {found[name]}" for name in NAMES)
+        # A run takes long: what it has seen so far is not lost with it.
+        print(f"{struck(done)} kills in {studies} searches: {told}, orphans {done['orphans']}", flush=True)
     found["left behind"] += len([path for path in temporary.iterdir() if not path.name.startswith("torchinductor")])
     listed = ", ".join(f"{target} {done[target]}" for target in TARGETS)
     print(f"{struck(done)} kills ({listed}) in {studies} searches of 20 trials")
-    names = ("lost", "duplicated", "differing", "left behind")
-    print(", ".join(f"{name} {found[name]}" for name in names) + f", orphans {done['orphans']}, errors {done['errors']}")
-    return int(any(found[name] for name in names) or done["orphans"] > 0 or done["errors"] > 0)
+    print(", ".join(f"{name} {found[name]}" for name in NAMES) + f", orphans {done['orphans']}, errors {done['errors']}")
+    return int(any(found[name] for name in NAMES) or done["orphans"] > 0 or done["errors"] > 0)
 
 
 if __name__ == "__main__":

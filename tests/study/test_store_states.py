@@ -99,6 +99,10 @@ class StudyMachine(RuleBasedStateMachine):
     def finish(self, data, state, value, saved):
         number = data.draw(st.sampled_from(self.running()))
         trial = self.model[number]
+        checkpoint = trial_folder(self.root, number) / "best.ckpt"
+        if saved:
+            checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            checkpoint.touch()
         outcome = Outcome(
             state,
             value=value if state in ("complete", "pruned") else None,
@@ -106,7 +110,7 @@ class StudyMachine(RuleBasedStateMachine):
             metrics=trial.metrics,
             reason=None if state == "complete" else f"it {state}",
             traceback="a traceback" if state == "failed" else None,
-            checkpoint=trial_folder(self.root, number) / "best.ckpt" if saved else None,
+            checkpoint=checkpoint if saved else None,
         )
         self.recorder.record(Finished(number, outcome, time=2.0))
         self.model[number] = outcome.applied_to(trial)

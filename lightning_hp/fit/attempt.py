@@ -1,0 +1,129 @@
+"""A trial that trains: its folder, curves, record and checkpoint, and the outcome that comes of them."""
+
+from __future__ import annotations
+
+import shutil
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+
+from lightning_hp.errors import MonitorError, chain
+from lightning_hp.fit.checkpoints import Resumable, resumable, sync_best
+from lightning_hp.fit.recipe import Recipe
+from lightning_hp.fit.reporter import Reporter
+from lightning_hp.space import split
+from lightning_hp.tracking.trial_run import TrialLogger
+from lightning_hp.trial import LONGEST_REASON, Emit, EpochEnded, Outcome, Trial, trial_folder
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A trial that is about to train."""
+
+    trial: Trial
+    folder: Path
+    reporter: Reporter
+    logger: TrialLogger
+    checkpoint: Resumable | None
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps that were made before."""
+        return self.checkpoint.step if self.checkpoint is not None else 0
+
+
+def begin(recipe: Recipe, trial: Trial, emit: Emit) -> Attempt:
+    """Opens a trial's folder and curves, where it was interrupted or from nothing."""
+    folder = trial_folder(recipe.root, trial.number)
+    reporter = _reporter(recipe, trial, folder, emit)
+    checkpoint = resumable(reporter.folder, reporter.identity) if reporter.folder is not None else None
+    if checkpoint is None and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+        # What an interrupted attempt has left is of no use, and its curves would mix with the new ones.
+        shutil.rmtree(folder, ignore_errors=True)
+    logger = TrialLogger(folder, resumed_step=checkpoint.step if checkpoint is not None else None)
+    logger.begin(recipe.space, trial.hparams)
+    return Attempt(trial, folder, reporter, logger, checkpoint)
+
+
+def end(attempt: Attempt, outcome: Outcome) -> None:
+    """Closes a trial's curves, when its files are safe."""
+    if outcome.checkpoint is not None:
+        # Before the study says that there is one.
+        sync_best(outcome.checkpoint.parent)
+    attempt.logger.end(outcome)
+
+
+def outcome_of(reporter: Reporter) -> Outcome:
+    record: dict[str, Any] = {"epochs": reporter.epochs, "metrics": reporter.metrics, "checkpoint": reporter.best_path}
+    if reporter.diverged:
+        return Outcome("diverged", reason=reporter.diverged, **record)
+    return Outcome("complete", value=reporter.best, **record)
+
+
+def failure_of(reporter: Reporter, exception: BaseException) -> Outcome:
+    return Outcome(
+        "failed",
+        epochs=reporter.epochs,
+        metrics=reporter.metrics,
+        reason=one_line(exception),
+        traceback=_printable("".join(traceback.format_exception(exception))),
+        checkpoint=reporter.best_path,
+        error=exception if isinstance(exception, MonitorError) else None,
+        retriable=out_of_memory(exception) or _lost_a_process(exception),
+    )
+
+
+def out_of_memory(exception: BaseException) -> bool:
+    """Whether an exception says that there is not enough memory."""
+    # torch's own class is only for devices.
+    on_the_host = isinstance(exception, RuntimeError) and "can't allocate memory" in str(exception)
+    return on_the_host or isinstance(exception, (torch.OutOfMemoryError, MemoryError))
+
+
+def _lost_a_process(exception: BaseException) -> bool:
+    """Whether a process that the fit had started, such as a loader's worker, was killed."""
+    # Only by its words does torch tell one from a worker that the user's code has ended.
+    told = " ".join(map(_message, chain(exception)))
+    if "DataLoader worker (pid" in told:
+        return "with exit code" not in told
+    # Its connections end before it is known to be dead.
+    frames = [frame for frame, _ in traceback.walk_tb(exception.__traceback__)]
+    raised_in = str(frames[-1].f_globals.get("__name__")) if frames else ""
+    return isinstance(exception, (EOFError, OSError)) and raised_in.startswith("multiprocessing.")
+
+
+def one_line(exception: BaseException) -> str:
+    """An exception's class and message, as a reason to show."""
+    line = _printable(" ".join(f"{type(exception).__name__}: {_message(exception)}".split()))
+    if len(line) <= LONGEST_REASON:
+        return line
+    # What went wrong is at the end where the message holds another process's traceback.
+    half = LONGEST_REASON // 2
+    return f"{line[:half]} ... {line[-half:]}"
+
+
+def _message(exception: BaseException) -> str:
+    try:
+        return str(exception)
+    except Exception as error:
+        return f"(its message raised {type(error).__name__})"
+
+
+def _printable(text: str) -> str:
+    # Undecodable file names come as lone surrogates, which no file and no database takes.
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _reporter(recipe: Recipe, trial: Trial, folder: Path, emit: Emit) -> Reporter:
+    saving = {**recipe.trainer, **split(trial.hparams)["trainer"]}.get("enable_checkpointing") is not False
+    return Reporter(
+        recipe.monitor,
+        recipe.mode,
+        folder / "checkpoints" if saving else None,
+        repr((trial.number, trial.seed, recipe.space.labels(trial.hparams))),
+        lambda epoch, metrics: emit(EpochEnded(trial.number, epoch, metrics)),
+    )

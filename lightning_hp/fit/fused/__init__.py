@@ -1,0 +1,14 @@
+"""Fused jobs: trials whose models have the same structure train as one vectorised fit.
+
+stack       parameters and buffers of all models, stacked along a trial axis; each model keeps views of its row
+step        the user's own training and validation step, run for all rows at once by torch.func.vmap
+carried     numbers that differ between the models and may be read in a step
+rules       SGD and other optimizers on stacked parameters; Adam and its kin are in rules_adam
+optimizer   one update for all rows, each by its own optimizer's current values
+member      one trial in the fit: its model, its optimizer and schedulers, its Trainer, its record
+journal     what a member logs
+unsupported what a fused fit leaves to ordinary ones
+relay       passes the fit's hooks on to the members
+module      the LightningModule that Lightning trains
+run         the job: fits as large as memory takes
+"""

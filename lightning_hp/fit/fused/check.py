@@ -1,0 +1,189 @@
+"""Whether a fused step does what the ordinary steps do, for each trial, and whether it is worth it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from lightning_hp.fit.fused.carried import Path, changes, readable, state
+from lightning_hp.fit.fused.errors import CannotFuseError
+from lightning_hp.fit.fused.step import FusedStep, Logged, StepOutput, loss_of, metric_paths, step_log
+from lightning_hp.fit.rng import isolated_rngs, rng_states, set_rng_states
+
+# Largest difference that is rounding: relative, and absolute in units of the largest value.
+TOLERANCE = 1e-3
+
+
+def check(step: FusedStep, args: tuple[Any, ...]) -> None:
+    """Compares losses, logged values and gradients of a training step with those of each model's own step on the same batch.
+
+    Args:
+        step: the fused step. What the steps change is changed back.
+        args: of the training step.
+
+    Raises:
+        CannotFuseError: they differ, or the step changes a model in a way that only its own step can.
+    """
+    models: list[LightningModule] = step.stack.models  # type: ignore[assignment]
+    with isolated_rngs(), _undone(step):
+        # For this once, random numbers are the same for all rows, and so the same as in each model's own step.
+        step.randomness = "same"
+        states = rng_states()
+        try:
+            _compare_steps(step, args)
+        except CannotFuseError:
+            if not _drawn_since(states):
+                raise
+            # Unless they are drawn in another way, as where dropout has a probability for each row: then without dropout.
+            for model in (*models, step.template):
+                model.eval()
+            _compare_steps(step, args)
+
+
+def seconds(step: FusedStep, args: tuple[Any, ...]) -> tuple[float, float]:
+    """The time that a training step takes for all rows: fused, and one after another."""
+    models: list[LightningModule] = step.stack.models  # type: ignore[assignment]
+    paths = metric_paths(models[0])
+    with isolated_rngs(), _undone(step):
+
+        def fused() -> None:
+            torch.autograd.backward(loss_of(step("training_step", *args)).sum())
+
+        def ordinary() -> None:
+            with step_log(models[0], paths) as output:
+                output.output = models[0].training_step(*args)
+            torch.autograd.backward(loss_of(output))
+
+        return _fastest(fused), _fastest(ordinary) * len(models)
+
+
+def _compare_steps(step: FusedStep, args: tuple[Any, ...]) -> None:
+    states = rng_states()
+    own = []
+    with _undone(step):
+        for model in step.stack.models:
+            set_rng_states(states)
+            own.append(_result(_ordinary(model, args), dict(model.named_parameters())))  # type: ignore[arg-type]
+    set_rng_states(states)
+    fused = _result(step("training_step", *args), step.stack.parameters)
+    _compare_values(own, fused)
+    _compare_gradients(own, fused)
+
+
+def _drawn_since(states: Mapping[str, Any]) -> bool:
+    """Whether torch has drawn random numbers."""
+    now = rng_states()
+    pairs = zip((states["torch"], *states.get("cuda", ())), (now["torch"], *now.get("cuda", ())), strict=False)
+    return not all(torch.equal(one, other) for one, other in pairs)
+
+
+def _fastest(run: Callable[[], None]) -> float:
+    times = []
+    for _ in range(3):
+        _wait()
+        began = time.perf_counter()
+        run()
+        _wait()
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def _wait() -> None:
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
+
+
+@dataclass
+class _Result:
+    """What a step has given: one model's, or all rows'."""
+
+    loss: Tensor
+    logged: list[Logged]
+    gradients: dict[str, Tensor | None]
+
+
+def _result(output: StepOutput, parameters: Mapping[str, Tensor]) -> _Result:
+    loss = loss_of(output)
+    trained = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
+    gradients = torch.autograd.grad(loss.sum(), list(trained.values()), allow_unused=True)
+    return _Result(loss.detach(), output.logged, dict(zip(trained, gradients, strict=True)))
+
+
+def _ordinary(model: LightningModule, args: tuple[Any, ...]) -> StepOutput:
+    """A model's own training step."""
+    states = rng_states()
+    changed: list[Path] = []
+    for _ in range(2):
+        set_rng_states(states)
+        before = state(model)
+        with step_log(model, metric_paths(model)) as output:
+            output.output = model.training_step(*args)
+        changed = changes(before, state(model))
+        if not changed:
+            return output
+        # The first step may have made what it keeps, such as a mask; then the next one changes nothing.
+    raise CannotFuseError(f"training_step changes {readable(changed[0])} of the module")
+
+
+def _compare_values(own: Sequence[_Result], fused: _Result) -> None:
+    _compare("the loss", torch.stack([each.loss for each in own]), fused.loss)
+    for index, logged in enumerate(fused.logged):
+        if isinstance(logged.values, Tensor):
+            values = [each.logged[index].values for each in own]
+            _compare(f"the logged {logged.name}", torch.stack(values), logged.values)  # type: ignore[arg-type]
+
+
+def _compare_gradients(own: Sequence[_Result], fused: _Result) -> None:
+    for row, result in enumerate(own):
+        # Where the true gradient is zero, as before a normalization, both are noise.
+        scale = max(_scale(gradient) for gradient in result.gradients.values() if gradient is not None)
+        for name, one in result.gradients.items():
+            rows = fused.gradients[name]
+            if (one is None) != (rows is None):
+                raise CannotFuseError(f"the fused step and the ordinary one do not both use {name}")
+            if one is not None and rows is not None:
+                _compare(f"the gradient of {name}", one, rows[row], scale)
+
+
+def _compare(what: str, own: Tensor, fused: Tensor, scale: float | None = None) -> None:
+    scale = _scale(own) if scale is None else scale
+    if not torch.allclose(fused, own, rtol=TOLERANCE, atol=TOLERANCE * scale, equal_nan=True):
+        raise CannotFuseError(f"{what} differs from the ordinary step's by {float((fused - own).abs().max()):.2g}")
+
+
+def _scale(values: Tensor) -> float:
+    # A loss that is not finite is so in both.
+    finite = values[values.isfinite()]
+    return float(finite.abs().max()) if len(finite) else 0.0
+
+
+@contextmanager
+def _undone(step: FusedStep) -> Iterator[None]:
+    buffers = {name: tensor.clone() for name, tensor in step.stack.buffers.items()}
+    gradients = {name: tensor.grad for name, tensor in step.stack.parameters.items()}
+    restore_metrics = step.metrics.snapshot()
+    randomness = step.randomness
+    modes = [[part.training for part in model.modules()] for model in (*step.stack.models, step.template)]
+    try:
+        yield
+    finally:
+        # A step may have made a model's buffer anew.
+        step.stack.follow()
+        for name, tensor in buffers.items():
+            step.stack.buffers[name].copy_(tensor)
+        for name, gradient in gradients.items():
+            step.stack.parameters[name].grad = gradient
+        for model, mode in zip((*step.stack.models, step.template), modes, strict=True):
+            for part, training in zip(model.modules(), mode, strict=True):
+                part.training = training
+            for parameter in model.parameters():
+                parameter.grad = None
+        step.randomness = randomness
+        restore_metrics()

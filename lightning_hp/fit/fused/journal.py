@@ -1,0 +1,105 @@
+"""What one trial of a fused job logs: where it goes, when, and under which names, as Lightning has it for a fit by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
+
+from lightning_hp.fit.fused.errors import CannotFuseError
+from lightning_hp.fit.fused.logs import Entry
+
+
+class Journal:
+    """Keeps a trial's results apart from those of the loop that it shares.
+
+    Args:
+        trainer: the trial's.
+        model: the trial's.
+    """
+
+    def __init__(self, trainer: Trainer, model: LightningModule) -> None:
+        self._trainer = trainer
+        self._model = model
+        self._results: dict[bool, _ResultCollection] = {}
+
+    @contextmanager
+    def open(self) -> Iterator[_ResultCollection]:
+        """Has ``self.log`` of the model, in the loop that runs now, go to this trial's own results."""
+        loop = self._loop
+        training = loop._results.training
+        own = self._results[training] = self._results.get(training) or _ResultCollection(training=training)
+        others, loop._results = loop._results, own
+        try:
+            yield own
+        finally:
+            loop._results = others
+
+    def in_batch(self, name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
+        """A hook that runs once a batch, in which the model may log."""
+
+        def with_log(*args: Any) -> None:
+            batch, batch_idx, *loader = args[1:] if name.endswith("_end") else args
+            with self.open() as results:
+                results.batch, results.batch_size = batch, None
+                results.dataloader_idx = loader[0] if loader else None
+                self._trainer._logger_connector._first_loop_iter = batch_idx == 0
+                self._model._current_fx_name = name
+                try:
+                    answer = hook(*args)
+                finally:
+                    self._model._current_fx_name = None
+                    results.batch = None
+            if answer == -1 and name == "on_train_batch_start":
+                raise CannotFuseError("on_train_batch_start skips batches")
+
+        return with_log
+
+    def of_batch(self) -> dict[str, Any]:
+        """What the hooks of this batch have logged by step."""
+        if not self._results.get(self._loop._results.training):
+            return {}
+        connector = self._trainer._logger_connector
+        with self.open() as results:
+            metrics = results.metrics(on_step=True)
+        connector._callback_metrics.update(metrics["callback"])
+        connector._progress_bar_metrics.update(metrics["pbar"])
+        return dict(metrics["log"])
+
+    def show_step(self, logs: Sequence[Entry], row: int) -> None:
+        """Shows callbacks what the last training step has logged."""
+        connector = self._trainer._logger_connector
+        for entry in logs:
+            if not entry.stepped:
+                continue
+            assert entry.last is not None
+            value = entry.last[row]
+            connector._callback_metrics.update({entry.name: value, entry.step_name: value})
+            if entry.options.get("logger", True):
+                connector._logged_metrics[entry.step_name] = value
+            if entry.options.get("prog_bar"):
+                connector._progress_bar_metrics[entry.step_name] = entry.numbers()[row]
+
+    def log_step(self, values: Mapping[str, Any], step: int | None = None) -> None:
+        """Sends the loggers what a step has logged."""
+        self._trainer._logger_connector.log_metrics(dict(values), step)
+
+    def replay(self, fx: str, logs: Sequence[Entry], row: int) -> None:
+        """Logs what this trial's row has logged in the steps of an epoch, once for all steps."""
+        self._trainer._logger_connector._first_loop_iter = None
+        self._model._current_fx_name = fx
+        for entry in logs:
+            if entry.metric is not None:
+                self._model.log(entry.name, self._model.get_submodule(entry.metric), **entry.options)  # type: ignore[arg-type]
+            elif entry.on_epoch:
+                options = {**entry.options, "on_step": entry.on_step, "on_epoch": True, "batch_size": 1}
+                self._model.log(entry.name, entry.reduced[row], **options)
+        self._model._current_fx_name = None
+
+    @property
+    def _loop(self) -> Any:
+        trainer, loop = self._trainer, self._trainer.fit_loop.epoch_loop
+        return loop.val_loop if trainer.validating or trainer.sanity_checking else loop

@@ -1,0 +1,152 @@
+"""What the steps of a fused fit log, kept for all rows at once until the epoch ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities.data import extract_batch_size
+from torch import Tensor
+
+from lightning_hp.fit.fused.step import Logged
+
+_REDUCTIONS = {"mean": "mean", "avg": "mean", "sum": "sum", "min": "min", "max": "max"}
+_REDUCTIONS_BY_FUNCTION = {
+    torch.mean: "mean",
+    torch.sum: "sum",
+    torch.min: "min",
+    torch.max: "max",
+    sum: "sum",
+    min: "min",
+    max: "max",
+}
+
+
+@dataclass
+class Entry:
+    """One name that the steps of an epoch log.
+
+    Attributes:
+        name: as the user gave it.
+        options: as the user gave them.
+        on_step, on_epoch: what is logged, by Lightning's rules.
+        dataloader_idx: of several validation loaders, which one; otherwise None.
+        metric: the path of the metric object that is logged itself, or None.
+        last: the values of the last step; None of a metric that gave none.
+    """
+
+    name: str
+    options: Mapping[str, Any]
+    on_step: bool
+    on_epoch: bool
+    dataloader_idx: int | None
+    metric: str | None
+    reduction: str = "mean"
+    last: Tensor | None = None
+    total: Tensor | None = None
+    weight: float = 0.0
+    _numbers: list[float] | None = None
+
+    @property
+    def shown_name(self) -> str:
+        """The name, with the loader's number where there are several."""
+        return self.name if self.dataloader_idx is None else f"{self.name}/dataloader_idx_{self.dataloader_idx}"
+
+    @property
+    def step_name(self) -> str:
+        """The name of a step's value."""
+        loader = self.shown_name.removeprefix(self.name)
+        return f"{self.name}_step{loader}" if self.on_epoch else self.shown_name
+
+    @property
+    def stepped(self) -> bool:
+        """Whether the last step has a value to be logged."""
+        return self.on_step and self.last is not None
+
+    def numbers(self) -> list[float]:
+        """The values of the last step as plain numbers, which waits for the device once for all rows."""
+        assert self.last is not None
+        if self._numbers is None:
+            self._numbers = self.last.tolist()
+        return self._numbers
+
+    @property
+    def reduced(self) -> Tensor:
+        """The values of the epoch."""
+        assert self.total is not None
+        return self.total / self.weight if self.reduction == "mean" else self.total
+
+    def show(self, values: Tensor | None) -> None:
+        """Takes the values of one step that are not reduced here."""
+        self.last, self._numbers = values, None
+
+    def keep(self, rows: list[int]) -> None:
+        """Leaves only these rows."""
+        self.show(self.last[rows] if self.last is not None else None)
+        self.total = self.total[rows] if self.total is not None else None
+
+    def add(self, values: Tensor, batch_size: int) -> None:
+        """Takes the values of one step."""
+        values = values.float() if not values.is_floating_point() or values.element_size() < 4 else values
+        self.show(values)
+        if self.reduction == "mean":
+            values, self.weight = values * batch_size, self.weight + batch_size
+        if self.total is None:
+            self.total = values
+        elif self.reduction in ("mean", "sum"):
+            self.total = self.total + values
+        else:
+            self.total = torch.minimum(self.total, values) if self.reduction == "min" else torch.maximum(self.total, values)
+
+
+class EpochLogs:
+    """The entries of the steps of one kind, such as ``training_step``, since the epoch began.
+
+    Args:
+        training: whether values are logged by step unless the user says otherwise; if not, by epoch.
+    """
+
+    def __init__(self, training: bool) -> None:
+        self.training = training
+        self._entries: dict[tuple[str, int | None], Entry] = {}
+
+    @property
+    def entries(self) -> list[Entry]:
+        return list(self._entries.values())
+
+    def add(self, logged: list[Logged], batch: Any, forwards: Mapping[str, Tensor], dataloader_idx: int | None = None) -> None:
+        """Takes what a step has logged; of metric objects what their ``forward`` gave, by path."""
+        for each in logged:
+            index = dataloader_idx if each.options.get("add_dataloader_idx", True) else None
+            entry = self._entries.get((each.name, index))
+            if entry is None:
+                entry = self._entries[each.name, index] = self._entry(each, index)
+            if isinstance(each.values, Tensor):
+                size = each.options.get("batch_size")
+                needs_size = size is None and entry.on_epoch and entry.reduction == "mean"
+                entry.add(each.values, extract_batch_size(batch) if needs_size else size or 1)
+            elif isinstance(each.values, str):
+                entry.show(forwards.get(each.values))
+
+    def keep(self, rows: list[int]) -> None:
+        """Leaves only these rows."""
+        for entry in self._entries.values():
+            entry.keep(rows)
+
+    def clear(self) -> None:
+        self._entries.clear()
+
+    def _entry(self, logged: Logged, dataloader_idx: int | None) -> Entry:
+        options = dict(logged.options)
+        on_step, on_epoch = options.pop("on_step", None), options.pop("on_epoch", None)
+        on_step = self.training if on_step is None else on_step
+        on_epoch = not self.training if on_epoch is None else on_epoch
+        options.pop("batch_size", None)
+        reduce = options.get("reduce_fx", "mean")
+        reduction = _REDUCTIONS[reduce.lower()] if isinstance(reduce, str) else _REDUCTIONS_BY_FUNCTION[reduce]
+        metric = logged.values if isinstance(logged.values, str) else None
+        if metric is not None:
+            options |= {"on_step": on_step, "on_epoch": on_epoch}
+        return Entry(logged.name, options, on_step, on_epoch, dataloader_idx, metric, reduction)

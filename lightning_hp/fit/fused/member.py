@@ -1,0 +1,252 @@
+"""One trial of a fused job: its own model, Trainer, optimizer, schedulers, callbacks, loggers and record.
+
+Its Trainer runs no loop. It shares the loop of the Trainer that does, so that epoch, step, limits and loaders are the same, and
+is otherwise its own: what the trial's hooks, callbacks and logs do through it is done to this trial only.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.loggers.utilities import _log_hyperparams
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.trainer import call
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor
+
+from lightning_hp.babysit import Babysitter
+from lightning_hp.fit.attempt import Attempt
+from lightning_hp.fit.fused.errors import CannotFuseError
+from lightning_hp.fit.fused.journal import Journal
+from lightning_hp.fit.fused.logs import Entry
+from lightning_hp.fit.fused.unsupported import unsupported
+from lightning_hp.fit.reporter import Reporter
+from lightning_hp.fit.rng import rng_states, set_rng_states
+from lightning_hp.trial import Trial
+
+BATCH_HOOKS = ("on_train_batch_start", "on_train_batch_end", "on_validation_batch_start", "on_validation_batch_end")
+
+
+class Member:
+    """A trial while it trains with others.
+
+    Args:
+        attempt: the trial, its record, and the checkpoint that it goes on from.
+        model: made by its own factory.
+        trainer: made from its own arguments, with its callbacks and loggers.
+
+    Attributes:
+        error: what a hook of this trial raised; it has failed then.
+    """
+
+    def __init__(self, attempt: Attempt, model: LightningModule, trainer: Trainer) -> None:
+        self.attempt = attempt
+        self.model = model
+        self.trainer = trainer
+        self.reporter = attempt.reporter
+        self._checkpoint = attempt.checkpoint
+        self.error: BaseException | None = None
+        self._rng = rng_states()
+        # What the reporter wants to have written, until it is time.
+        self._best: dict[str, Any] | None = None
+        self._last_is_due = False
+        self.journal = Journal(trainer, model)
+        # Gives the trial's own optimizer its state.
+        self.refresh_optimizer: Callable[[], None] = lambda: None
+        trainer.save_checkpoint = self._save  # type: ignore[method-assign]
+
+    def join(self, driver: Trainer) -> None:
+        """Sets the trial up as Trainer.fit would, up to the optimizer."""
+        trainer = self.trainer
+        trainer.state = driver.state
+        trainer.fit_loop = driver.fit_loop
+        self.model.trainer = trainer
+        trainer.strategy.connect(self.model)
+        write = trainer.strategy.save_checkpoint
+        trainer.strategy.save_checkpoint = lambda checkpoint, *args, **options: write(_whole(checkpoint), *args, **options)  # type: ignore[method-assign]
+        trainer._callback_connector._attach_model_callbacks()
+        data_given = driver.fit_loop._data_source.instance is not driver.lightning_module
+        reason = unsupported(self.model, trainer.callbacks, data_given)  # type: ignore[attr-defined]
+        if reason is not None:
+            raise CannotFuseError(reason)
+        with self._own_random_numbers():
+            call._call_lightning_module_hook(trainer, "prepare_data")
+            # The driver has set up the data, once for all.
+            call._call_setup_hook(trainer)
+            call._call_configure_model(trainer)
+            trainer.datamodule = driver.datamodule  # type: ignore[attr-defined]
+            if self._checkpoint is not None:
+                trainer._checkpoint_connector._restore_modules_and_callbacks(self._checkpoint.path)
+        trainer._logger_connector.reset_metrics()
+
+    def begin(self) -> None:
+        """The hooks between the making of the optimizer and the training."""
+        with self._own_random_numbers():
+            self.hook("on_fit_start")
+        _log_hyperparams(self.trainer)
+        if self._checkpoint is not None:
+            self.trainer._checkpoint_connector.restore_training_state()
+            self.trainer._checkpoint_connector.resume_end()
+
+    def setup_optimizer(self) -> torch.optim.Optimizer:
+        """Has ``configure_optimizers`` make the optimizer and schedulers, once the parameters are where they will stay."""
+        strategy = self.trainer.strategy
+        with self._own_random_numbers():
+            strategy.setup_optimizers(self.trainer)
+        return strategy.optimizers[0]
+
+    @contextmanager
+    def _own_random_numbers(self) -> Iterator[None]:
+        others = rng_states()
+        set_rng_states(self._rng)
+        try:
+            yield
+        finally:
+            self._rng = rng_states()
+            set_rng_states(others)
+
+    def overrides(self, hook: str) -> list[Callable[..., Any]]:
+        """The callbacks' and the model's own versions of a hook, to be called with its arguments."""
+        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        theirs = [callback for callback in callbacks if getattr(type(callback), hook) is not getattr(Callback, hook)]
+        # Ours do not log by the model, which saves them time.
+        found = [
+            method if isinstance(callback, _OURS) else self.journal.in_batch(hook, method)
+            for callback in theirs
+            for method in [partial(getattr(callback, hook), self.trainer, self.model)]
+        ]
+        return [*found, self.journal.in_batch(hook, getattr(self.model, hook))] if is_overridden(hook, self.model) else found
+
+    @property
+    def watched(self) -> bool:
+        """Whether code of the user's runs between batches."""
+        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        theirs = [callback for callback in callbacks if not isinstance(callback, _OURS)]
+        return any(
+            is_overridden(hook, self.model) or any(getattr(type(each), hook) is not getattr(Callback, hook) for each in theirs)
+            for hook in BATCH_HOOKS
+        )
+
+    def hook(self, name: str, *args: Any, **keywords: Any) -> None:
+        """Calls a hook of the trial's callbacks, then of its model."""
+        with self.journal.open():
+            call._call_callback_hooks(self.trainer, name, *args, **keywords)
+            if hasattr(self.model, name):
+                call._call_lightning_module_hook(self.trainer, name, *args, **keywords)
+
+    def end_training_epoch(self, logs: list[Entry], row: int) -> None:
+        """What Lightning does at the end of an epoch, in its order."""
+        trainer, loop = self.trainer, self.trainer.fit_loop.epoch_loop
+        with self.journal.open():
+            self.journal.show_step(logs, row)
+            self.journal.replay("training_step", logs, row)
+            call._call_callback_hooks(trainer, "on_train_epoch_end", monitoring_callbacks=False)
+            call._call_lightning_module_hook(trainer, "on_train_epoch_end")
+            call._call_callback_hooks(trainer, "on_train_epoch_end", monitoring_callbacks=True)
+            trainer._logger_connector.on_epoch_end()
+            self.step_schedulers("epoch", plateaus=True)
+            self.reporter.plateaus_have_stepped()
+            loop._batches_that_stepped -= 1
+            trainer._logger_connector.update_train_epoch_metrics()
+            loop._batches_that_stepped += 1
+
+    def end_validation_epoch(self, logs: list[Entry], row: int) -> None:
+        """What Lightning does at the end of a validation, before ``on_validation_end``."""
+        connector = self.trainer._logger_connector
+        with self.journal.open() as results:
+            metrics: dict[str, Any] = {}
+            for index in dict.fromkeys(entry.dataloader_idx for entry in logs):
+                results.dataloader_idx = index
+                self.journal.replay("validation_step", [entry for entry in logs if entry.dataloader_idx == index], row)
+                metrics |= connector.update_eval_epoch_metrics()
+            results.dataloader_idx = None
+            self.hook("on_validation_epoch_end")
+            connector.on_epoch_end()
+            metrics |= connector.update_eval_epoch_metrics()
+            connector.log_eval_end_metrics(metrics)
+
+    def end_validation(self) -> None:
+        """The rest."""
+        with self.journal.open():
+            self.hook("on_validation_end")
+            self.trainer._logger_connector.reset_results()
+
+    def end(self) -> None:
+        """What Lightning does after the last epoch."""
+        self.trainer.datamodule = None  # type: ignore[attr-defined]
+        if self.error is None:
+            self.hook("on_train_end")
+            self.hook("on_fit_end")
+            call._call_teardown_hook(self.trainer)
+            self.reporter.check_monitor(self.reporter.metrics)
+
+    def interrupt(self, exception: BaseException) -> None:
+        """What Lightning does where a fit ends by an exception."""
+        self.write_best()
+        with suppress(Exception):
+            call._call_callback_hooks(self.trainer, "on_exception", exception)
+        for logger in self.trainer.loggers:
+            logger.finalize("failed")
+
+    def step_schedulers(self, interval: str, plateaus: bool) -> None:
+        """Steps the schedulers that are due."""
+        if not any(
+            config.interval == interval and config.reduce_on_plateau == plateaus for config in self.trainer.lr_scheduler_configs
+        ):
+            return
+        loop: _TrainingEpochLoop = copy.copy(self.trainer.fit_loop.epoch_loop)
+        loop.trainer = self.trainer
+        loop.update_lr_schedulers(interval, update_plateau_schedulers=plateaus)
+
+    def standing(self) -> Trial:
+        """The trial with its best value so far."""
+        return replace(self.attempt.trial, value=self.reporter.best)
+
+    def drop(self) -> None:
+        """Gives up the trial's checkpoints."""
+        self._best, self._last_is_due, self.reporter.folder = None, False, None
+
+    def write_best(self) -> None:
+        """Writes the weights of the best epoch, if there are newer ones than on the disk."""
+        if self._best is not None and self.reporter.best_path is not None:
+            self.trainer.strategy.checkpoint_io.save_checkpoint(self._best, self.reporter.best_path)
+            self._best = None
+
+    def write_last(self) -> None:
+        """Writes all that the trial needs to go on by itself, as of its last epoch."""
+        # First, since the other says that it is there.
+        self.write_best()
+        if self._last_is_due and self.reporter.last_path is not None:
+            self.refresh_optimizer()
+            Trainer.save_checkpoint(self.trainer, self.reporter.last_path)
+            self._last_is_due = False
+
+    def _save(self, filepath: Any, weights_only: bool | None = None, storage_options: Any = None) -> None:
+        """Stands in for the Trainer's: the reporter's two files wait until it is time, those of others are written at once."""
+        if self.reporter.folder is None or Path(filepath) not in (self.reporter.best_path, self.reporter.last_path):
+            self.refresh_optimizer()
+            Trainer.save_checkpoint(self.trainer, filepath, weights_only, storage_options)
+        elif Path(filepath) == self.reporter.best_path:
+            checkpoint = self.trainer._checkpoint_connector.dump_checkpoint(weights_only=True)
+            self._best = _whole(checkpoint)
+        else:
+            self._last_is_due = True
+
+
+def _whole(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint that stands for itself: a row of a stack would take all rows along into the file."""
+    own = ("state_dict", "optimizer_states")
+    return {key: apply_to_collection(value, Tensor, Tensor.clone) if key in own else value for key, value in checkpoint.items()}
+
+
+_OURS = (Babysitter, LearningRateMonitor, Reporter)

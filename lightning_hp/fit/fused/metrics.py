@@ -1,0 +1,198 @@
+"""The torchmetrics objects of a fused job's models.
+
+States that are tensors are stacked and updated by the step itself, for all rows at once; between steps they are given back for
+all else. A metric that keeps lists of what it has seen cannot be stacked: the step only takes down what such a metric is called
+with, and each model's own is called with its row of that after the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
+
+from lightning_hp.fit.fused.errors import CannotFuseError
+
+# By the metric's path in the module, then by the name of the state.
+States: TypeAlias = dict[str, dict[str, Tensor]]
+
+
+@dataclass
+class Call:
+    """A call of a metric in a step.
+
+    Attributes:
+        path: of the metric in the module.
+        method: ``update``, or ``forward``, which also gives the batch's value.
+        arguments: positional and by keyword.
+    """
+
+    path: str
+    method: str
+    arguments: tuple[tuple[Any, ...], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Pending:
+    """The value that a call will give after the step: it can be logged, and nothing else.
+
+    Attributes:
+        call: the number of the call in the step.
+    """
+
+    call: int
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise CannotFuseError("the step uses the value of a metric that keeps a list of all batches")
+
+
+class MetricStates:
+    """States of the metrics of all rows.
+
+    Args:
+        models: one per row.
+        template: the module that runs the steps.
+    """
+
+    def __init__(self, models: Sequence[nn.Module], template: nn.Module) -> None:
+        self.models = list(models)
+        self.states: States = {}
+        self.values: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+        self.calls: list[Call] = []
+        self.template = metrics(template)
+        self._stacked = {path: metric for path, metric in self.template.items() if not _keeps_lists(metric)}
+        self._defaults: dict[str, dict[str, Any]] = {path: metric._defaults for path, metric in self._stacked.items()}
+        for metric in self._stacked.values():
+            # Checks look at the values; the first batch is checked in the ordinary step.
+            if hasattr(metric, "validate_args"):
+                metric.validate_args = False
+        for part in template.modules():
+            if isinstance(part, MetricCollection):
+                part._enable_compute_groups = False
+        for path in self.template.keys() - self._stacked.keys():
+            self._take_down_calls(path)
+        self.gather()
+
+    def gather(self) -> None:
+        """Stacks the states that the models' metrics have now."""
+        owns = [metrics(model) for model in self.models if self._stacked]
+        self.counts = {path: owns[0][path]._update_count for path in self._stacked}
+        self.values = {}
+        for path, defaults in self._defaults.items():
+            self.states[path] = {name: torch.stack([getattr(own[path], name) for own in owns]) for name in defaults}
+
+    @property
+    def any(self) -> bool:
+        """Whether the models have metrics at all."""
+        return bool(self.template)
+
+    def scatter(self) -> None:
+        """Gives each model's metrics their row."""
+        for row, model in enumerate(self.models if self._stacked else ()):
+            owns = metrics(model)
+            for path, states in self.states.items():
+                own = {name: tensor[row].clone() for name, tensor in states.items()}
+                value = self.values[path][row] if path in self.values else owns[path]._forward_cache
+                vars(owns[path]).update(own, _computed=None, _update_count=self.counts[path], _forward_cache=value)
+
+    @property
+    def inputs(self) -> tuple[States, States]:
+        """States, and those of a metric that is reset, which a step takes with a first axis for the rows."""
+        rows = len(self.models)
+        resets = {
+            path: {name: reset.to(self.states[path][name].device).expand(rows, *reset.shape) for name, reset in each.items()}
+            for path, each in self._defaults.items()
+        }
+        return self.states, resets
+
+    @contextmanager
+    def lent(self, states: States, resets: States) -> Iterator[dict[str, Any]]:
+        """Has the template's metrics work on these states; what comes of it is in the given dict afterwards."""
+        after: dict[str, Any] = {}
+        self.calls = []
+        for path, metric in self._stacked.items():
+            # Metric's own __setattr__, and nn.Module's, would take most of the time.
+            vars(metric).update(states[path], _defaults=resets[path], _update_count=self.counts[path], _computed=None)
+        try:
+            yield after
+            for path, metric in self._stacked.items():
+                after[path] = {name: getattr(metric, name) for name in states[path]}, metric._forward_cache
+                self.counts[path] = metric._update_count
+        finally:
+            for path, metric in self._stacked.items():
+                defaults = self._defaults[path]
+                vars(metric).update(defaults, _defaults=defaults, _forward_cache=None, _computed=None, _cache=None)
+
+    def take(self, after: Mapping[str, Any], calls: Sequence[Call]) -> list[Any]:
+        """Takes what a step has made of the states, and makes the calls that it took down.
+
+        Returns:
+            The value of each call, with a first axis for the rows.
+        """
+        for path, (states, _) in after.items():
+            self.states[path] = states
+        self.values = {path: value for path, (_, value) in after.items() if isinstance(value, Tensor)}
+        owns = [metrics(model) for model in self.models if calls]
+        return [self._made(call, [own[call.path] for own in owns]) for call in calls]
+
+    def snapshot(self) -> Callable[[], None]:
+        """Keeps everything as it is; what it returns brings it back."""
+        states, values, counts = {path: dict(each) for path, each in self.states.items()}, dict(self.values), dict(self.counts)
+        lists = [
+            (metric, {**metric._copy_state_dict(), "_update_count": metric._update_count, "_computed": metric._computed})
+            for model in self.models
+            for path, metric in metrics(model).items()
+            if path not in self._stacked
+        ]
+
+        def restore() -> None:
+            self.states, self.values, self.counts = states, values, counts
+            self.scatter()
+            for metric, kept in lists:
+                vars(metric).update(kept)
+
+        return restore
+
+    def _take_down_calls(self, path: str) -> None:
+        def update(*args: Any, **keywords: Any) -> None:
+            self.calls.append(Call(path, "update", (args, keywords)))
+
+        def forward(*args: Any, **keywords: Any) -> Pending:
+            self.calls.append(Call(path, "forward", (args, keywords)))
+            return Pending(len(self.calls) - 1)
+
+        def other(*args: Any, **keywords: Any) -> Any:
+            raise CannotFuseError(f"the step resets or computes {path}, a metric that keeps a list of all batches")
+
+        vars(self.template[path]).update(update=update, forward=forward, compute=other, reset=other)
+
+    @staticmethod
+    @torch.no_grad()
+    def _made(call: Call, owns: Sequence[Metric]) -> Tensor | None:
+        args, keywords = call.arguments
+        values = []
+        for row, metric in enumerate(owns):
+            own_args, own_keywords = [_of_row(each, row) for each in args], {k: _of_row(v, row) for k, v in keywords.items()}
+            values.append(getattr(metric, call.method)(*own_args, **own_keywords))
+        return torch.stack(values) if all(isinstance(value, Tensor) for value in values) else None
+
+
+def metrics(module: nn.Module) -> dict[str, Metric]:
+    """All metrics in a module, by path."""
+    return {path: part for path, part in module.named_modules() if isinstance(part, Metric)}
+
+
+def _keeps_lists(metric: Metric) -> bool:
+    return any(isinstance(default, list) for default in metric._defaults.values())
+
+
+def _of_row(value: Any, row: int) -> Any:
+    return value[row] if isinstance(value, Tensor) else value

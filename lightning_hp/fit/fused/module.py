@@ -1,0 +1,155 @@
+"""The LightningModule that Lightning trains in a fused fit: all trials' models as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
+from torch import Tensor
+
+from lightning_hp.fit.fused.carried import Carried
+from lightning_hp.fit.fused.check import check, seconds
+from lightning_hp.fit.fused.errors import CannotFuseError
+from lightning_hp.fit.fused.logs import EpochLogs
+from lightning_hp.fit.fused.member import Member
+from lightning_hp.fit.fused.optimizer import FusedOptimizer, mismatch
+from lightning_hp.fit.fused.stack import Stack
+from lightning_hp.fit.fused.step import FusedStep, loss_of
+
+
+class FusedModule(LightningModule):
+    """Trains the members' models together.
+
+    Args:
+        members: the trials; those that stop leave.
+        always: also where the ordinary steps are faster.
+
+    Attributes:
+        losses: of the last training step, one per member.
+        returned: what the last step returned, its tensors with a first axis for the members.
+    """
+
+    def __init__(self, members: Sequence[Member], always: bool = False) -> None:
+        super().__init__()
+        self.always = always
+        self._checked = False
+        self.members = list(members)
+        self.logs = {"training_step": EpochLogs(training=True), "validation_step": EpochLogs(training=False)}
+        self.losses = torch.empty(0)
+        self.returned: Any = None
+        self.step: FusedStep
+        self.optimizer: FusedOptimizer
+
+    def configure_optimizers(self) -> FusedOptimizer:
+        for member in self.members:
+            member.trainer.strategy.model_to_device()
+        models = [member.model for member in self.members]
+        # First, since numbers that differ in models of different structure, such as a width, are no numbers to carry.
+        stack = Stack(models)
+        carried = Carried(models)
+        if carried.obstacle is not None:
+            raise CannotFuseError(carried.obstacle)
+        carried.to(self.trainer.strategy.root_device)
+        optimizers = [member.setup_optimizer() for member in self.members]
+        reason = mismatch(optimizers, models)
+        if reason is not None:
+            raise CannotFuseError(reason)
+        self.step = FusedStep(stack, carried)
+        self.optimizer = FusedOptimizer(stack, optimizers)
+        for member, optimizer in zip(self.members, optimizers, strict=True):
+            member.refresh_optimizer = partial(self.optimizer.distribute, optimizer)
+        return self.optimizer
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        args = self._arguments("training_step", batch, batch_idx)
+        if not self._checked:
+            self._check(args)
+        output = self.step("training_step", *args)
+        losses = loss_of(output)
+        self.losses, self.returned = losses.detach(), output.output
+        self.logs["training_step"].add(output.logged, batch, self.step.metrics.values)
+        # Each member's gradient is that of its own loss.
+        total: Tensor = losses.sum()
+        return total
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        several = len(self.trainer.num_val_batches) > 1
+        args = self._arguments("validation_step", batch, batch_idx)
+        output = self.step("validation_step", *args, *([dataloader_idx] if several else []))
+        self.returned = output.output
+        self.logs["validation_step"].add(output.logged, batch, self.step.metrics.values, dataloader_idx if several else None)
+
+    def _arguments(self, name: str, batch: Any, batch_idx: int) -> tuple[Any, ...]:
+        takes_index = is_param_in_hook_signature(getattr(self.step.template, name), "batch_idx", min_args=2)
+        return (batch, batch_idx) if takes_index else (batch,)
+
+    def _check(self, args: tuple[Any, ...]) -> None:
+        self._checked = True
+        check(self.step, args)
+        fused, ordinary = (1e3 * each for each in seconds(self.step, args))
+        if fused > ordinary and not self.always:
+            raise CannotFuseError(f"a fused step takes {fused:.1f} ms, {len(self.members)} ordinary ones take {ordinary:.1f}")
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        if not gradient_clip_val:
+            return
+        gradients = [parameter.grad for parameter in self.step.stack.parameters.values() if parameter.grad is not None]
+        if gradient_clip_algorithm == "value":
+            for gradient in gradients:
+                gradient.clamp_(-gradient_clip_val, gradient_clip_val)
+            return
+        # As torch.nn.utils.clip_grad_norm_, for each row.
+        norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
+        scale = (gradient_clip_val / (norms + 1e-6)).clamp(max=1.0)
+        for gradient in gradients:
+            gradient.mul_(scale.view(-1, *[1] * (gradient.dim() - 1)).to(gradient.dtype))
+
+    @contextmanager
+    def only(self, rows: Sequence[int]) -> Iterator[None]:
+        """Has steps run for these members alone, for a while."""
+        everything = self.members, self.step, self.logs
+        self.step.metrics.scatter()
+        self.members = [self.members[row] for row in rows]
+        models = [member.model for member in self.members]
+        carried = Carried(models)
+        carried.to(self.trainer.strategy.root_device)
+        self.step = FusedStep(Stack(models), carried)
+        self.logs = {name: EpochLogs(logs.training) for name, logs in self.logs.items()}
+        try:
+            yield
+        finally:
+            self.members, self.step, self.logs = everything
+            self.step.stack.follow()
+
+    def keep(self, rows: list[int]) -> None:
+        """Leaves only these members."""
+        self.members = [self.members[row] for row in rows]
+        if not rows:
+            return
+        self.step.metrics.scatter()
+        self.step.stack.keep(rows)
+        self.optimizer.keep(rows)
+        self.step.carried.keep(rows)
+        self.step.metrics.models = [member.model for member in self.members]
+        self.step.metrics.gather()
+        for logs in self.logs.values():
+            logs.keep(rows)
+
+    def follow_hooks(self) -> None:
+        """Takes over what the members' hooks may have changed: numbers, modes, what is frozen or steps, metrics."""
+        models = [member.model for member in self.members]
+        self.step.carried.read(models)
+        if self.step.carried.obstacle is not None:
+            raise CannotFuseError(self.step.carried.obstacle)
+        self.step.carried.to(self.trainer.strategy.root_device)
+        self.step.follow_modes()
+        self.step.stack.follow()
+        self.optimizer.follow()
+        self.step.metrics.gather()

@@ -1,0 +1,243 @@
+"""The optimizer of a fused fit: one update for all rows, by the values that each row's own optimizer has just then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lightning_hp.fit.fused.errors import CannotFuseError
+from lightning_hp.fit.fused.rules import BEGUN, State, Value, Values
+from lightning_hp.fit.fused.rules_adam import RULES, SWITCHES
+from lightning_hp.fit.fused.stack import Stack
+
+
+class FusedOptimizer(Optimizer):
+    """Steps all rows of a stack.
+
+    Each row has a real optimizer, made by its own ``configure_optimizers``, whose schedulers, hooks and Babysitter change its
+    values; they are read before each step. Where its class has a rule in `RULES`, all rows are updated at once; otherwise each
+    optimizer steps by itself, on its row's views.
+
+    Args:
+        stack: the parameters.
+        optimizers: one per row.
+    """
+
+    def __init__(self, stack: Stack, optimizers: Sequence[Optimizer]) -> None:
+        self.stack = stack
+        self.optimizers = list(optimizers)
+        self.states: dict[str, State] = {}
+        self.steps: dict[str, int] = {}
+        self._rule = RULES.get(type(optimizers[0])) if _plain(optimizers, stack) else None
+        self._groups = _groups(stack, optimizers[0])
+        super().__init__([stack.parameters[name] for name in self._groups], {})
+        for optimizer in optimizers:
+            # A rule's step is not seen by their schedulers, which would warn that there was none.
+            optimizer._opt_called = True  # type: ignore[attr-defined]
+        self.collect()
+
+    @property
+    def vectorized(self) -> bool:
+        """Whether all rows are updated at once."""
+        return self._rule is not None
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        if self._rule is None:
+            self._step_each()
+        else:
+            self._step_all()
+        return loss
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Follows the stack, which has kept only these rows."""
+        self.optimizers = [self.optimizers[row] for row in rows]
+        for state in self.states.values():
+            for key, tensor in state.items():
+                state[key] = tensor[torch.tensor(rows, device=tensor.device)]
+        self.param_groups[0]["params"] = [self.stack.parameters[name] for name in self._groups]
+        self.distribute()
+
+    def follow(self) -> None:
+        """Takes over what a hook has added to or taken from the rows' parameter groups, as one that thaws layers does.
+
+        Raises:
+            CannotFuseError: not in all rows the same.
+        """
+        groups = _groups(self.stack, self.optimizers[0])
+        if groups != self._groups or len({len(optimizer.param_groups) for optimizer in self.optimizers}) > 1:
+            reason = mismatch(self.optimizers, self.stack.models)
+            if reason is not None:
+                raise CannotFuseError(reason)
+            self._groups = groups
+            self.param_groups[0]["params"] = [self.stack.parameters[name] for name in groups]
+
+    def distribute(self, only: Optimizer | None = None) -> None:
+        """Gives each row's own optimizer, or one of them, its state, as views, for whoever looks at it: a checkpoint."""
+        for row, (model, optimizer) in enumerate(zip(self.stack.models, self.optimizers, strict=True)):
+            if only not in (None, optimizer):
+                continue
+            for name, state in self.states.items():
+                own = {key: tensor[row] for key, tensor in state.items() if key != BEGUN}
+                if BEGUN in state and not state[BEGUN][row].any():
+                    del own["momentum_buffer"]
+                if not isinstance(optimizer, torch.optim.SGD):
+                    own["step"] = torch.tensor(float(self.steps[name]), dtype=_step_dtype())
+                if own:
+                    optimizer.state[model.get_parameter(name)] = own
+
+    def collect(self) -> None:
+        """Takes over the states that the rows' optimizers have, of a fit that goes on.
+
+        Raises:
+            CannotFuseError: one of them has made other steps than the rest.
+        """
+        for name in self._groups if self._rule is not None else ():
+            parameter = self.stack.parameters[name]
+            owns = [
+                optimizer.state.get(model.get_parameter(name), {})
+                for model, optimizer in zip(self.stack.models, self.optimizers, strict=True)
+            ]
+            steps = {int(own.get("step", 0)) for own in owns}
+            if len(steps) > 1:
+                raise CannotFuseError(f"the optimizers have stepped {name} {min(steps)} and {max(steps)} times")
+            self.steps[name] = steps.pop()
+            keys = {key for own in owns for key, value in own.items() if key != "step" and value is not None}
+            state = {key: _rows([own.get(key) for own in owns], parameter) for key in sorted(keys)}
+            begun = [own.get("momentum_buffer") is not None for own in owns]
+            if any(begun) and not all(begun):
+                state[BEGUN] = _shaped(torch.tensor(begun, device=parameter.device), parameter)
+            if state:
+                self.states[name] = state
+
+    def _step_all(self) -> None:
+        assert self._rule is not None
+        coefficients = _Coefficients(self._rule.coefficients, [optimizer.param_groups for optimizer in self.optimizers])
+        for name, group in self._groups.items():
+            parameter = self.stack.parameters[name]
+            if parameter.grad is None:
+                continue
+            self.steps[name] = step = self.steps.get(name, 0) + 1
+            self._rule.update(
+                parameter, parameter.grad, self.states.setdefault(name, {}), coefficients.of(parameter, group, step)
+            )
+
+    def _step_each(self) -> None:
+        for row, (model, optimizer) in enumerate(zip(self.stack.models, self.optimizers, strict=True)):
+            for name in self._groups:
+                gradient = self.stack.parameters[name].grad
+                model.get_parameter(name).grad = None if gradient is None else gradient[row]
+            optimizer.step()
+
+
+class _Group(Mapping[str, Value]):
+    """The hyperparameters of a parameter group: a number where all rows have the same, otherwise an array."""
+
+    def __init__(self, groups: Sequence[Mapping[str, Any]]) -> None:
+        self._groups = groups
+
+    def __getitem__(self, key: str) -> Value:
+        return _joined([group[key] for group in self._groups])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._groups[0])
+
+    def __len__(self) -> int:
+        return len(self._groups[0])
+
+
+class _Coefficients:
+    """The coefficients of one step, for each parameter in the form of its rows."""
+
+    def __init__(self, make: Callable[[Values, int], Values], param_groups: Sequence[list[dict[str, Any]]]) -> None:
+        self._make = make
+        self._param_groups = param_groups
+        self._made: dict[Any, dict[str, Value]] = {}
+
+    def of(self, parameter: Tensor, group: int, step: int) -> Values:
+        # What is worked out on the host goes to the device once for all parameters that are alike.
+        key = group, step, parameter.device, parameter.dtype
+        if key not in self._made:
+            made = self._make(_Group([each[group] for each in self._param_groups]), step)
+            self._made[key] = _sent(made, parameter)
+        return {name: _shaped(value, parameter) for name, value in self._made[key].items()}
+
+
+def _sent(coefficients: Values, parameter: Tensor) -> dict[str, Value]:
+    sent = {name: value if isinstance(value, bool) else np.asarray(value, np.float64) for name, value in coefficients.items()}
+    several = {name: value for name, value in sent.items() if isinstance(value, np.ndarray) and value.ndim}
+    alike = {name: value if isinstance(value, bool) else float(value) for name, value in sent.items() if name not in several}
+    if not several:
+        return alike
+    # Half precision is for the parameters; torch's own optimizers have their numbers in more.
+    dtype = torch.promote_types(parameter.dtype, torch.float32)
+    table = torch.from_numpy(np.stack(list(several.values()))).to(parameter.device, dtype)
+    return {**alike, **dict(zip(several, table, strict=True))}
+
+
+def mismatch(optimizers: Sequence[Optimizer], models: Sequence[torch.nn.Module]) -> str | None:
+    """Why these optimizers cannot step together; None if they can."""
+    first = optimizers[0]
+    for optimizer, model in zip(optimizers, models, strict=True):
+        if type(optimizer) is not type(first):
+            return f"optimizers of different classes, {type(first).__name__} and {type(optimizer).__name__}"
+        if any(None in names for names in _names(model, optimizer)):
+            return "an optimizer of parameters that are not the module's"
+        if _names(model, optimizer) != _names(models[0], first):
+            return "parameter groups of different make-up"
+        for own, other in zip(optimizer.param_groups, first.param_groups, strict=True):
+            switches = [key for key in SWITCHES & own.keys() if own[key] != other[key]]
+            if switches:
+                return f"different {switches[0]} of the optimizers"
+    return None
+
+
+def _names(model: torch.nn.Module, optimizer: Optimizer) -> list[list[str | None]]:
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return [[names.get(id(parameter)) for parameter in group["params"]] for group in optimizer.param_groups]
+
+
+def _groups(stack: Stack, optimizer: Optimizer) -> dict[str, int]:
+    """The number of the group of each parameter that the optimizer steps, by name."""
+    names = _names(stack.models[0], optimizer)
+    return {name: number for number, group in enumerate(names) for name in group if name is not None}
+
+
+def _plain(optimizers: Sequence[Optimizer], stack: Stack) -> bool:
+    """Whether a rule does all that these optimizers do."""
+    hooked = any(each._optimizer_step_pre_hooks or each._optimizer_step_post_hooks for each in optimizers)
+    return not hooked and not any(parameter.is_complex() for parameter in stack.parameters.values())
+
+
+def _joined(values: list[Any]) -> Value:
+    if isinstance(values[0], (tuple, list)):
+        return tuple(_joined(list(each)) for each in zip(*values, strict=True))
+    if any(isinstance(value, Tensor) for value in values):
+        values = [float(value) for value in values]
+    if all(value == values[0] for value in values):
+        return values[0]
+    return np.array(values, np.float64)
+
+
+def _rows(owns: Sequence[Tensor | None], parameter: Tensor) -> Tensor:
+    """What the rows' optimizers have of one name, stacked; zeros for those that have nothing."""
+    like = next(own for own in owns if own is not None)
+    return torch.stack([torch.zeros_like(like) if own is None else own for own in owns]).to(parameter.device)
+
+
+def _shaped(value: Value, parameter: Tensor) -> Value:
+    return value.view(-1, *[1] * (parameter.dim() - 1)) if isinstance(value, Tensor) else value
+
+
+def _step_dtype() -> torch.dtype:
+    # As torch.optim: a float32 for most.
+    return torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32

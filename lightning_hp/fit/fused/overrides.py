@@ -1,0 +1,142 @@
+"""Operations that torch.func.vmap does not take as they are, in forms that it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from lightning_hp.fit.fused.attention import attention, multi_head_attention
+from lightning_hp.fit.fused.recurrent import gru, lstm, rnn_relu, rnn_tanh
+
+
+class Vectorizable(TorchFunctionMode):
+    """Runs some operations of a step in another form, with the same result for each row.
+
+    - dropout and label smoothing take a probability of each row's own;
+    - attention is done for all rows at once, recurrent networks as loops over time;
+    - ``torch.bincount``, and ``tensor[mask] = number``, as torchmetrics use them, have forms without data-dependent shapes;
+    - ``embedding_bag`` of bags of equal size, and ``weight_norm``, would be done row by row;
+    - ``normalize(out=)``, as spectral_norm uses it, copies.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        keywords = kwargs or {}
+        replacement = _REPLACEMENTS.get(func)
+        if replacement is not None:
+            replaced = replacement(*args, **keywords)
+            if replaced is not NotImplemented:
+                return replaced
+        return func(*args, **keywords)
+
+
+def _dropout(dims: int) -> Callable[..., Any]:
+    """Dropout of all that the last so many dimensions hold, together."""
+
+    def dropout(input: Tensor, p: Any = 0.5, training: bool = True, inplace: bool = False) -> Any:
+        if not isinstance(p, Tensor):
+            return NotImplemented
+        if not training:
+            return input
+        like = input.flatten(input.dim() - dims)[..., 0] if dims else input
+        kept = (torch.rand_like(like) >= p).view(*like.shape, *[1] * dims)
+        # All dropped: nothing is left to scale.
+        return torch.where(kept, input / (1 - p).clamp(min=torch.finfo(input.dtype).tiny), 0.0)
+
+    return dropout
+
+
+def dropped(input: Tensor, p: Any, training: bool = True) -> Tensor:
+    """``functional.dropout``, within another operation."""
+    replaced = _REPLACEMENTS[functional.dropout](input, p, training)
+    return functional.dropout(input, p, training) if replaced is NotImplemented else replaced
+
+
+def _cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    label_smoothing: Any = 0.0,
+) -> Any:
+    if not isinstance(label_smoothing, Tensor):
+        return NotImplemented
+    arguments = (input, target, weight, size_average, ignore_index, reduce, reduction)
+    sharp = functional.cross_entropy(*arguments)
+    smooth = functional.cross_entropy(*arguments, label_smoothing=1.0)
+    return sharp * (1 - label_smoothing) + smooth * label_smoothing
+
+
+def _bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Any:
+    if weights is not None or minlength == 0:
+        return NotImplemented
+    return (input.unsqueeze(-1) == torch.arange(minlength, device=input.device)).sum(0)
+
+
+def _setitem(tensor: Tensor, index: Any, value: Any) -> Any:
+    if isinstance(index, Tensor) and index.dtype == torch.bool and isinstance(value, (int, float)):
+        tensor.masked_fill_(index, value)
+        return None
+    return NotImplemented
+
+
+def _embedding_bag(
+    input: Tensor,
+    weight: Tensor,
+    offsets: Tensor | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2,
+    scale_grad_by_freq: bool = False,
+    mode: str = "mean",
+    sparse: bool = False,
+    per_sample_weights: Tensor | None = None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+) -> Any:
+    if input.dim() != 2 or max_norm is not None or scale_grad_by_freq or sparse or mode == "max":
+        return NotImplemented
+    shares = torch.ones_like(input, dtype=weight.dtype) if per_sample_weights is None else per_sample_weights
+    if padding_idx is not None:
+        shares = shares * (input != padding_idx % len(weight))
+    if mode == "mean":
+        shares = shares / shares.sum(1, keepdim=True).clamp(min=1)
+    return (functional.embedding(input, weight) * shares.unsqueeze(-1)).sum(1)
+
+
+def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Any:
+    others = [each for each in range(v.dim()) if each != dim]
+    return v * (g / (v.norm() if dim == -1 else v.norm(dim=others, keepdim=True)))
+
+
+def _normalize(input: Tensor, *args: Any, out: Tensor | None = None, **keywords: Any) -> Any:
+    return NotImplemented if out is None else out.copy_(functional.normalize(input, *args, **keywords))
+
+
+_REPLACEMENTS: dict[Any, Callable[..., Any]] = {
+    functional.dropout: _dropout(0),
+    functional.dropout1d: _dropout(1),
+    functional.dropout2d: _dropout(2),
+    functional.dropout3d: _dropout(3),
+    functional.scaled_dot_product_attention: partial(attention, dropped),
+    functional.multi_head_attention_forward: multi_head_attention(dropped),
+    torch.lstm: partial(lstm, dropped),
+    torch.gru: partial(gru, dropped),
+    torch.rnn_tanh: partial(rnn_tanh, dropped),
+    torch.rnn_relu: partial(rnn_relu, dropped),
+    functional.cross_entropy: _cross_entropy,
+    torch.bincount: _bincount,
+    Tensor.__setitem__: _setitem,
+    functional.embedding_bag: _embedding_bag,
+    torch._weight_norm: _weight_norm,
+    functional.normalize: _normalize,
+}

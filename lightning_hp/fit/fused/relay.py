@@ -1,0 +1,292 @@
+"""Passes the hooks of a fused fit on to its members, in Lightning's order, and lets those go that have stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loops.utilities import _is_max_limit_reached
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor
+
+from lightning_hp.errors import disk_error
+from lightning_hp.fit.fused.errors import CannotFuseError
+from lightning_hp.fit.fused.logs import Entry
+from lightning_hp.fit.fused.member import BATCH_HOOKS, Member
+from lightning_hp.fit.fused.module import FusedModule
+from lightning_hp.fit.fused.saving import Saving
+from lightning_hp.study.keep import Keep
+
+
+class Relay(Callback):
+    """The only callback of a fused fit besides its seeding.
+
+    Args:
+        module: what is trained; its members are told.
+        finished: called with each member when its trial is over, by whatever reason.
+        keep: how many trials of the search keep their checkpoints; None for all.
+    """
+
+    def __init__(self, module: FusedModule, finished: Callable[[Member], None], keep: int | None = None) -> None:
+        self.module = module
+        self._keep = keep
+        self._mode = module.members[0].reporter.mode
+        self.saving = Saving()
+        self._finished = finished
+        self._batch_hooks: dict[str, list[tuple[int, Callable[..., Any]]]] = {}
+        self._watched: list[int] = []
+        self._least: tuple[int, int] = (0, 0)
+        self._stopping = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._least = (trainer.fit_loop.min_epochs or 0, trainer.fit_loop.epoch_loop.min_steps or 0)
+        # Members stop by themselves; the loop ends with the last.
+        trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = 0, None
+        self._each(lambda member: member.join(trainer))
+        self._drop_failed()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._each(lambda member: member.begin())
+        self._collect_batch_hooks()
+        self.module.optimizer.collect()
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._each(lambda member: member.hook("on_sanity_check_start"))
+
+    def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._each(lambda member: member.hook("on_sanity_check_end"))
+        self._each(lambda member: member.trainer._logger_connector.reset_metrics())
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._each(lambda member: member.hook("on_train_start"))
+        # What was interrupted may have been about to stop.
+        self._let_go(epoch_over=True)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._each(lambda member: member.hook("on_train_epoch_start"))
+        self.module.logs["training_step"].clear()
+        self.module.follow_hooks()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._call("on_train_batch_start", lambda row: (batch, batch_idx))
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        for member in self.module.members:
+            member.step_schedulers("step", plateaus=False)
+            if trainer.fit_loop.epoch_loop._num_ready_batches_reached():
+                member.step_schedulers("epoch", plateaus=False)
+        entries = self.module.logs["training_step"].entries
+        for row in self._watched:
+            self.module.members[row].journal.show_step(entries, row)
+        losses = self.module.losses.unbind()
+        self._call("on_train_batch_end", lambda row: (self._returned(row, losses[row]), batch, batch_idx))
+        connector = self.module.members[0].trainer._logger_connector
+        self._log_step(entries, connector.should_update_logs and not trainer.fit_loop._should_accumulate())
+        loop = trainer.fit_loop
+        assert loop._data_fetcher is not None
+        if not loop.epoch_loop._should_check_val_fx(loop._data_fetcher):
+            # Otherwise after the validation that comes now, which is also theirs.
+            self._end_batch()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.module.step.metrics.scatter()
+        entries = self.module.logs["training_step"].entries
+        for row, member in enumerate(self.module.members):
+            member.journal.show_step(entries, row)
+            member.reporter.pending = {entry.name for entry in entries}
+        self._each(lambda member: member.hook("on_validation_start"))
+        self.module.logs["validation_step"].clear()
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._each(lambda member: member.hook("on_validation_epoch_start"))
+        for member in self.module.members:
+            member.model.eval()
+        self.module.follow_hooks()
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._call("on_validation_batch_start", lambda row: (batch, batch_idx, *self._loader(dataloader_idx)))
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        loader = self._loader(dataloader_idx)
+        self._call("on_validation_batch_end", lambda row: (self._returned(row), batch, batch_idx, *loader))
+        if not trainer.sanity_checking:
+            entries = self.module.logs["validation_step"].entries
+            step = trainer.fit_loop.epoch_loop.val_loop._seen_batches_per_dataloader[dataloader_idx]
+            self._log_step([entry for entry in entries if entry.dataloader_idx in (None, *loader)], True, step)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.module.step.metrics.scatter()
+        logs = self.module.logs["validation_step"].entries
+        for row, member in enumerate(self.module.members):
+            self._guarded(row, member.end_validation_epoch, logs, row)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._each(lambda member: member.end_validation())
+        for member in self.module.members:
+            member.model.train()
+        self.module.follow_hooks()
+        if not (self._stopping or trainer.sanity_checking):
+            self._end_batch()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.module.step.metrics.scatter()
+        logs = self.module.logs["training_step"].entries
+        for row, member in enumerate(self.module.members):
+            self._guarded(row, member.end_training_epoch, logs, row)
+        self._let_go(epoch_over=True)
+        loop = trainer.fit_loop
+        last = _is_max_limit_reached(loop.epoch_loop.global_step, loop.max_steps) or _is_max_limit_reached(
+            loop.epoch_progress.current.processed,  # type: ignore[attr-defined]
+            loop.max_epochs or -1,
+        )
+        if self.saving.due:
+            self.module.optimizer.distribute()
+            with self.saving.timed():
+                self._each(lambda member: member.write_last())
+        elif last:
+            self._write(self.module.members)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._leave(list(range(len(self.module.members))))
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if not isinstance(exception, CannotFuseError):
+            self._each(lambda member: member.interrupt(exception))
+
+    def _each(self, do: Callable[[Member], None]) -> None:
+        for row, member in enumerate(self.module.members):
+            self._guarded(row, do, member)
+
+    def _guarded(self, row: int, do: Callable[..., Any], *args: Any) -> None:
+        """A trial whose hook fails has failed; the others go on."""
+        member = self.module.members[row]
+        if member.error is None:
+            try:
+                do(*args)
+            except (CannotFuseError, SIGTERMException):
+                raise
+            except (Exception, SystemExit) as error:
+                if disk_error(error) is not None:
+                    raise
+                member.error = error
+
+    def _call(self, name: str, arguments: Callable[[int], tuple[Any, ...]]) -> None:
+        """Calls a hook that runs once a batch, of those members that have it."""
+        hooks = self._batch_hooks.get(name, ())
+        looking = bool(self._watched) and self.module.step.metrics.any
+        if looking:
+            self.module.step.metrics.scatter()
+        for row, hook in hooks:
+            self._guarded(row, hook, *arguments(row))
+        if looking:
+            self.module.step.metrics.gather()
+
+    def _loader(self, index: int) -> tuple[int, ...]:
+        """A validation loader's number, where there are several."""
+        return (index,) if len(self.module.trainer.num_val_batches) > 1 else ()
+
+    def _collect_batch_hooks(self) -> None:
+        self._batch_hooks = {
+            name: [(row, hook) for row, member in enumerate(self.module.members) for hook in member.overrides(name)]
+            for name in BATCH_HOOKS
+        }
+        self._watched = [row for row, member in enumerate(self.module.members) if member.watched]
+
+    def _returned(self, row: int, loss: Tensor | None = None) -> Any:
+        """What a member's last step returned, for those who look; of a training step in a mapping with the loss."""
+        whole = self.module.returned if row in self._watched else None
+        own = apply_to_collection(whole, Tensor, lambda tensor: tensor[row].detach())
+        if loss is None:
+            return own
+        return {**(own if isinstance(own, Mapping) else {}), "loss": loss}
+
+    def _log_step(self, entries: list[Entry], wanted: bool, step: int | None = None) -> None:
+        """Sends each member's loggers what a batch has logged, if it is wanted."""
+        logged = {e.step_name: e.numbers() for e in entries if e.stepped and e.options.get("logger", True)} if wanted else {}
+        for row, member in enumerate(self.module.members if wanted or self._watched else ()):
+            own = member.journal.of_batch() if row in self._watched else {}
+            values = {name: each[row] for name, each in logged.items()} | own
+            if wanted:
+                member.journal.log_step(values, step)
+
+    def _end_batch(self) -> None:
+        """What comes when a batch, and the validation after it if there is one, are over."""
+        self._each(lambda member: member.step_schedulers("step", plateaus=True))
+        self._let_go()
+
+    def _drop_failed(self) -> None:
+        """Lets those go that have failed before there is anything to train."""
+        failed = [member for member in self.module.members if member.error is not None]
+        self.module.members = [member for member in self.module.members if member.error is None]
+        for member in failed:
+            self._finish(member)
+        if not self.module.members:
+            raise CannotFuseError("all trials have failed before the training")
+
+    def _let_go(self, epoch_over: bool = False) -> None:
+        """Ends the trials that want to stop and may."""
+        loop = self.module.trainer.fit_loop
+        epochs = loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+        may = epochs >= self._least[0] and loop.epoch_loop.global_step >= self._least[1]
+        rows = [
+            row
+            for row, member in enumerate(self.module.members)
+            if member.error is not None or (member.trainer.should_stop and (may or member.reporter.diverged))
+        ]
+        if not rows:
+            return
+        if not epoch_over:
+            self._end_epoch_early(rows)
+        self._leave(rows)
+        if self.module.members:
+            self._collect_batch_hooks()
+        else:
+            self.module.trainer.should_stop = True
+
+    def _end_epoch_early(self, rows: list[int]) -> None:
+        """Ends the epoch for some members, as Lightning does where a fit is stopped within one: after a last validation."""
+        trainer, logs = self.module.trainer, self.module.logs["training_step"].entries
+        if not trainer.validating and trainer.enable_validation:
+            self._stopping = True
+            first_batch = trainer._logger_connector._first_loop_iter
+            with self.module.only(rows):
+                trainer.validating = True
+                trainer.fit_loop.epoch_loop.val_loop.run()
+                trainer.training = True
+            trainer._logger_connector._first_loop_iter = first_batch
+            self._stopping = False
+        self.module.step.metrics.scatter()
+        for row in rows:
+            member = self.module.members[row]
+            self._guarded(row, member.end_training_epoch, logs, row)
+
+    def _leave(self, rows: list[int]) -> None:
+        leaving = [self.module.members[row] for row in rows]
+        self._write(leaving)
+        for row in rows:
+            self._guarded(row, self.module.members[row].end)
+        self.module.keep([row for row in range(len(self.module.members)) if row not in rows])
+        for member in leaving:
+            self._finish(member)
+
+    def _write(self, leaving: Sequence[Member]) -> None:
+        """Writes the checkpoints of trials that are over, but for those that would be deleted at once for better ones here."""
+        self.module.optimizer.distribute()
+        kept = Keep(self._keep, self._mode)
+        lost = {number for member in leaving for number in kept.add(member.standing())}
+        for row, member in enumerate(self.module.members):
+            if member in leaving:
+                self._guarded(row, member.drop if member.attempt.trial.number in lost else member.write_last)
+
+    def _finish(self, member: Member) -> None:
+        if member.error is not None:
+            member.interrupt(member.error)
+        self._finished(member)

@@ -1,0 +1,172 @@
+"""Updates of stacked parameters: what torch's optimizers do to one model, done to all rows at once.
+
+A rule has two parts. Its coefficients are what the rows' hyperparameters come to at a step: numbers, on the host and in double
+precision, as torch has them. Its update takes a stacked parameter, the gradient, the state and the coefficients, and updates
+the first and the third in place; there a coefficient that is not the same in all rows is a tensor of shape (rows, 1, ...).
+States have the names that torch gives them, so that a row of them is the state of that row's own optimizer.
+
+The formulas are those of torch.optim (single-tensor implementations).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# A number or switch, or an array of one number per row.
+Value: TypeAlias = Any
+Values: TypeAlias = Mapping[str, Value]
+State: TypeAlias = dict[str, Tensor]
+# In a state: which rows have momentum buffers yet. torch makes one at the first step with a momentum other than 0.
+BEGUN = "begun"
+
+
+class Rule(NamedTuple):
+    """What an optimizer does.
+
+    Attributes:
+        coefficients: from the hyperparameters of a parameter group, and the number of the step, from 1.
+        update: of a parameter with its gradient and state.
+    """
+
+    coefficients: Callable[[Values, int], Values]
+    update: Callable[[Tensor, Tensor, State, Values], None]
+
+
+def sgd_coefficients(h: Values, step: int) -> Values:
+    return {
+        "rate": h["lr"],
+        "weight_decay": h["weight_decay"],
+        "momentum": h["momentum"],
+        "on": h["momentum"] != 0,
+        "fresh": 1 - h["dampening"],
+        "nesterov": h["nesterov"],
+        "maximize": h["maximize"],
+    }
+
+
+def sgd(parameter: Tensor, gradient: Tensor, state: State, c: Values) -> None:
+    gradient = prepared(parameter, gradient, c)
+    if not is_zero(c["on"]):
+        buffer = _with_momentum(gradient, state, c)
+        # Where momentum is off, so is Nesterov's.
+        gradient = gradient + buffer * c["momentum"] if c["nesterov"] else buffer
+    descend(parameter, gradient, c["rate"])
+
+
+def rmsprop_coefficients(h: Values, step: int) -> Values:
+    return {
+        "rate": h["lr"],
+        "weight_decay": h["weight_decay"],
+        "alpha": h["alpha"],
+        "new": 1 - h["alpha"],
+        "eps": h["eps"],
+        "momentum": h["momentum"],
+        "on": h["momentum"] != 0,
+        "fresh": 1.0,
+        "centered": h["centered"],
+        "maximize": h["maximize"],
+    }
+
+
+def rmsprop(parameter: Tensor, gradient: Tensor, state: State, c: Values) -> None:
+    gradient = prepared(parameter, gradient, c)
+    square = averaged(state, "square_avg", gradient.square(), c["alpha"], c["new"])
+    if c["centered"]:
+        square = square - averaged(state, "grad_avg", gradient, c["alpha"], c["new"]).square()
+    update = gradient / square.sqrt().add_(c["eps"])
+    descend(parameter, update if is_zero(c["on"]) else _with_momentum(update, state, c), c["rate"])
+
+
+def adagrad_coefficients(h: Values, step: int) -> Values:
+    return {
+        "rate": h["lr"] / (1 + (step - 1) * h["lr_decay"]),
+        "weight_decay": h["weight_decay"],
+        "eps": h["eps"],
+        "maximize": h["maximize"],
+    }
+
+
+def adagrad(parameter: Tensor, gradient: Tensor, state: State, c: Values) -> None:
+    gradient = prepared(parameter, gradient, c)
+    total = entry(state, "sum", gradient).add_(gradient.square())
+    descend(parameter, gradient / total.sqrt().add_(c["eps"]), c["rate"])
+
+
+def adadelta_coefficients(h: Values, step: int) -> Values:
+    return {
+        "rate": h["lr"],
+        "weight_decay": h["weight_decay"],
+        "rho": h["rho"],
+        "new": 1 - h["rho"],
+        "eps": h["eps"],
+        "maximize": h["maximize"],
+    }
+
+
+def adadelta(parameter: Tensor, gradient: Tensor, state: State, c: Values) -> None:
+    gradient = prepared(parameter, gradient, c)
+    square = averaged(state, "square_avg", gradient.square(), c["rho"], c["new"])
+    before = entry(state, "acc_delta", gradient)
+    update = gradient * ((before + c["eps"]) / (square + c["eps"])).sqrt_()
+    averaged(state, "acc_delta", update.square(), c["rho"], c["new"])
+    descend(parameter, update, c["rate"])
+
+
+def prepared(parameter: Tensor, gradient: Tensor, c: Values) -> Tensor:
+    """The gradient to descend along: of the loss, or against it, with L2 decay."""
+    gradient = -gradient if c["maximize"] else gradient
+    return gradient if is_zero(c["weight_decay"]) else gradient + parameter * c["weight_decay"]
+
+
+def descend(parameter: Tensor, update: Tensor, rate: Value) -> None:
+    """Takes a step of ``rate`` times ``update``."""
+    if isinstance(rate, Tensor):
+        parameter.addcmul_(update, rate, value=-1)
+    else:
+        parameter.add_(update, alpha=-rate)
+
+
+def averaged(state: State, name: str, new: Tensor, keep: Value, take: Value) -> Tensor:
+    """A running average in the state, after it has taken in a new tensor."""
+    return entry(state, name, new).mul_(keep).add_(new * take)
+
+
+def entry(state: State, name: str, like: Tensor) -> Tensor:
+    """A tensor of the state, zeros at first."""
+    if name not in state:
+        state[name] = torch.zeros_like(like)
+    return state[name]
+
+
+def is_zero(value: Value) -> bool:
+    """Whether a coefficient is 0 in all rows."""
+    return not isinstance(value, Tensor) and value == 0
+
+
+def powers(base: Value, step: int) -> Value:
+    """As torch, which raises Python numbers: ``base ** step`` in double precision."""
+    return np.power(np.asarray(base, dtype=np.float64), step)
+
+
+def _with_momentum(update: Tensor, state: State, c: Values) -> Tensor:
+    """The momentum buffers after they have taken in an update; for rows with momentum off, the update itself."""
+    on = c["on"]
+    mixed = isinstance(on, Tensor)
+    if "momentum_buffer" not in state:
+        state["momentum_buffer"] = update.clone()
+        if mixed:
+            state[BEGUN] = on != 0
+        return state["momentum_buffer"]
+    buffer = state["momentum_buffer"]
+    if not mixed and BEGUN not in state:
+        return buffer.mul_(c["momentum"]).add_(update * c["fresh"])
+    everywhere = torch.ones(len(update), *[1] * (update.dim() - 1), dtype=torch.bool, device=update.device)
+    begun, uses = state.get(BEGUN, everywhere), on != 0 if mixed else everywhere
+    moved = torch.where(begun, buffer * c["momentum"] + update * c["fresh"], update)
+    state["momentum_buffer"], state[BEGUN] = torch.where(uses, moved, buffer), begun | uses
+    return torch.where(uses, moved, update)

@@ -1,0 +1,166 @@
+"""Runs a fused job: trials of the same structure as one vectorised fit."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+from lightning_hp.errors import ConfigError, LightningHPError, disk_error, storage_errors
+from lightning_hp.fit.attempt import Attempt, begin, end, failure_of, one_line, out_of_memory, outcome_of
+from lightning_hp.fit.fused.errors import CannotFuseError
+from lightning_hp.fit.fused.member import Member
+from lightning_hp.fit.fused.module import FusedModule
+from lightning_hp.fit.fused.relay import Relay
+from lightning_hp.fit.recipe import Recipe
+from lightning_hp.fit.rng import seed_environment, seed_rngs, seeded_states, set_rng_states
+from lightning_hp.fit.seeding import Seeding
+from lightning_hp.fit.trainer import DEFAULTS, make_trainer, trainer_kwargs
+from lightning_hp.seeds import data_seed
+from lightning_hp.space import split
+from lightning_hp.trial import Emit, Finished, Trial, Unfused
+
+# Takes a trial's attempt that is over, and what it has raised if it has failed.
+Finish = Callable[[Attempt, BaseException | None], None]
+
+
+def run_fused(recipe: Recipe, trials: Sequence[Trial], emit: Emit, always: bool = False) -> list[Trial]:
+    """Trains trials as one, or as many at a time as memory takes.
+
+    Args:
+        recipe: what all trials of the search share.
+        trials: of one job.
+        emit: takes their events.
+        always: also where that is slower than one after another.
+
+    Returns:
+        The trials that have none to train with: where memory takes only one, or where no other stands at the same step.
+
+    Raises:
+        ConfigError: with ``always``, they cannot train as one.
+    """
+    attempts = {trial.number: begin(recipe, trial, emit) for trial in trials}
+
+    def finish(attempt: Attempt, error: BaseException | None) -> None:
+        with storage_errors(attempt.folder):
+            outcome = outcome_of(attempt.reporter) if error is None else failure_of(attempt.reporter, error)
+            end(attempt, outcome)
+        del attempts[attempt.trial.number]
+        emit(Finished(attempt.trial.number, outcome, time.time()))
+
+    alone, most = [], len(trials)
+    try:
+        while attempts:
+            together = _at_one_step(list(attempts.values()))[:most]
+            if len(together) == 1:
+                alone.append(_leave(attempts, together[0]))
+            elif not _fits(recipe, together, finish, always):
+                _free_memory()
+                left = [_leave(attempts, each) for each in together if each.trial.number in attempts]
+                most = -(-len(left) // 2)
+                # What they had written of their curves is written anew.
+                attempts = {trial.number: begin(recipe, trial, emit) for trial in left} | attempts
+    except CannotFuseError as reason:
+        if attempts and always:
+            raise ConfigError(f"fuse='always', but these trials cannot train as one: {reason}") from reason
+        if attempts:
+            emit(Unfused(tuple(attempts), str(reason)))
+    finally:
+        for attempt in attempts.values():
+            attempt.logger.experiment.close()
+    return alone
+
+
+def _at_one_step(attempts: list[Attempt]) -> list[Attempt]:
+    """Those that begin where the first does: what is interrupted may have been so at different steps."""
+    return [attempt for attempt in attempts if attempt.step == attempts[0].step]
+
+
+def _leave(attempts: dict[int, Attempt], attempt: Attempt) -> Trial:
+    attempt.logger.experiment.close()
+    return attempts.pop(attempt.trial.number).trial
+
+
+def _free_memory() -> None:
+    # Modules and Trainers refer to each other.
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _fits(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish, always: bool) -> bool:
+    """Trains attempts as one.
+
+    Returns:
+        Whether the memory was enough; if not, some may have finished.
+    """
+    try:
+        with storage_errors(recipe.root):
+            _fit(recipe, attempts, finish, always)
+    except (CannotFuseError, LightningHPError, SIGTERMException):
+        raise
+    except (Exception, SystemExit) as error:
+        # Lightning turns Ctrl-C inside a fit into sys.exit(1).
+        if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        if disk_error(error) is not None:
+            raise
+        if out_of_memory(error):
+            return False
+        # By itself, the trial whose fault it is fails with it.
+        raise CannotFuseError(one_line(error)) from error
+    return True
+
+
+def _fit(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish, always: bool) -> None:
+    first = attempts[0].trial
+    hparams = split(first.hparams)
+    settings = {**recipe.trainer, **hparams["trainer"]}
+    seed_environment(data_seed(recipe.seed))
+    set_rng_states(seeded_states(data_seed(recipe.seed)))
+    data = recipe.make_data(hparams["data"])
+    members = _members(recipe, attempts, finish)
+    if not members:
+        return
+    module = FusedModule(members, always)
+    seeding = Seeding(recipe.seed, first.seed)
+    relay = Relay(module, lambda member: finish(member.attempt, member.error), recipe.keep_checkpoints)
+    own = {"logger": False, "enable_checkpointing": False, "callbacks": [seeding, relay]}
+    if not is_overridden("validation_step", members[0].model):
+        own["limit_val_batches"] = 0
+    # Those that stop early are not kept.
+    del members
+    kwargs = trainer_kwargs({key: value for key, value in settings.items() if key not in own})
+    trainer = Trainer(**{**DEFAULTS, **kwargs, **own})
+    try:
+        seeding.before_fit()
+        trainer.fit(module, **data)
+    finally:
+        seeding.after_fit()
+
+
+def _members(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish) -> list[Member]:
+    members = []
+    for attempt in attempts:
+        try:
+            members.append(_member(recipe, attempt))
+        except (Exception, SystemExit) as error:
+            if out_of_memory(error):
+                raise
+            finish(attempt, error)
+    return members
+
+
+def _member(recipe: Recipe, attempt: Attempt) -> Member:
+    hparams = split(attempt.trial.hparams)
+    seed_rngs(attempt.trial.seed)
+    model = recipe.make_model(hparams["model"])
+    babysitters = [recipe.babysitter()] if recipe.babysitter is not None else []
+    settings = {**recipe.trainer, **hparams["trainer"]}
+    trainer = make_trainer(settings, attempt.folder, attempt.logger, [attempt.reporter, *babysitters])
+    return Member(attempt, model, trainer)

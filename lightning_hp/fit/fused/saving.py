@@ -1,0 +1,30 @@
+"""When the checkpoints of a fused fit are written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Writing takes at most one part in so many of the training's time.
+PARTS = 20
+
+
+class Saving:
+    """Says at the end of an epoch whether to write, so that training does not wait for it too often."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to write again."""
+        return time.monotonic() >= self._next
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Takes the time of the writing within, by which the next comes sooner or later."""
+        began = time.monotonic()
+        yield
+        now = time.monotonic()
+        self._next = now + PARTS * (now - began)

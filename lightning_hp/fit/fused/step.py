@@ -1,0 +1,253 @@
+"""One step of the user's module for all rows at once: its own ``training_step`` or ``validation_step`` under vmap."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor, nn
+from torch.func import vmap
+from torchmetrics import Metric
+
+from lightning_hp.fit.fused.carried import Carried, Path, changes, readable, state
+from lightning_hp.fit.fused.errors import CannotFuseError
+from lightning_hp.fit.fused.metrics import MetricStates, Pending, metrics
+from lightning_hp.fit.fused.overrides import Vectorizable
+from lightning_hp.fit.fused.places import Places
+from lightning_hp.fit.fused.stack import Stack
+
+
+@dataclass(frozen=True)
+class Logged:
+    """What one call of ``self.log`` in a step has logged.
+
+    Attributes:
+        name: as the user gave it.
+        values: one per row; or the path of a metric that was logged itself; within the step, one that is to come.
+        options: the other arguments of ``log``.
+    """
+
+    name: str
+    values: Tensor | str | Pending
+    options: Mapping[str, Any]
+
+
+@dataclass
+class StepOutput:
+    """What a step has given for all rows.
+
+    Attributes:
+        output: the step's return value, its tensors with a first axis for the rows.
+        logged: in the order of the calls.
+    """
+
+    output: Any
+    logged: list[Logged] = field(default_factory=list)
+
+
+class FusedStep:
+    """Runs steps of a template module with every row's tensors and numbers, all at once.
+
+    Args:
+        stack: the models' tensors.
+        carried: the models' numbers.
+
+    Attributes:
+        randomness: whether each row draws random numbers of its own (``"different"``) or all draw the ``"same"``.
+    """
+
+    def __init__(self, stack: Stack, carried: Carried) -> None:
+        self.stack = stack
+        self.carried = carried
+        self.template = _copied(stack.models[0])  # type: ignore[arg-type]
+        # The module itself only refers to it weakly.
+        self._trainer = _SharedTrainer(self.template.trainer)
+        self.template.trainer = self._trainer  # type: ignore[assignment]
+        self.metrics = MetricStates(stack.models, self.template)
+        self.randomness = "different"
+        self._places = Places(self.template)
+        self._paths = metric_paths(self.template)
+        self._ran: set[str] = set()
+
+    def follow_modes(self) -> None:
+        """Takes over which parts of the models are in training mode: one that is frozen may stay in evaluation mode."""
+        for own, other in zip(self.template.modules(), self.stack.models[0].modules(), strict=True):
+            own.training = other.training
+
+    def __call__(self, name: str, *args: Any) -> StepOutput:
+        """Runs the step of that name.
+
+        Raises:
+            CannotFuseError: it does what vmap cannot.
+        """
+        before = state(self.template) if name not in self._ran else None
+        run = getattr(self.template, name)
+        stacked = {**self.stack.parameters, **self.stack.buffers}
+        notes: dict[str, Any] = {}
+
+        def one(tensors: dict[str, Tensor], numbers: list[Tensor], states: Any) -> list[Tensor]:
+            with (
+                self.carried.lent(self.template, numbers),
+                self.metrics.lent(*states) as after,
+                step_log(self.template, self._paths) as output,
+                self._places.lent(tensors) as renewed,
+                Vectorizable(),
+            ):
+                output.output = run(*args)
+            values = [logged.values for logged in output.logged]
+            calls = [call.arguments for call in self.metrics.calls]
+            notes["parts"], leaves = _taken_apart((output.output, values, renewed, after, calls))
+            notes["logged"] = output.logged
+            return leaves
+
+        try:
+            leaves = vmap(one, randomness=self.randomness)(stacked, self.carried.tensors(), self.metrics.inputs)
+        except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise CannotFuseError(f"{name} cannot be vectorized: {first_line(error)}") from error
+        if before is not None:
+            self._refuse_changes(name, before)
+        output, values, renewed, after, arguments = _put_together(notes["parts"], leaves)
+        self.stack.replace(renewed)
+        calls = [replace(call, arguments=given) for call, given in zip(self.metrics.calls, arguments, strict=True)]
+        made = self.metrics.take(after, calls)
+        values = [made[value.call] if isinstance(value, Pending) else value for value in values]
+        return StepOutput(output, [replace(each, values=v) for each, v in zip(notes["logged"], values, strict=True)])
+
+    def _refuse_changes(self, name: str, before: Mapping[Path, Any]) -> None:
+        """Lets a step make nothing in the template but what is the same for all rows, such as a mask that it keeps."""
+        after = state(self.template)
+        for path in changes(before, after):
+            value = after.get(path)
+            if not isinstance(value, Tensor) or value.requires_grad or torch._C._functorch.is_batchedtensor(value):
+                raise CannotFuseError(f"{name} changes {readable(path)} of the module")
+        self._ran.add(name)
+
+
+def first_line(error: BaseException) -> str:
+    """An error's message as far as one line goes."""
+    line = str(error).strip().partition("\n")[0].partition(". ")[0]
+    return line if len(line) <= 160 else f"{line[:157]}..."
+
+
+class _SharedTrainer:
+    """What a step may see of the Trainer: what is the same for all trials."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _OF_ONE_TRIAL:
+            raise CannotFuseError(f"the step reads trainer.{name}")
+        return getattr(self._trainer, name)
+
+
+_OF_ONE_TRIAL = frozenset(
+    {
+        *("optimizers", "lr_scheduler_configs", "strategy", "lightning_module", "model", "callbacks", "should_stop"),
+        *("logger", "loggers", "log_dir", "callback_metrics", "logged_metrics", "progress_bar_metrics"),
+    }
+)
+
+
+def metric_paths(module: nn.Module) -> dict[int, str]:
+    """Where a module's metrics are, by their ids."""
+    return {id(metric): path for path, metric in metrics(module).items()}
+
+
+@contextmanager
+def step_log(module: LightningModule, paths: Mapping[int, str]) -> Iterator[StepOutput]:
+    """Takes down what a module logs while a step runs.
+
+    Args:
+        module: which runs it.
+        paths: of its metrics, see `metric_paths`.
+    """
+    output = StepOutput(None)
+
+    def log(name: str, value: Any, prog_bar: bool = False, *args: Any, **options: Any) -> None:
+        options |= dict(zip(_LOG_ARGUMENTS, args, strict=False))
+        if isinstance(value, Metric):
+            values: Any = paths[id(value)]
+        elif isinstance(value, Pending):
+            values = value
+        else:
+            values = (value if isinstance(value, Tensor) else torch.tensor(float(value))).detach().squeeze()
+        output.logged.append(Logged(name, values, {"prog_bar": prog_bar, **options}))
+
+    module.log = log  # type: ignore[method-assign]
+    try:
+        yield output
+    finally:
+        del module.log
+
+
+# The arguments of log after prog_bar, by place.
+_LOG_ARGUMENTS = tuple(inspect.signature(LightningModule.log).parameters)[4:]
+
+
+def loss_of(output: StepOutput) -> Tensor:
+    """The loss in what a training step has returned.
+
+    Raises:
+        CannotFuseError: there is none, which tells Lightning to skip the batch.
+    """
+    loss = output.output["loss"] if isinstance(output.output, Mapping) else output.output
+    if not isinstance(loss, Tensor):
+        raise CannotFuseError("training_step returned no loss")
+    return loss
+
+
+def _copied(model: LightningModule) -> LightningModule:
+    trainer = model.trainer
+    # Of the fit it shall see what its model sees, and not have a copy of all that.
+    model.trainer = None
+    try:
+        template = copy.deepcopy(model)
+    except Exception as error:
+        raise CannotFuseError(f"the module cannot be copied ({type(error).__name__}: {error})") from error
+    finally:
+        model.trainer = trainer
+    template.trainer = trainer
+    return template
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """Where a tensor was in a nest of containers."""
+
+    index: int
+
+
+def _taken_apart(tree: Any) -> tuple[Any, list[Tensor]]:
+    """A nest of containers with slots in the tensors' places, and the tensors."""
+    tensors: list[Tensor] = []
+
+    def walk(node: Any) -> Any:
+        if isinstance(node, Tensor):
+            tensors.append(node)
+            return _Slot(len(tensors) - 1)
+        if isinstance(node, Mapping):
+            return {key: walk(value) for key, value in node.items()}
+        if isinstance(node, (list, tuple)):
+            return [walk(value) for value in node]
+        return node
+
+    return walk(tree), tensors
+
+
+def _put_together(tree: Any, tensors: list[Tensor]) -> Any:
+    if isinstance(tree, _Slot):
+        return tensors[tree.index]
+    if isinstance(tree, dict):
+        return {key: _put_together(value, tensors) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_put_together(value, tensors) for value in tree]
+    return tree

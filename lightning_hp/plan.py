@@ -1,0 +1,87 @@
+"""Which trials go together into one job: those whose models may have the same structure, to train as one vectorised fit."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+from lightning_hp.space import Hparams, split
+from lightning_hp.trial import Job, Trial
+
+# More rows than this gain little, and their trials end together late.
+MOST_TOGETHER = 128
+
+
+@dataclass
+class Plan:
+    """The trials that are to start, and how they are put into jobs.
+
+    Only what the hyperparameters tell is looked at, so that no code of the user's runs where a crash would end the search: the
+    worker finds out whether the models really have one structure.
+
+    Args:
+        places: how many jobs run at a time; trials that go together are divided among them.
+        most: trials in a job; 1 for each by itself.
+    """
+
+    places: int = 1
+    most: int = MOST_TOGETHER
+    _waiting: dict[int, Trial] = field(default_factory=dict)
+    # Trials that have to train by themselves, and what they have in common.
+    _alone: set[int] = field(default_factory=set)
+    _refused: set[Hashable] = field(default_factory=set)
+    _shares: dict[Hashable, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def lookahead(self) -> int:
+        """How many trials there should be to choose from."""
+        return self.most * self.places
+
+    def add(self, trial: Trial) -> None:
+        """Takes a trial that is to start."""
+        self._waiting[trial.number] = trial
+
+    def refuse(self, trials: list[Trial]) -> None:
+        """Takes back trials that cannot train as one; neither will others like them."""
+        for trial in trials:
+            self._refused.add(structure(trial.hparams))
+            self.add(trial)
+
+    def separate(self, trial: Trial) -> None:
+        """Takes back a trial that shall train by itself, such as one whose job was lost."""
+        self._alone.add(trial.number)
+        self.add(trial)
+
+    def next_job(self) -> Job | None:
+        """The job of the trial that has waited longest, with as many others as may go with it."""
+        if not self._waiting:
+            return None
+        first = next(iter(self._waiting.values()))
+        key = structure(first.hparams)
+        alike = [first]
+        if self.most > 1 and key not in self._refused and first.number not in self._alone:
+            others = (trial for trial in self._waiting.values() if trial.number not in self._alone)
+            alike = [trial for trial in others if structure(trial.hparams) == key]
+        # The last shares are not made smaller for those that come late.
+        self._shares[key] = size = max(self._shares.get(key, 1), min(self.most, -(-len(alike) // self.places)))
+        together = tuple(alike[:size])
+        for trial in together:
+            del self._waiting[trial.number]
+        return Job(together)
+
+
+def structure(hparams: Hparams) -> Hashable:
+    """What models with the same structure have in common: all but the model's real numbers, such as lr.
+
+    >>> structure({"lr": 0.1, "layers": 2, "data.batch_size": 32}) == structure({"lr": 0.2, "layers": 2, "data.batch_size": 32})
+    True
+    >>> structure({"lr": 0.1, "layers": 2}) == structure({"lr": 0.1, "layers": 3})
+    False
+    """
+    parts = split(hparams)
+    model = {name: value for name, value in parts["model"].items() if not isinstance(value, float)}
+    # Choices may be anything, lists and objects too.
+    return repr((model, parts["data"], parts["trainer"]))

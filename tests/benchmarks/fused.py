@@ -1,0 +1,160 @@
+"""Trial-epochs a second: the same trials through Optuna around Trainer.fit, through our processes, and fused.
+
+    pip install optuna
+    python tests/benchmarks/fused.py [--models mlp cnn] [--together 8 32 64 128] [--epochs 10] [--rounds 3]
+
+Each K of ``--together`` is a search of K trials on scikit-learn's digits. All sides try the same hyperparameters, log the same
+curves and write the best and the last checkpoint. The sides take turns; each has a Python of its own, whose time counts from
+when all is imported. ``floor`` is no search: the bare arithmetic of K models, written by hand as batched matrix products (or
+grouped convolutions), with nothing logged or saved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from common import CORES, SPACE, Cnn, Mlp, child, drawn, fit, loaders, optuna_study, silence, told, versions
+from torch import Tensor
+from torch.nn import functional
+
+from lightning_hp import SearchLoop
+
+MODELS: dict[str, type[Mlp]] = {"mlp": Mlp, "cnn": Cnn}
+
+
+def search(executor: str, fuse: str, model: str, trials: int, epochs: int, root: Path) -> None:
+    SearchLoop(
+        MODELS[model],
+        space=SPACE,
+        data=loaders,
+        monitor="val_loss",
+        trials=trials,
+        trainer={"max_epochs": epochs},
+        executor=executor,
+        fuse=fuse,
+        root_dir=root,
+        progress=False,
+    ).run()
+
+
+def optuna(model: str, trials: int, epochs: int, root: Path) -> None:
+    def one(number: int, hparams: dict[str, float]) -> float:
+        return fit(MODELS[model], loaders, hparams, root / str(number), epochs, number)
+
+    optuna_study(SPACE, trials, root, one)
+
+
+def floor(model: str, trials: int, epochs: int, root: Path) -> None:
+    """Stacked weights, their gradients, SGD with momentum; the batches of the other sides."""
+    modules = [MODELS[model](**hparams) for hparams in drawn(SPACE, trials)]
+    stacked = [torch.stack(each).detach().requires_grad_() for each in zip(*(m.parameters() for m in modules), strict=True)]
+    rates, momenta = (torch.tensor([getattr(m, name) for m in modules]) for name in ("lr", "momentum"))
+    velocities = [torch.zeros_like(each) for each in stacked]
+    train, val = loaders()
+    forward = _mlp if model == "mlp" else _cnn
+    for _ in range(epochs):
+        for x, y in train:
+            loss = _loss(forward(stacked, x, trials), y)
+            for weight, velocity, gradient in zip(stacked, velocities, torch.autograd.grad(loss, stacked), strict=True):
+                shape = (-1, *[1] * (weight.dim() - 1))
+                with torch.no_grad():
+                    weight.sub_(velocity.mul_(momenta.view(shape)).add_(gradient) * rates.view(shape))
+        with torch.no_grad():
+            for x, y in val:
+                _loss(forward(stacked, x, trials), y)
+
+
+def _loss(logits: Tensor, y: Tensor) -> Tensor:
+    return functional.cross_entropy(logits.flatten(0, 1), y.repeat(len(logits)), reduction="sum") / len(y)
+
+
+def _mlp(weights: list[Tensor], x: Tensor, trials: int) -> Tensor:
+    x = x.expand(trials, *x.shape)
+    for index in range(0, len(weights), 2):
+        x = torch.baddbmm(weights[index + 1].unsqueeze(1), x, weights[index].transpose(1, 2))
+        x = x.relu() if index + 2 < len(weights) else x
+    return x
+
+
+def _cnn(weights: list[Tensor], x: Tensor, trials: int) -> Tensor:
+    x = x.view(-1, 1, 8, 8).repeat(1, trials, 1, 1)
+    for index in (0, 4):
+        x = functional.conv2d(x, weights[index].flatten(0, 1), weights[index + 1].flatten(), padding=1, groups=trials)
+        x = functional.batch_norm(x, None, None, weights[index + 2].flatten(), weights[index + 3].flatten(), training=True)
+        x = x.relu()
+    x = functional.max_pool2d(x, 2).view(len(x), trials, -1).transpose(0, 1)
+    return torch.baddbmm(weights[9].unsqueeze(1), x, weights[8].transpose(1, 2))
+
+
+SIDES: dict[str, Callable[[str, int, int, Path], None]] = {
+    "optuna": optuna,
+    "processes": partial(search, "processes", "never"),
+    "fused": partial(search, "inline", "always"),
+    "fused, processes": partial(search, "processes", "always"),
+    "floor": floor,
+}
+
+
+def run(side: str, model: str, trials: int, epochs: int) -> None:
+    """Prints the seconds of one side and the MiB of its largest process."""
+    silence()
+    # The first convolution or matrix product of a process makes torch's threads.
+    torch.rand(256, 256) @ torch.rand(256, 256)
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        SIDES[side](model, trials, epochs, Path(folder) / "study")
+        seconds = time.perf_counter() - began
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
+    print(seconds, peak)
+
+
+def compare(model: str, trials: int, epochs: int, rounds: int, sides: list[str]) -> None:
+    print(f"\n{model}, K = {trials}, {epochs} epochs; trial-epochs a second, median of {rounds} rounds (min to max)")
+    rates: dict[str, list[float]] = {side: [] for side in sides}
+    memory: dict[str, float] = {}
+    for number in range(rounds):
+        for side in sides if number % 2 == 0 else sides[::-1]:
+            output = child(__file__, "--run", side, "--models", model, "--together", trials, "--epochs", epochs)
+            seconds, peak = map(float, output.split()[-2:])
+            rates[side].append(trials * epochs / seconds)
+            memory[side] = max(peak, memory.get(side, 0.0))
+    for side in sides:
+        ratio = ""
+        if side != "optuna" and "optuna" in sides:
+            ratio = f"; to Optuna {told([a / b for a, b in zip(rates[side], rates['optuna'], strict=True)], 'x', 1)}"
+        if side.startswith("fused") and "floor" in sides:
+            share = [a / b for a, b in zip(rates[side], rates["floor"], strict=True)]
+            ratio += f"; of the floor {told([100 * each for each in share], '%', 0)}"
+        print(f"  {side:<17} {told(rates[side], digits=1)}{ratio}; {memory[side]:.0f} MiB", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--together", type=int, nargs="+", default=[8, 32, 64, 128], metavar="K")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    parser.add_argument("--run", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.run:
+        run(options.run, options.models[0], options.together[0], options.epochs)
+        return
+    sides = [side for side in options.sides if side != "optuna" or find_spec("optuna")]
+    for model in options.models:
+        for trials in options.together:
+            compare(model, trials, options.epochs, options.rounds, sides)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {CORES} cores"
+    print(f"\n{versions('optuna')}, {device}")
+
+
+if __name__ == "__main__":
+    main()

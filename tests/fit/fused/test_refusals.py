@@ -1,0 +1,317 @@
+"""What cannot train as one trains by itself, as if nobody had tried, and the reason is said."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.callbacks import Callback, GradientAccumulationScheduler, StochasticWeightAveraging
+from torch import nn
+
+from lightning_hp import Choice, ConfigError, Log
+from lightning_hp.fit.fused import module
+from lightning_hp.trial import Unfused
+from tests.fit.fused.digits import SPACE, Classifier, assert_alike, loaders, recipe_of, run, trials_of
+
+
+class WithItem(Classifier):
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        self.log("as a number", loss.item())
+        return loss
+
+
+class Branching(Classifier):
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        return loss if loss > 1 else loss * 2
+
+
+class Manual(Classifier):
+    def __init__(self, lr, momentum):
+        super().__init__(lr, momentum)
+        self.automatic_optimization = False
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        self.optimizers().zero_grad()
+        self.manual_backward(loss)
+        self.optimizers().step()
+
+
+class OwnStep(Classifier):
+    def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure):
+        optimizer.step(closure=optimizer_closure)
+
+
+class Appending(Classifier):
+    def make(self):
+        self.outputs = []
+        return super().make()
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        self.outputs.append(loss.detach())
+        return loss
+
+
+class Logging(Classifier):
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        self.logger.log_metrics({"mine": float(batch_idx)}, self.global_step)
+        return loss
+
+
+class Writing(Classifier):
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        self.logger.experiment.add_scalar("mine", float(batch_idx), self.global_step)
+        return loss
+
+
+class Looking(Classifier):
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        self.log("rate", self.optimizers().param_groups[0]["lr"])
+        return loss
+
+
+class Scheduling(Classifier):
+    def training_step(self, batch, batch_idx):
+        self.lr_schedulers()
+        return super().training_step(batch, batch_idx)
+
+
+class Skipping(Classifier):
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        return None if batch_idx == 0 else loss
+
+
+class SkippingLater(Classifier):
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        return None if batch_idx == 3 else loss
+
+
+class SkippingTheRest(Classifier):
+    def on_train_batch_start(self, batch, batch_idx):
+        return -1 if batch_idx == 3 else None
+
+
+class Named(Classifier):
+    def __init__(self, lr, momentum):
+        super().__init__(lr, momentum)
+        self.kind = "fast" if lr > 0.005 else "slow"
+
+
+class Wider(Classifier):
+    def __init__(self, lr, momentum):
+        super().__init__(lr, momentum)
+        self.net = nn.Linear(64, 10) if lr > 0.005 else nn.Sequential(nn.Linear(64, 8), nn.Linear(8, 10))
+
+
+class Broad(Classifier):
+    def __init__(self, lr, momentum):
+        super().__init__(lr, momentum)
+        width = 8 if lr > 0.005 else 9
+        self.net = nn.Sequential(nn.Linear(64, width), nn.Linear(width, 10))
+
+
+class Frozen(Classifier):
+    def __init__(self, lr, momentum):
+        super().__init__(lr, momentum)
+        self.net[0].requires_grad_(lr > 0.005)
+
+
+class Thawing(Classifier):
+    """Frozen in the second epoch, in some."""
+
+    def on_train_epoch_start(self):
+        self.net[0].requires_grad_(self.lr > 0.005 or self.current_epoch == 0)
+
+
+class Otherwise(Classifier):
+    def configure_optimizers(self):
+        return (torch.optim.SGD if self.lr > 0.005 else torch.optim.Adam)(self.parameters(), self.lr / 10)
+
+
+class Needy(Classifier):
+    """Its optimizer wants the loss again."""
+
+    def configure_optimizers(self):
+        return torch.optim.LBFGS(self.parameters(), self.lr, max_iter=2)
+
+
+class Counting(Classifier):
+    """Python keeps the count, which the fused step would not."""
+
+    steps = 0
+
+    def training_step(self, batch, batch_idx):
+        self.steps += 1
+        return super().training_step(batch, batch_idx) / self.steps
+
+
+class Failing(Classifier):
+    """Fused or not: the user's error."""
+
+    def training_step(self, batch, batch_idx):
+        raise KeyError("no such thing")
+
+
+class Watching(Callback):
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        pass
+
+
+def using(callback):
+    return {"trainer": {"callbacks": [callback]}}
+
+
+CASES = {
+    "item": (WithItem, r"training_step cannot be vectorized: .*\.item\(\)", {}),
+    "a branch": (Branching, "training_step cannot be vectorized: .*data-dependent control flow", {}),
+    "manual optimization": (Manual, "manual optimization", {}),
+    "optimizer_step": (OwnStep, "the module has its own optimizer_step", {}),
+    "a list of outputs": (Appending, r"training_step changes outputs", {}),
+    "the logger": (Logging, "the step reads trainer.logger", {}),
+    "TensorBoard": (Writing, "the step reads trainer.logger", {}),
+    "the optimizer": (Looking, "the step reads trainer.(strategy|optimizers)", {}),
+    "the schedulers": (Scheduling, "the step reads trainer.lr_scheduler_configs", {}),
+    "no loss": (Skipping, "training_step returned no loss", {}),
+    "no loss later": (SkippingLater, "training_step returned no loss", {}),
+    "a rest that is skipped": (SkippingTheRest, "on_train_batch_start skips batches", {}),
+    "a string": (Named, r"kind differs \('slow', 'fast'\)|kind differs \('fast', 'slow'\)", {}),
+    "other layers": (Wider, "has different shapes or types", {}),
+    "another width": (Broad, r"net.0.weight has different shapes or types", {}),
+    "frozen in some": (Frozen, "some train a parameter that is frozen in others", {}),
+    "frozen in some, later": (Thawing, "some train a parameter that is frozen in others", {}),
+    "other optimizers": (Otherwise, "optimizers of different classes", {}),
+    "LBFGS": (Needy, "closure", {}),
+    "a count": (Counting, "training_step changes steps", {}),
+    "a callback at the optimizer": (Classifier, "the callback Watching uses on_before_optimizer_step", using(Watching)),
+    "averaged weights": (
+        Classifier,
+        "the callback StochasticWeightAveraging changes the loop for all",
+        using(lambda: StochasticWeightAveraging(1e-2)),
+    ),
+    "changing accumulation": (
+        Classifier,
+        "the callback GradientAccumulationScheduler changes the loop for all",
+        using(lambda: GradientAccumulationScheduler({1: 2})),
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def _never_too_slow(monkeypatch):
+    monkeypatch.setattr(module, "seconds", lambda step, args: (0.0, 1.0))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_cannot_be_fused_is_given_back_with_the_reason(case, tmp_path):
+    kind, reason, settings = CASES[case]
+    events = []
+    recipe = recipe_of(kind, tmp_path, **settings)
+    finished = run(recipe, [trials_of(recipe)], always=False, emit=events.append)
+    (given_back,) = [event for event in events if isinstance(event, Unfused)]
+    assert finished == {}
+    assert given_back.numbers == (0, 1, 2)
+    assert re.search(reason, given_back.reason), given_back.reason
+    assert "\n" not in given_back.reason
+    assert len(given_back.reason) < 200
+
+
+@pytest.mark.parametrize("case", ["a branch", "manual optimization", "a string", "frozen in some, later", "LBFGS"])
+def test_a_search_trains_it_alone_as_if_nobody_had_tried(case, search, tmp_path, capsys):
+    kind, _, settings = CASES[case]
+    arguments = {
+        "space": SPACE,
+        "monitor": "val_loss",
+        "mode": "min",
+        "data": loaders,
+        "trials": 5,
+        "trainer": {"max_epochs": 2, "accelerator": "cpu", **settings.get("trainer", {})},
+    }
+    auto = search(kind, root_dir=tmp_path / "auto", fuse="auto", progress=True, **arguments).run()
+    told = capsys.readouterr()
+    assert (told.out + told.err).count("not fused:") == 1
+    never = search(kind, root_dir=tmp_path / "never", fuse="never", **arguments).run()
+    for ours, theirs in zip(auto.trials, never.trials, strict=True):
+        assert_alike(ours, theirs)
+        # What was refused later had begun as one.
+        assert ours.metrics == theirs.metrics or "later" in case
+    with pytest.raises(ConfigError, match="fuse='always', but these trials cannot train as one: "):
+        search(kind, root_dir=tmp_path / "always", fuse="always", **arguments).run()
+
+
+def test_the_users_error_is_the_trials_and_not_the_searchs(search, tmp_path):
+    study = search(Failing, fuse="auto", space=SPACE, monitor="val_loss", mode="min", data=loaders, trials=3).run()
+    assert {(trial.state, trial.reason) for trial in study.trials} == {("failed", "KeyError: 'no such thing'")}
+
+
+def test_data_that_fail_are_the_trials_and_not_the_searchs(search, tmp_path):
+    def failing():
+        raise OSError("no data here")
+
+    study = search(Classifier, fuse="auto", space=SPACE, monitor="val_loss", mode="min", data=failing, trials=3).run()
+    assert {(trial.state, trial.reason) for trial in study.trials} == {("failed", "OSError: no data here")}
+
+
+def test_what_is_refused_is_one_kind_of_model(search):
+    together = []
+
+    class Good(Classifier):
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            together.append(torch._C._functorch.is_batchedtensor(loss))
+            return loss
+
+    def either(lr, kind):
+        return (Good if kind == "good" else Branching)(lr)
+
+    space = {"lr": Log(1e-3, 1e-1), "kind": Choice("good", "bad")}
+    arguments = {"monitor": "val_loss", "mode": "min", "data": loaders, "trainer": {"max_epochs": 1, "accelerator": "cpu"}}
+    study = search(either, fuse="auto", space=space, trials=8, **arguments).run()
+    assert {trial.state for trial in study.trials} == {"complete"}
+    # The seven batches of one fit, and some steps of the check.
+    assert together.count(True) > 7
+    # Of the check, too: the good ones do not train alone.
+    assert 0 < together.count(False) <= 4 * sum(trial.hparams["kind"] == "good" for trial in study.trials)
+
+
+class Digits(LightningDataModule):
+    def train_dataloader(self):
+        return loaders()[0]
+
+    def val_dataloader(self):
+        return loaders()[1]
+
+
+def test_the_command_ends_with_code_2(tmp_path):
+    config = {
+        "model": {"class_path": "tests.fit.fused.test_refusals.Branching", "init_args": {"momentum": 0.9}},
+        "data": {"class_path": "tests.fit.fused.test_refusals.Digits"},
+        "trainer": {"max_epochs": 1, "accelerator": "cpu"},
+        "search": {
+            "monitor": "val_loss",
+            "mode": "min",
+            "trials": 3,
+            "executor": "inline",
+            "fuse": "always",
+            "root": str(tmp_path / "study"),
+            "space": {"model.lr": {"scale": "log", "low": 1e-3, "high": 1e-1}},
+        },
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-m", "lightning_hp", "search", str(tmp_path / "config.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2, done.stderr
+    assert "cannot train as one: training_step cannot be vectorized" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -26,7 +26,8 @@ class Plan:
 
     places: int = 1
     most: int = MOST_TOGETHER
-    _waiting: dict[int, Trial] = field(default_factory=dict)
+    # Each with its structure, since all that wait are looked through for each job.
+    _waiting: dict[int, tuple[Trial, Hashable]] = field(default_factory=dict)
     # Trials that have to train by themselves, and what they have in common.
     _alone: set[int] = field(default_factory=set)
     _refused: set[Hashable] = field(default_factory=set)
@@ -42,13 +43,13 @@ class Plan:
 
     def add(self, trial: Trial) -> None:
         """Takes a trial that is to start."""
-        self._waiting[trial.number] = trial
+        self._waiting[trial.number] = trial, structure(trial.hparams)
 
     def refuse(self, trials: list[Trial]) -> None:
         """Takes back trials that cannot train as one; neither will others like them."""
         for trial in trials:
-            self._refused.add(structure(trial.hparams))
             self.add(trial)
+            self._refused.add(self._waiting[trial.number][1])
 
     def separate(self, trial: Trial) -> None:
         """Takes back a trial that shall train by itself, such as one whose job was lost."""
@@ -59,12 +60,10 @@ class Plan:
         """The job of the trial that has waited longest, with as many others as may go with it."""
         if not self._waiting:
             return None
-        first = next(iter(self._waiting.values()))
-        key = structure(first.hparams)
+        first, key = next(iter(self._waiting.values()))
         alike = [first]
         if self.most > 1 and key not in self._refused and first.number not in self._alone:
-            others = (trial for trial in self._waiting.values() if trial.number not in self._alone)
-            alike = [trial for trial in others if structure(trial.hparams) == key]
+            alike = [trial for trial, its in self._waiting.values() if its == key and trial.number not in self._alone]
         # The last shares are not made smaller for those that come late.
         self._shares[key] = size = max(self._shares.get(key, 1), min(self.most, -(-len(alike) // self.places)))
         together = tuple(alike[:size])

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import difflib
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 # The disk is full, over its quota, or no longer writable.
 _DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
@@ -78,6 +79,17 @@ def chain(exception: BaseException | None) -> Iterator[BaseException]:
         yield exception
         seen.append(exception)
         exception = exception.__cause__ or exception.__context__
+
+
+def one_of(what: str, value: Any, known: Collection[str]) -> str:
+    """A name that has to be one of those known. Raises ConfigError, with the nearest, if it is not.
+
+    >>> one_of("fuse", "auto", ("auto", "never"))
+    'auto'
+    """
+    if not isinstance(value, str) or value not in known:
+        raise ConfigError(f"{what}={value!r} is not one of {', '.join(known)}{did_you_mean(str(value), known)}")
+    return value
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

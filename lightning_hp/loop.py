@@ -15,7 +15,7 @@ from lightning_hp.babysit import Babysitter
 from lightning_hp.bounds import whole_number
 from lightning_hp.description import described
 from lightning_hp.dispatch import Dispatch
-from lightning_hp.errors import ConfigError, did_you_mean
+from lightning_hp.errors import ConfigError, one_of
 from lightning_hp.executors.choose import executor_for
 from lightning_hp.fit import Recipe, load_model, run_job
 from lightning_hp.fit.quiet import quiet
@@ -144,7 +144,7 @@ class SearchLoop:
             memory_limit=memory_limit,
             verbose=verbose,
         )
-        self.fuse = _fuse(fuse)
+        self.fuse = one_of("fuse", fuse, FUSE)
         self.total = self._total()
         self.progress = progress
         self.verbose = verbose
@@ -240,12 +240,6 @@ def _babysitter(babysit: bool | Babysitter) -> Babysitter | None:
     if not isinstance(babysit, bool):
         raise ConfigError(f"babysit needs True, False or a Babysitter(...), got {babysit!r}")
     return Babysitter() if babysit else None
-
-
-def _fuse(fuse: str) -> str:
-    if fuse not in FUSE:
-        raise ConfigError(f"fuse={fuse!r} is not one of {', '.join(FUSE)}{did_you_mean(str(fuse), FUSE)}")
-    return fuse
 
 
 def _strategy(sampler: Sampler) -> dict[str, Any]:

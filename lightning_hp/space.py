@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lightning_hp.errors import ConfigError, did_you_mean
+from lightning_hp.errors import ConfigError, one_of
 from lightning_hp.scales import Choice, Int, Linear, Log, LogInt, ReverseLog, Scale, label
 
 Hparams = dict[str, Any]
@@ -199,9 +199,7 @@ def _as_scale(name: str, scale: object) -> Scale:
             f"{scale!r}; a fixed value belongs to the factory, in a config to init_args"
         )
     settings = dict(scale)
-    kind = settings.pop("scale", None)
-    if not isinstance(kind, str) or kind not in SCALES:
-        raise ConfigError(f"space[{name!r}]: scale={kind!r} is not one of {', '.join(SCALES)}{did_you_mean(str(kind), SCALES)}")
+    kind = one_of(f"space[{name!r}]: scale", settings.pop("scale", None), SCALES)
     expected = {"values"} if kind == "choice" else {"low", "high"}
     if settings.keys() != expected:
         got = ", ".join(map(str, settings)) or "nothing"

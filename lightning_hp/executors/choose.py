@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lightning_hp.bounds import whole_number
-from lightning_hp.errors import ConfigError, did_you_mean
+from lightning_hp.errors import ConfigError, one_of
 from lightning_hp.executors import Executor
 from lightning_hp.executors.inline import Inline
 from lightning_hp.executors.processes import Processes
@@ -39,8 +39,7 @@ def executor_for(
     Raises:
         ConfigError: an argument is wrong, or does not go with the executor.
     """
-    if not isinstance(name, str) or name not in EXECUTORS:
-        raise ConfigError(f"executor={name!r} is not one of {', '.join(EXECUTORS)}{did_you_mean(str(name), EXECUTORS)}")
+    one_of("executor", name, EXECUTORS)
     workers = None if workers is None else whole_number("workers", workers, 1)
     jobs_per_device = whole_number("jobs_per_device", jobs_per_device, 1)
     if memory_limit is not None and not (_is_number(memory_limit) and memory_limit > 0):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from lightning_hp.errors import ConfigError, did_you_mean
+from lightning_hp.errors import ConfigError, one_of
 from lightning_hp.samplers.grid import Grid
 from lightning_hp.samplers.random import Random
 from lightning_hp.space import Hparams, Space
@@ -48,6 +48,4 @@ def sampler_for(strategy: str | Sampler) -> Sampler:
         if not callable(getattr(strategy, "propose", None)):
             raise ConfigError(f"strategy needs a name or a sampler with propose(), got {strategy!r}")
         return strategy
-    if strategy not in STRATEGIES:
-        raise ConfigError(f"strategy={strategy!r} is not one of {', '.join(STRATEGIES)}{did_you_mean(strategy, STRATEGIES)}")
-    return STRATEGIES[strategy]()
+    return STRATEGIES[one_of("strategy", strategy, STRATEGIES)]()

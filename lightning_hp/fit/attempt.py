@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_hp.errors import MonitorError, chain
 from lightning_hp.fit.checkpoints import Resumable, resumable, sync_best
 from lightning_hp.fit.recipe import Recipe
 from lightning_hp.fit.reporter import Reporter
+from lightning_hp.fit.rng import seed_environment, seed_rngs, seeded_states, set_rng_states
+from lightning_hp.fit.trainer import make_trainer
+from lightning_hp.seeds import data_seed
 from lightning_hp.space import split
 from lightning_hp.tracking.trial_run import TrialLogger
 from lightning_hp.trial import LONGEST_REASON, Emit, EpochEnded, Outcome, Trial, trial_folder
@@ -34,6 +38,42 @@ class Attempt:
     def step(self) -> int:
         """Optimizer steps that were made before."""
         return self.checkpoint.step if self.checkpoint is not None else 0
+
+
+def make_data(recipe: Recipe, trial: Trial) -> dict[str, Any]:
+    """A trial's data as keyword arguments of ``Trainer.fit``, under the study's random numbers."""
+    seed_environment(data_seed(recipe.seed))
+    set_rng_states(seeded_states(data_seed(recipe.seed)))
+    return recipe.make_data(split(trial.hparams)["data"])
+
+
+def make_model(recipe: Recipe, trial: Trial) -> LightningModule:
+    """A trial's model, under the trial's own random numbers, which go on from there."""
+    seed_rngs(trial.seed)
+    return recipe.make_model(split(trial.hparams)["model"])
+
+
+def trainer_settings(recipe: Recipe, trial: Trial) -> dict[str, Any]:
+    """A trial's arguments of Trainer."""
+    return {**recipe.trainer, **split(trial.hparams)["trainer"]}
+
+
+def make_trial_trainer(recipe: Recipe, attempt: Attempt, *first: Callback) -> Trainer:
+    """A trial's Trainer, which keeps its record; with the babysitter, if there is one.
+
+    Args:
+        recipe: what all trials share.
+        attempt: the trial.
+        first: callbacks to stand before all others.
+    """
+    babysitters = [recipe.babysitter()] if recipe.babysitter is not None else []
+    callbacks = [*first, attempt.reporter, *babysitters]
+    return make_trainer(trainer_settings(recipe, attempt.trial), attempt.folder, attempt.logger, callbacks)
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether Lightning has turned a Ctrl-C inside a fit into this sys.exit(1)."""
+    return isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt)
 
 
 def begin(recipe: Recipe, trial: Trial, emit: Emit) -> Attempt:
@@ -119,7 +159,7 @@ def _printable(text: str) -> str:
 
 
 def _reporter(recipe: Recipe, trial: Trial, folder: Path, emit: Emit) -> Reporter:
-    saving = {**recipe.trainer, **split(trial.hparams)["trainer"]}.get("enable_checkpointing") is not False
+    saving = trainer_settings(recipe, trial).get("enable_checkpointing") is not False
     return Reporter(
         recipe.monitor,
         recipe.mode,

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lightning_hp.errors import disk_error, storage_errors
-from lightning_hp.fit.attempt import begin, end, failure_of, outcome_of
+from lightning_hp.fit.attempt import (
+    Attempt,
+    begin,
+    end,
+    failure_of,
+    is_interrupt,
+    make_data,
+    make_model,
+    make_trial_trainer,
+    outcome_of,
+)
 from lightning_hp.fit.fused.run import run_fused
 from lightning_hp.fit.recipe import Recipe
-from lightning_hp.fit.reporter import Reporter
-from lightning_hp.fit.rng import isolated_rngs, seed_environment, seed_rngs, seeded_states, set_rng_states
+from lightning_hp.fit.rng import isolated_rngs
 from lightning_hp.fit.safe import load
 from lightning_hp.fit.seeding import Seeding
-from lightning_hp.fit.trainer import make_trainer
-from lightning_hp.seeds import data_seed
-from lightning_hp.space import split
-from lightning_hp.tracking.trial_run import TrialLogger
 from lightning_hp.trial import Emit, Finished, Job, Outcome, Trial, trial_folder
 
 
@@ -56,8 +60,7 @@ def load_model(recipe: Recipe, trial: Trial) -> LightningModule:
     if trial.checkpoint is None or not trial.checkpoint.exists():
         raise LookupError(f"trial {trial.number} ({trial.state}) has no checkpoint to load; see keep_checkpoints")
     with isolated_rngs():
-        seed_rngs(trial.seed)
-        model = recipe.make_model(split(trial.hparams)["model"])
+        model = make_model(recipe, trial)
         model.configure_model()
     # load_from_checkpoint would call the class with the hyperparameters that it saved, if it saved any.
     model.load_state_dict(load(trial.checkpoint)["state_dict"])
@@ -67,17 +70,15 @@ def load_model(recipe: Recipe, trial: Trial) -> LightningModule:
 def _run_trial(recipe: Recipe, trial: Trial, emit: Emit) -> Outcome:
     with storage_errors(trial_folder(recipe.root, trial.number)):
         attempt = begin(recipe, trial, emit)
-        checkpoint = attempt.checkpoint.path if attempt.checkpoint is not None else None
-        outcome = _fitted(recipe, trial, attempt.folder, attempt.logger, attempt.reporter, checkpoint)
+        outcome = _fitted(recipe, attempt)
         end(attempt, outcome)
     return outcome
 
 
-def _fitted(
-    recipe: Recipe, trial: Trial, folder: Path, logger: TrialLogger, reporter: Reporter, checkpoint: Path | None
-) -> Outcome:
+def _fitted(recipe: Recipe, attempt: Attempt) -> Outcome:
+    reporter = attempt.reporter
     try:
-        _fit(recipe, trial, folder, logger, reporter, checkpoint)
+        _fit(recipe, attempt)
         reporter.check_monitor(reporter.metrics)
         return outcome_of(reporter)
     except SIGTERMException:
@@ -87,24 +88,18 @@ def _fitted(
             raise
         return failure_of(reporter, reporter.error or error)
     except SystemExit as error:
-        # Lightning turns Ctrl-C inside a fit into sys.exit(1).
-        if isinstance(error.__context__, KeyboardInterrupt):
+        if is_interrupt(error):
             raise KeyboardInterrupt from None
         return failure_of(reporter, error)
 
 
-def _fit(recipe: Recipe, trial: Trial, folder: Path, logger: TrialLogger, reporter: Reporter, checkpoint: Path | None) -> None:
-    hparams = split(trial.hparams)
-    seed_environment(data_seed(recipe.seed))
-    set_rng_states(seeded_states(data_seed(recipe.seed)))
-    data = recipe.make_data(hparams["data"])
-    seed_rngs(trial.seed)
-    model = recipe.make_model(hparams["model"])
-    seeding = Seeding(recipe.seed, trial.seed)
-    babysitters = [recipe.babysitter()] if recipe.babysitter is not None else []
-    trainer = make_trainer({**recipe.trainer, **hparams["trainer"]}, folder, logger, [seeding, reporter, *babysitters])
+def _fit(recipe: Recipe, attempt: Attempt) -> None:
+    data = make_data(recipe, attempt.trial)
+    model = make_model(recipe, attempt.trial)
+    seeding = Seeding(recipe.seed, attempt.trial.seed)
+    trainer = make_trial_trainer(recipe, attempt, seeding)
     try:
         seeding.before_fit()
-        trainer.fit(model, **data, ckpt_path=checkpoint)
+        trainer.fit(model, **data, ckpt_path=attempt.checkpoint.path if attempt.checkpoint is not None else None)
     finally:
         seeding.after_fit()

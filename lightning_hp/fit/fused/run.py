@@ -12,17 +12,27 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lightning_hp.errors import ConfigError, LightningHPError, disk_error, storage_errors
-from lightning_hp.fit.attempt import Attempt, begin, end, failure_of, one_line, out_of_memory, outcome_of
+from lightning_hp.fit.attempt import (
+    Attempt,
+    begin,
+    end,
+    failure_of,
+    is_interrupt,
+    make_data,
+    make_model,
+    make_trial_trainer,
+    one_line,
+    out_of_memory,
+    outcome_of,
+    trainer_settings,
+)
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.member import Member
 from lightning_hp.fit.fused.module import FusedModule
 from lightning_hp.fit.fused.relay import Relay
 from lightning_hp.fit.recipe import Recipe
-from lightning_hp.fit.rng import seed_environment, seed_rngs, seeded_states, set_rng_states
 from lightning_hp.fit.seeding import Seeding
-from lightning_hp.fit.trainer import DEFAULTS, make_trainer, trainer_kwargs
-from lightning_hp.seeds import data_seed
-from lightning_hp.space import split
+from lightning_hp.fit.trainer import DEFAULTS, trainer_kwargs
 from lightning_hp.trial import Emit, Finished, Trial, Unfused
 
 # Takes a trial's attempt that is over, and what it has raised if it has failed.
@@ -105,8 +115,7 @@ def _fits(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish, always: b
     except (CannotFuseError, LightningHPError, SIGTERMException):
         raise
     except (Exception, SystemExit) as error:
-        # Lightning turns Ctrl-C inside a fit into sys.exit(1).
-        if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
+        if is_interrupt(error):
             raise KeyboardInterrupt from None
         if disk_error(error) is not None:
             raise
@@ -119,11 +128,7 @@ def _fits(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish, always: b
 
 def _fit(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish, always: bool) -> None:
     first = attempts[0].trial
-    hparams = split(first.hparams)
-    settings = {**recipe.trainer, **hparams["trainer"]}
-    seed_environment(data_seed(recipe.seed))
-    set_rng_states(seeded_states(data_seed(recipe.seed)))
-    data = recipe.make_data(hparams["data"])
+    data = make_data(recipe, first)
     members = _members(recipe, attempts, finish)
     if not members:
         return
@@ -135,7 +140,7 @@ def _fit(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish, always: bo
         own["limit_val_batches"] = 0
     # Those that stop early are not kept.
     del members
-    kwargs = trainer_kwargs({key: value for key, value in settings.items() if key not in own})
+    kwargs = trainer_kwargs({key: value for key, value in trainer_settings(recipe, first).items() if key not in own})
     trainer = Trainer(**{**DEFAULTS, **kwargs, **own})
     try:
         seeding.before_fit()
@@ -148,19 +153,10 @@ def _members(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish) -> lis
     members = []
     for attempt in attempts:
         try:
-            members.append(_member(recipe, attempt))
+            model = make_model(recipe, attempt.trial)
+            members.append(Member(attempt, model, make_trial_trainer(recipe, attempt)))
         except (Exception, SystemExit) as error:
             if out_of_memory(error):
                 raise
             finish(attempt, error)
     return members
-
-
-def _member(recipe: Recipe, attempt: Attempt) -> Member:
-    hparams = split(attempt.trial.hparams)
-    seed_rngs(attempt.trial.seed)
-    model = recipe.make_model(hparams["model"])
-    babysitters = [recipe.babysitter()] if recipe.babysitter is not None else []
-    settings = {**recipe.trainer, **hparams["trainer"]}
-    trainer = make_trainer(settings, attempt.folder, attempt.logger, [attempt.reporter, *babysitters])
-    return Member(attempt, model, trainer)

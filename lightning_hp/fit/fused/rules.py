@@ -38,15 +38,7 @@ class Rule(NamedTuple):
 
 
 def sgd_coefficients(h: Values, step: int) -> Values:
-    return {
-        "rate": h["lr"],
-        "weight_decay": h["weight_decay"],
-        "momentum": h["momentum"],
-        "on": h["momentum"] != 0,
-        "fresh": 1 - h["dampening"],
-        "nesterov": h["nesterov"],
-        "maximize": h["maximize"],
-    }
+    return {**_plain(h), **_momentum(h), "fresh": 1 - h["dampening"], "nesterov": h["nesterov"]}
 
 
 def sgd(parameter: Tensor, gradient: Tensor, state: State, c: Values) -> None:
@@ -59,18 +51,8 @@ def sgd(parameter: Tensor, gradient: Tensor, state: State, c: Values) -> None:
 
 
 def rmsprop_coefficients(h: Values, step: int) -> Values:
-    return {
-        "rate": h["lr"],
-        "weight_decay": h["weight_decay"],
-        "alpha": h["alpha"],
-        "new": 1 - h["alpha"],
-        "eps": h["eps"],
-        "momentum": h["momentum"],
-        "on": h["momentum"] != 0,
-        "fresh": 1.0,
-        "centered": h["centered"],
-        "maximize": h["maximize"],
-    }
+    average = {"alpha": h["alpha"], "new": 1 - h["alpha"], "eps": h["eps"], "centered": h["centered"]}
+    return {**_plain(h), **_momentum(h), **average, "fresh": 1.0}
 
 
 def rmsprop(parameter: Tensor, gradient: Tensor, state: State, c: Values) -> None:
@@ -83,12 +65,7 @@ def rmsprop(parameter: Tensor, gradient: Tensor, state: State, c: Values) -> Non
 
 
 def adagrad_coefficients(h: Values, step: int) -> Values:
-    return {
-        "rate": h["lr"] / (1 + (step - 1) * h["lr_decay"]),
-        "weight_decay": h["weight_decay"],
-        "eps": h["eps"],
-        "maximize": h["maximize"],
-    }
+    return {**_plain(h), "rate": h["lr"] / (1 + (step - 1) * h["lr_decay"]), "eps": h["eps"]}
 
 
 def adagrad(parameter: Tensor, gradient: Tensor, state: State, c: Values) -> None:
@@ -98,14 +75,7 @@ def adagrad(parameter: Tensor, gradient: Tensor, state: State, c: Values) -> Non
 
 
 def adadelta_coefficients(h: Values, step: int) -> Values:
-    return {
-        "rate": h["lr"],
-        "weight_decay": h["weight_decay"],
-        "rho": h["rho"],
-        "new": 1 - h["rho"],
-        "eps": h["eps"],
-        "maximize": h["maximize"],
-    }
+    return {**_plain(h), "rho": h["rho"], "new": 1 - h["rho"], "eps": h["eps"]}
 
 
 def adadelta(parameter: Tensor, gradient: Tensor, state: State, c: Values) -> None:
@@ -151,6 +121,15 @@ def is_zero(value: Value) -> bool:
 def powers(base: Value, step: int) -> Value:
     """As torch, which raises Python numbers: ``base ** step`` in double precision."""
     return np.power(np.asarray(base, dtype=np.float64), step)
+
+
+def _plain(h: Values) -> Values:
+    """What every rule here needs."""
+    return {"rate": h["lr"], "weight_decay": h["weight_decay"], "maximize": h["maximize"]}
+
+
+def _momentum(h: Values) -> Values:
+    return {"momentum": h["momentum"], "on": h["momentum"] != 0}
 
 
 def _with_momentum(update: Tensor, state: State, c: Values) -> Tensor:

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torchmetrics import Metric, MetricCollection
 
+from lightning_hp.fit.fused.errors import CannotFuseError
+
 # Where a value is: the module's name, its attribute, then keys, indices and attributes within that.
 Path: TypeAlias = tuple[Any, ...]
 
@@ -38,18 +40,23 @@ class Carried:
 
     Args:
         models: one per row.
+        device: where the step runs.
 
-    Attributes:
-        obstacle: what differs that is no number, as ``name: one value, other value``; None if nothing does.
+    Raises:
+        CannotFuseError: what differs is no number.
     """
 
-    def __init__(self, models: Sequence[nn.Module]) -> None:
-        self.obstacle: str | None = None
+    def __init__(self, models: Sequence[nn.Module], device: torch.device) -> None:
+        self._device = device
         self._values: dict[Path, Tensor] = {}
         self.read(models)
 
     def read(self, models: Sequence[nn.Module]) -> None:
-        """Takes the models' current values, which their hooks may have changed."""
+        """Takes the models' current values, which their hooks may have changed.
+
+        Raises:
+            CannotFuseError: what differs is no number.
+        """
         states = [state(model) for model in models]
         self._values = {}
         for path in {path: None for each in states for path in each}:
@@ -58,18 +65,14 @@ class Carried:
                 continue
             if not all(_is_number(value) for value in values) or not _settable(models[0], path):
                 other = next(value for value in values if not same(value, values[0]))
-                self.obstacle = f"{readable(path)} differs ({_short(values[0])}, {_short(other)})"
-                return
+                raise CannotFuseError(f"{readable(path)} differs ({_short(values[0])}, {_short(other)})")
             whole = all(isinstance(value, int) for value in values)
-            self._values[path] = torch.tensor(values, dtype=torch.int64 if whole else torch.get_default_dtype())
+            dtype = torch.int64 if whole else torch.get_default_dtype()
+            self._values[path] = torch.tensor(values, dtype=dtype, device=self._device)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Leaves only these rows."""
         self._values = {path: values[list(rows)] for path, values in self._values.items()}
-
-    def to(self, device: torch.device) -> None:
-        """Moves the values to where the step runs."""
-        self._values = {path: values.to(device) for path, values in self._values.items()}
 
     def tensors(self) -> list[Tensor]:
         """One tensor per number, with one value per row."""

@@ -118,7 +118,7 @@ class Member:
     def overrides(self, hook: str) -> list[Callable[..., Any]]:
         """The callbacks' and the model's own versions of a hook, to be called with its arguments."""
         callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-        theirs = [callback for callback in callbacks if getattr(type(callback), hook) is not getattr(Callback, hook)]
+        theirs = [callback for callback in callbacks if is_overridden(hook, callback)]
         # Ours do not log by the model, which saves them time.
         found = [
             method if isinstance(callback, _OURS) else self.journal.in_batch(hook, method)
@@ -131,11 +131,8 @@ class Member:
     def watched(self) -> bool:
         """Whether code of the user's runs between batches."""
         callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-        theirs = [callback for callback in callbacks if not isinstance(callback, _OURS)]
-        return any(
-            is_overridden(hook, self.model) or any(getattr(type(each), hook) is not getattr(Callback, hook) for each in theirs)
-            for hook in BATCH_HOOKS
-        )
+        theirs = [self.model, *(callback for callback in callbacks if not isinstance(callback, _OURS))]
+        return any(is_overridden(hook, each) for hook in BATCH_HOOKS for each in theirs)
 
     def hook(self, name: str, *args: Any, **keywords: Any) -> None:
         """Calls a hook of the trial's callbacks, then of its model."""

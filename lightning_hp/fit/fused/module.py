@@ -51,10 +51,7 @@ class FusedModule(LightningModule):
         models = [member.model for member in self.members]
         # First, since numbers that differ in models of different structure, such as a width, are no numbers to carry.
         stack = Stack(models)
-        carried = Carried(models)
-        if carried.obstacle is not None:
-            raise CannotFuseError(carried.obstacle)
-        carried.to(self.trainer.strategy.root_device)
+        carried = Carried(models, self.trainer.strategy.root_device)
         optimizers = [member.setup_optimizer() for member in self.members]
         reason = mismatch(optimizers, models)
         if reason is not None:
@@ -118,9 +115,7 @@ class FusedModule(LightningModule):
         self.step.metrics.scatter()
         self.members = [self.members[row] for row in rows]
         models = [member.model for member in self.members]
-        carried = Carried(models)
-        carried.to(self.trainer.strategy.root_device)
-        self.step = FusedStep(Stack(models), carried)
+        self.step = FusedStep(Stack(models), Carried(models, self.trainer.strategy.root_device))
         self.logs = {name: EpochLogs(logs.training) for name, logs in self.logs.items()}
         try:
             yield
@@ -133,22 +128,14 @@ class FusedModule(LightningModule):
         self.members = [self.members[row] for row in rows]
         if not rows:
             return
-        self.step.metrics.scatter()
-        self.step.stack.keep(rows)
+        self.step.keep(rows)
         self.optimizer.keep(rows)
-        self.step.carried.keep(rows)
-        self.step.metrics.models = [member.model for member in self.members]
-        self.step.metrics.gather()
         for logs in self.logs.values():
             logs.keep(rows)
 
     def follow_hooks(self) -> None:
         """Takes over what the members' hooks may have changed: numbers, modes, what is frozen or steps, metrics."""
-        models = [member.model for member in self.members]
-        self.step.carried.read(models)
-        if self.step.carried.obstacle is not None:
-            raise CannotFuseError(self.step.carried.obstacle)
-        self.step.carried.to(self.trainer.strategy.root_device)
+        self.step.carried.read([member.model for member in self.members])
         self.step.follow_modes()
         self.step.stack.follow()
         self.optimizer.follow()

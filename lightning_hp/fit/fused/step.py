@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -74,6 +74,14 @@ class FusedStep:
         self._places = Places(self.template)
         self._paths = metric_paths(self.template)
         self._ran: set[str] = set()
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Leaves only these rows, in this order."""
+        self.metrics.scatter()
+        self.stack.keep(rows)
+        self.carried.keep(rows)
+        self.metrics.models = list(self.stack.models)
+        self.metrics.gather()
 
     def follow_modes(self) -> None:
         """Takes over which parts of the models are in training mode: one that is frozen may stay in evaluation mode."""

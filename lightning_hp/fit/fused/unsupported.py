@@ -23,7 +23,7 @@ def unsupported(model: LightningModule, its_callbacks: list[Callback], data_give
         if isinstance(callback, _CHANGE_THE_LOOP):
             return f"the callback {type(callback).__name__} changes the loop for all"
         for hook in _NOT_OF_CALLBACKS:
-            if getattr(type(callback), hook) is not getattr(Callback, hook):
+            if is_overridden(hook, callback):
                 return f"the callback {type(callback).__name__} uses {hook}"
     return None
 

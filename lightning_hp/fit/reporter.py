@@ -119,13 +119,18 @@ class Reporter(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if (batch_idx + 1) % LOSS_CHECK_INTERVAL == 0 or trainer.is_last_batch:
+        if self.looks_at(trainer, batch_idx):
             loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
             value = float(loss.detach().float().mean()) if isinstance(loss, torch.Tensor) else 0.0
             infinite = not math.isfinite(value)
             if trainer.strategy.reduce_boolean_decision(infinite, all=False):
                 # It may be another process whose loss is not finite.
                 self._stop_diverged(trainer, "loss", value if infinite else math.nan)
+
+    @staticmethod
+    def looks_at(trainer: Trainer, batch_idx: int) -> bool:
+        """Whether the loss of a batch is looked at."""
+        return (batch_idx + 1) % LOSS_CHECK_INTERVAL == 0 or trainer.is_last_batch
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._watch.validation_starts(trainer)

@@ -89,14 +89,15 @@ class Journal:
 
     def replay(self, fx: str, logs: Sequence[Entry], row: int) -> None:
         """Logs what this trial's row has logged in the steps of an epoch, once for all steps."""
-        self._trainer._logger_connector._first_loop_iter = None
+        connector = self._trainer._logger_connector
+        # With another hook's name Lightning would take them for values of the epoch before.
+        connector._first_loop_iter, connector._current_fx = None, fx
         self._model._current_fx_name = fx
         for entry in logs:
             if entry.metric is not None:
                 self._model.log(entry.name, self._model.get_submodule(entry.metric), **entry.options)  # type: ignore[arg-type]
             elif entry.on_epoch:
-                options = {**entry.options, "on_step": entry.on_step, "on_epoch": True, "batch_size": 1}
-                self._model.log(entry.name, entry.reduced[row], **options)
+                entry.replay(fx, row, self._loop._results)
         self._model._current_fx_name = None
 
     @property

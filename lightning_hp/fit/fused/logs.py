@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from lightning.pytorch.trainer.connectors.logger_connector.result import _Metadata, _ResultCollection, _Sync
 from lightning.pytorch.utilities.data import extract_batch_size
 from torch import Tensor
 
+from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.step import Logged
 
 _REDUCTIONS = {"mean": "mean", "avg": "mean", "sum": "sum", "min": "min", "max": "max"}
@@ -22,6 +24,8 @@ _REDUCTIONS_BY_FUNCTION = {
     min: "min",
     max: "max",
 }
+# Arguments of log that say what becomes of the value of an epoch.
+_OF_EPOCH = ("prog_bar", "logger", "reduce_fx", "add_dataloader_idx")
 
 
 @dataclass
@@ -48,6 +52,7 @@ class Entry:
     total: Tensor | None = None
     weight: float = 0.0
     _numbers: list[float] | None = None
+    _reduced: tuple[Tensor, ...] = ()
 
     @property
     def shown_name(self) -> str:
@@ -72,15 +77,27 @@ class Entry:
             self._numbers = self.last.tolist()
         return self._numbers
 
-    @property
-    def reduced(self) -> Tensor:
-        """The values of the epoch."""
-        assert self.total is not None
-        return self.total / self.weight if self.reduction == "mean" else self.total
+    def reduced(self, row: int) -> Tensor:
+        """A row's value of the epoch."""
+        if not self._reduced:
+            assert self.total is not None
+            reduced = self.total / self.weight if self.reduction == "mean" else self.total
+            # Those who read them want numbers: the device is waited for once for all rows.
+            self._reduced = reduced.cpu().unbind()
+        return self._reduced[row]
+
+    def replay(self, fx: str, row: int, results: _ResultCollection) -> None:
+        """Puts a row's value of the epoch into a trial's results, as ``self.log`` would in a hook of that name."""
+        index = self.dataloader_idx
+        loader = "" if index is None else f".{index}"
+        options = {key: value for key, value in self.options.items() if key in _OF_EPOCH and value is not None}
+        meta = _Metadata(fx + loader, self.name, on_step=self.on_step, on_epoch=self.on_epoch, dataloader_idx=index, **options)
+        meta.sync = _Sync()
+        results[f"{fx}.{self.name}{loader}"] = EpochValue(meta, self.reduced(row))
 
     def show(self, values: Tensor | None) -> None:
         """Takes the values of one step that are not reduced here."""
-        self.last, self._numbers = values, None
+        self.last, self._numbers, self._reduced = values, None, ()
 
     def keep(self, rows: list[int]) -> None:
         """Leaves only these rows."""
@@ -99,6 +116,27 @@ class Entry:
             self.total = self.total + values
         else:
             self.total = torch.minimum(self.total, values) if self.reduction == "min" else torch.maximum(self.total, values)
+
+
+@dataclass
+class EpochValue:
+    """Stands in a trial's results for what its steps have logged, which is reduced already.
+
+    Lightning's own kind, which ``self.log`` makes, reduces values as they come: for each trial and name that takes as long as
+    some steps of a small network.
+    """
+
+    meta: _Metadata
+    _computed: Tensor
+    is_tensor: bool = True
+    has_reset: bool = False
+
+    @property
+    def _forward_cache(self) -> Tensor:
+        return self._computed
+
+    def reset(self) -> None:
+        self.has_reset = True
 
 
 class EpochLogs:
@@ -139,6 +177,9 @@ class EpochLogs:
         self._entries.clear()
 
     def _entry(self, logged: Logged, dataloader_idx: int | None) -> Entry:
+        if "/dataloader_idx_" in logged.name:
+            # By itself, a trial fails with Lightning's own words for it.
+            raise CannotFuseError(f"{logged.name!r} names a loader, which Lightning does itself")
         options = dict(logged.options)
         on_step, on_epoch = options.pop("on_step", None), options.pop("on_epoch", None)
         on_step = self.training if on_step is None else on_step

@@ -7,16 +7,17 @@ is otherwise its own: what the trial's hooks, callbacks and logs do through it i
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor
+from lightning.pytorch.core.hooks import ModelHooks
 from lightning.pytorch.loggers.utilities import _log_hyperparams
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.trainer import call
@@ -33,6 +34,20 @@ from lightning_hp.fit.fused.unsupported import unsupported
 from lightning_hp.fit.reporter import Reporter
 from lightning_hp.fit.rng import rng_states, set_rng_states
 from lightning_hp.trial import Trial
+
+
+@dataclass(frozen=True)
+class BatchHook:
+    """What a callback or a model does at each batch.
+
+    Attributes:
+        call: takes what the hook takes after the Trainer and the module.
+        due: where it is known, whether it does anything at a training batch; the same for all members.
+    """
+
+    call: Callable[..., Any]
+    due: Callable[[Trainer, int], bool] | None = None
+
 
 BATCH_HOOKS = ("on_train_batch_start", "on_train_batch_end", "on_validation_batch_start", "on_validation_batch_end")
 
@@ -115,24 +130,42 @@ class Member:
             self._rng = rng_states()
             set_rng_states(others)
 
-    def overrides(self, hook: str) -> list[Callable[..., Any]]:
-        """The callbacks' and the model's own versions of a hook, to be called with its arguments."""
-        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-        theirs = [callback for callback in callbacks if is_overridden(hook, callback)]
-        # Ours do not log by the model, which saves them time.
-        found = [
-            method if isinstance(callback, _OURS) else self.journal.in_batch(hook, method)
-            for callback in theirs
-            for method in [partial(getattr(callback, hook), self.trainer, self.model)]
-        ]
-        return [*found, self.journal.in_batch(hook, getattr(self.model, hook))] if is_overridden(hook, self.model) else found
+    def batch_hooks(self, name: str) -> list[BatchHook]:
+        """The callbacks' and the model's own versions of a hook that runs once a batch."""
+        found = []
+        for callback in self._callbacks:
+            if is_overridden(name, callback):
+                method = partial(getattr(callback, name), self.trainer, self.model)
+                # Ours do not log by the model, which saves them time.
+                call = method if type(callback) in _OURS else self.journal.in_batch(name, method)
+                found.append(BatchHook(call, _DUE.get(type(callback))))
+        if is_overridden(name, self.model):
+            found.append(BatchHook(self.journal.in_batch(name, getattr(self.model, name))))
+        return found
 
     @property
     def watched(self) -> bool:
         """Whether code of the user's runs between batches."""
-        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-        theirs = [self.model, *(callback for callback in callbacks if not isinstance(callback, _OURS))]
-        return any(is_overridden(hook, each) for hook in BATCH_HOOKS for each in theirs)
+        return self._runs_any(BATCH_HOOKS)
+
+    @cached_property
+    def hooked(self) -> bool:
+        """Whether code of the user's runs between the epochs' steps, which may change its model."""
+        return self._runs_any([name for name in (*vars(ModelHooks), *vars(Callback)) if name.startswith("on_")])
+
+    def _runs_any(self, hooks: Iterable[str]) -> bool:
+        theirs = [self.model, *(callback for callback in self._callbacks if type(callback) not in (*_OURS, EarlyStopping))]
+        parents = [LightningModule if each is self.model else Callback for each in theirs]
+        return any(
+            is_overridden(hook, each)
+            for hook in hooks
+            for each, parent in zip(theirs, parents, strict=True)
+            if hasattr(parent, hook)
+        )
+
+    @property
+    def _callbacks(self) -> list[Callback]:
+        return self.trainer.callbacks  # type: ignore[attr-defined, no-any-return]
 
     def hook(self, name: str, *args: Any, **keywords: Any) -> None:
         """Calls a hook of the trial's callbacks, then of its model."""
@@ -246,4 +279,24 @@ def _whole(checkpoint: dict[str, Any]) -> dict[str, Any]:
     return {key: apply_to_collection(value, Tensor, Tensor.clone) if key in own else value for key, value in checkpoint.items()}
 
 
+@contextmanager
+def same_progress(members: Sequence[Member]) -> Iterator[None]:
+    """Has the loop that members share take down its state once for all checkpoints that are made within, not for each."""
+    connectors = [member.trainer._checkpoint_connector for member in members]
+    state = cache(connectors[0]._get_loops_state_dict) if connectors else None
+    for connector in connectors:
+        connector._get_loops_state_dict = state  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        for connector in connectors:
+            del connector._get_loops_state_dict
+
+
 _OURS = (Babysitter, LearningRateMonitor, Reporter)
+# When those that every trial has do something at a training batch. To ask each trial's own would take as long as a small
+# network's step.
+_DUE: dict[type[Callback], Callable[[Trainer, int], bool]] = {
+    Reporter: Reporter.looks_at,
+    LearningRateMonitor: lambda trainer, batch_idx: trainer._logger_connector.should_update_logs,
+}

@@ -135,8 +135,10 @@ class FusedModule(LightningModule):
 
     def follow_hooks(self) -> None:
         """Takes over what the members' hooks may have changed: numbers, modes, what is frozen or steps, metrics."""
-        self.step.carried.read([member.model for member in self.members])
         self.step.follow_modes()
-        self.step.stack.follow()
-        self.optimizer.follow()
         self.step.metrics.gather()
+        # To look through all models takes as long as some steps of small ones.
+        if any(member.hooked for member in self.members):
+            self.step.carried.read([member.model for member in self.members])
+            self.step.stack.follow()
+            self.optimizer.follow()

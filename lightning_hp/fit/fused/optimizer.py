@@ -173,9 +173,10 @@ class _Coefficients:
 
 
 def _sent(coefficients: Values, parameter: Tensor) -> dict[str, Value]:
-    sent = {name: value if isinstance(value, bool) else np.asarray(value, np.float64) for name, value in coefficients.items()}
-    several = {name: value for name, value in sent.items() if isinstance(value, np.ndarray) and value.ndim}
-    alike = {name: value if isinstance(value, bool) else float(value) for name, value in sent.items() if name not in several}
+    arrays = {name: np.asarray(value) for name, value in coefficients.items()}
+    # Rows that differ in one number may have in common what follows from it, such as that there is momentum.
+    alike = {name: array.flat[0].item() for name, array in arrays.items() if array.ndim == 0 or (array == array[0]).all()}
+    several = {name: array.astype(np.float64) for name, array in arrays.items() if name not in alike}
     if not several:
         return alike
     # Half precision is for the parameters; torch's own optimizers have their numbers in more.

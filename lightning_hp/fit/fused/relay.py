@@ -14,7 +14,7 @@ from torch import Tensor
 from lightning_hp.errors import disk_error
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.logs import Entry
-from lightning_hp.fit.fused.member import BATCH_HOOKS, Member
+from lightning_hp.fit.fused.member import BATCH_HOOKS, BatchHook, Member, same_progress
 from lightning_hp.fit.fused.module import FusedModule
 from lightning_hp.fit.fused.saving import Saving
 from lightning_hp.study.keep import Keep
@@ -35,7 +35,8 @@ class Relay(Callback):
         self._mode = module.members[0].reporter.mode
         self.saving = Saving()
         self._finished = finished
-        self._batch_hooks: dict[str, list[tuple[int, Callable[..., Any]]]] = {}
+        self._batch_hooks: dict[str, list[tuple[int, BatchHook]]] = {}
+        self._scheduled: list[Member] = []
         self._watched: list[int] = []
         self._least: tuple[int, int] = (0, 0)
         self._stopping = False
@@ -70,12 +71,12 @@ class Relay(Callback):
         self.module.follow_hooks()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self._call("on_train_batch_start", lambda row: (batch, batch_idx))
+        self._call("on_train_batch_start", lambda row: (batch, batch_idx), batch_idx)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        for member in self.module.members:
+        for member in self._scheduled:
             member.step_schedulers("step", plateaus=False)
             if trainer.fit_loop.epoch_loop._num_ready_batches_reached():
                 member.step_schedulers("epoch", plateaus=False)
@@ -83,7 +84,7 @@ class Relay(Callback):
         for row in self._watched:
             self.module.members[row].journal.show_step(entries, row)
         losses = self.module.losses.unbind()
-        self._call("on_train_batch_end", lambda row: (self._returned(row, losses[row]), batch, batch_idx))
+        self._call("on_train_batch_end", lambda row: (self._returned(row, losses[row]), batch, batch_idx), batch_idx)
         connector = self.module.members[0].trainer._logger_connector
         self._log_step(entries, connector.should_update_logs and not trainer.fit_loop._should_accumulate())
         loop = trainer.fit_loop
@@ -129,7 +130,8 @@ class Relay(Callback):
             self._guarded(row, member.end_validation_epoch, logs, row)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._each(lambda member: member.end_validation())
+        with same_progress(self.module.members):
+            self._each(lambda member: member.end_validation())
         for member in self.module.members:
             member.model.train()
         self.module.follow_hooks()
@@ -139,8 +141,9 @@ class Relay(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.module.step.metrics.scatter()
         logs = self.module.logs["training_step"].entries
-        for row, member in enumerate(self.module.members):
-            self._guarded(row, member.end_training_epoch, logs, row)
+        with same_progress(self.module.members):
+            for row, member in enumerate(self.module.members):
+                self._guarded(row, member.end_training_epoch, logs, row)
         self._let_go(epoch_over=True)
         loop = trainer.fit_loop
         last = _is_max_limit_reached(loop.epoch_loop.global_step, loop.max_steps) or _is_max_limit_reached(
@@ -149,7 +152,7 @@ class Relay(Callback):
         )
         if self.saving.due:
             self.module.optimizer.distribute()
-            with self.saving.timed():
+            with self.saving.timed(), same_progress(self.module.members):
                 self._each(lambda member: member.write_last())
         elif last:
             self._write(self.module.members)
@@ -178,14 +181,18 @@ class Relay(Callback):
                     raise
                 member.error = error
 
-    def _call(self, name: str, arguments: Callable[[int], tuple[Any, ...]]) -> None:
+    def _call(self, name: str, arguments: Callable[[int], tuple[Any, ...]], training_batch: int | None = None) -> None:
         """Calls a hook that runs once a batch, of those members that have it."""
-        hooks = self._batch_hooks.get(name, ())
+        hooks = self._batch_hooks.get(name, [])
+        if training_batch is not None:
+            trainer = self.module.members[0].trainer
+            due = {None: True} | {each: each(trainer, training_batch) for each in {hook.due for _, hook in hooks if hook.due}}
+            hooks = [(row, hook) for row, hook in hooks if due[hook.due]]
         looking = bool(self._watched) and self.module.step.metrics.any
         if looking:
             self.module.step.metrics.scatter()
         for row, hook in hooks:
-            self._guarded(row, hook, *arguments(row))
+            self._guarded(row, hook.call, *arguments(row))
         if looking:
             self.module.step.metrics.gather()
 
@@ -195,9 +202,10 @@ class Relay(Callback):
 
     def _collect_batch_hooks(self) -> None:
         self._batch_hooks = {
-            name: [(row, hook) for row, member in enumerate(self.module.members) for hook in member.overrides(name)]
+            name: [(row, hook) for row, member in enumerate(self.module.members) for hook in member.batch_hooks(name)]
             for name in BATCH_HOOKS
         }
+        self._scheduled = [member for member in self.module.members if member.trainer.lr_scheduler_configs]
         self._watched = [row for row, member in enumerate(self.module.members) if member.watched]
 
     def _returned(self, row: int, loss: Tensor | None = None) -> Any:
@@ -282,9 +290,10 @@ class Relay(Callback):
         self.module.optimizer.distribute()
         kept = Keep(self._keep, self._mode)
         lost = {number for member in leaving for number in kept.add(member.standing())}
-        for row, member in enumerate(self.module.members):
-            if member in leaving:
-                self._guarded(row, member.drop if member.attempt.trial.number in lost else member.write_last)
+        with same_progress(leaving):
+            for row, member in enumerate(self.module.members):
+                if member in leaving:
+                    self._guarded(row, member.drop if member.attempt.trial.number in lost else member.write_last)
 
     def _finish(self, member: Member) -> None:
         if member.error is not None:

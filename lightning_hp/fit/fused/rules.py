@@ -57,7 +57,7 @@ def rmsprop_coefficients(h: Values, step: int) -> Values:
 
 def rmsprop(parameter: Tensor, gradient: Tensor, state: State, c: Values) -> None:
     gradient = prepared(parameter, gradient, c)
-    square = averaged(state, "square_avg", gradient.square(), c["alpha"], c["new"])
+    square = averaged_square(state, "square_avg", gradient, c["alpha"], c["new"])
     if c["centered"]:
         square = square - averaged(state, "grad_avg", gradient, c["alpha"], c["new"]).square()
     update = gradient / square.sqrt().add_(c["eps"])
@@ -70,7 +70,7 @@ def adagrad_coefficients(h: Values, step: int) -> Values:
 
 def adagrad(parameter: Tensor, gradient: Tensor, state: State, c: Values) -> None:
     gradient = prepared(parameter, gradient, c)
-    total = entry(state, "sum", gradient).add_(gradient.square())
+    total = entry(state, "sum", gradient).addcmul_(gradient, gradient)
     descend(parameter, gradient / total.sqrt().add_(c["eps"]), c["rate"])
 
 
@@ -80,10 +80,10 @@ def adadelta_coefficients(h: Values, step: int) -> Values:
 
 def adadelta(parameter: Tensor, gradient: Tensor, state: State, c: Values) -> None:
     gradient = prepared(parameter, gradient, c)
-    square = averaged(state, "square_avg", gradient.square(), c["rho"], c["new"])
+    square = averaged_square(state, "square_avg", gradient, c["rho"], c["new"])
     before = entry(state, "acc_delta", gradient)
     update = gradient * ((before + c["eps"]) / (square + c["eps"])).sqrt_()
-    averaged(state, "acc_delta", update.square(), c["rho"], c["new"])
+    averaged_square(state, "acc_delta", update, c["rho"], c["new"])
     descend(parameter, update, c["rate"])
 
 
@@ -103,7 +103,15 @@ def descend(parameter: Tensor, update: Tensor, rate: Value) -> None:
 
 def averaged(state: State, name: str, new: Tensor, keep: Value, take: Value) -> Tensor:
     """A running average in the state, after it has taken in a new tensor."""
-    return entry(state, name, new).mul_(keep).add_(new * take)
+    average = entry(state, name, new).mul_(keep)
+    return average.addcmul_(new, take) if isinstance(take, Tensor) else average.add_(new, alpha=take)
+
+
+def averaged_square(state: State, name: str, new: Tensor, keep: Value, take: Value) -> Tensor:
+    """The same of a tensor's square."""
+    if isinstance(take, Tensor):
+        return averaged(state, name, new.square(), keep, take)
+    return entry(state, name, new).mul_(keep).addcmul_(new, new, value=take)
 
 
 def entry(state: State, name: str, like: Tensor) -> Tensor:
@@ -143,7 +151,7 @@ def _with_momentum(update: Tensor, state: State, c: Values) -> Tensor:
         return state["momentum_buffer"]
     buffer = state["momentum_buffer"]
     if not mixed and BEGUN not in state:
-        return buffer.mul_(c["momentum"]).add_(update * c["fresh"])
+        return averaged(state, "momentum_buffer", update, c["momentum"], c["fresh"])
     everywhere = torch.ones(len(update), *[1] * (update.dim() - 1), dtype=torch.bool, device=update.device)
     begun, uses = state.get(BEGUN, everywhere), on != 0 if mixed else everywhere
     moved = torch.where(begun, buffer * c["momentum"] + update * c["fresh"], update)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, optim
 
 from lightning_hp.fit.fused import rules
-from lightning_hp.fit.fused.rules import Rule, State, Values, averaged, descend, entry, powers, prepared
+from lightning_hp.fit.fused.rules import Rule, State, Values, averaged, averaged_square, descend, entry, powers, prepared
 
 
 def adam_coefficients(h: Values, step: int, decoupled: bool = False) -> Values:
@@ -125,7 +125,7 @@ def _decayed(parameter: Tensor, gradient: Tensor, c: Values) -> Tensor:
 
 def _moments(state: State, gradient: Tensor, c: Values) -> tuple[Tensor, Tensor]:
     mean = averaged(state, "exp_avg", gradient, c["beta1"], c["new1"])
-    return mean, averaged(state, "exp_avg_sq", gradient.square(), c["beta2"], c["new2"])
+    return mean, averaged_square(state, "exp_avg_sq", gradient, c["beta2"], c["new2"])
 
 
 # Exactly these classes: a subclass may do anything.

@@ -187,7 +187,10 @@ def step_log(module: LightningModule, paths: Mapping[int, str]) -> Iterator[Step
         elif isinstance(value, Pending):
             values = value
         else:
-            values = (value if isinstance(value, Tensor) else torch.tensor(float(value))).detach().squeeze()
+            values = (value if isinstance(value, Tensor) else torch.tensor(float(value))).detach()
+            if values.numel() != 1:
+                raise ValueError(f"{name!r} is logged with {values.numel()} values")
+            values = values.squeeze()
         output.logged.append(Logged(name, values, {"prog_bar": prog_bar, **options}))
 
     module.log = log  # type: ignore[method-assign]

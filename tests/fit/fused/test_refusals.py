@@ -26,6 +26,19 @@ class WithItem(Classifier):
         return loss
 
 
+class LoggingSeveral(Classifier):
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        self.log("several", torch.stack([loss, loss]))
+        return loss
+
+
+class LoggingForALoader(Classifier):
+    def validation_step(self, batch, batch_idx):
+        super().validation_step(batch, batch_idx)
+        self.log("other/dataloader_idx_1", 1.0)
+
+
 class Branching(Classifier):
     def training_step(self, batch, batch_idx):
         loss = super().training_step(batch, batch_idx)
@@ -176,6 +189,8 @@ def using(callback):
 
 CASES = {
     "item": (WithItem, r"training_step cannot be vectorized: .*\.item\(\)", {}),
+    "several values": (LoggingSeveral, "'several' is logged with 2 values", {}),
+    "a loader's name": (LoggingForALoader, "'other/dataloader_idx_1' names a loader", {}),
     "a branch": (Branching, "training_step cannot be vectorized: .*data-dependent control flow", {}),
     "manual optimization": (Manual, "manual optimization", {}),
     "optimizer_step": (OwnStep, "the module has its own optimizer_step", {}),

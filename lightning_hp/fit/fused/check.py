@@ -14,19 +14,21 @@ from torch import Tensor
 
 from lightning_hp.fit.fused.carried import Path, changes, readable, state
 from lightning_hp.fit.fused.errors import CannotFuseError
-from lightning_hp.fit.fused.step import FusedStep, Logged, StepOutput, loss_of, metric_paths, step_log
+from lightning_hp.fit.fused.metrics import metrics
+from lightning_hp.fit.fused.step import FusedStep, Logged, StepOutput, loss_of, metric_paths, step_log, taken_apart
 from lightning_hp.fit.rng import isolated_rngs, rng_states, set_rng_states
 
 # Largest difference that is rounding: relative, and absolute in units of the largest value.
 TOLERANCE = 1e-3
 
 
-def check(step: FusedStep, args: tuple[Any, ...]) -> None:
-    """Compares losses, logged values and gradients of a training step with those of each model's own step on the same batch.
+def check(step: FusedStep, name: str, args: tuple[Any, ...]) -> None:
+    """Compares what a step returns and logs, its metrics and its gradients with those of each model's own on the same batch.
 
     Args:
         step: the fused step. What the steps change is changed back.
-        args: of the training step.
+        name: ``training_step`` or ``validation_step``.
+        args: of that.
 
     Raises:
         CannotFuseError: they differ, or the step changes a model in a way that only its own step can.
@@ -37,14 +39,14 @@ def check(step: FusedStep, args: tuple[Any, ...]) -> None:
         step.randomness = "same"
         states = rng_states()
         try:
-            _compare_steps(step, args)
+            _compare_steps(step, name, args)
         except CannotFuseError:
             if not _drawn_since(states):
                 raise
             # Unless they are drawn in another way, as where dropout has a probability for each row: then without dropout.
             for model in (*models, step.template):
                 model.eval()
-            _compare_steps(step, args)
+            _compare_steps(step, name, args)
 
 
 def seconds(step: FusedStep, args: tuple[Any, ...]) -> tuple[float, float]:
@@ -64,16 +66,19 @@ def seconds(step: FusedStep, args: tuple[Any, ...]) -> tuple[float, float]:
         return _fastest(fused), _fastest(ordinary) * len(models)
 
 
-def _compare_steps(step: FusedStep, args: tuple[Any, ...]) -> None:
+def _compare_steps(step: FusedStep, name: str, args: tuple[Any, ...]) -> None:
     states = rng_states()
     own = []
     with _undone(step):
         for model in step.stack.models:
             set_rng_states(states)
-            own.append(_result(_ordinary(model, args), dict(model.named_parameters())))  # type: ignore[arg-type]
+            output = _ordinary(model, name, args)  # type: ignore[arg-type]
+            of_metrics = {path: {key: getattr(each, key) for key in each._defaults} for path, each in metrics(model).items()}
+            own.append(_result(name, output, dict(model.named_parameters()), of_metrics))
     set_rng_states(states)
-    fused = _result(step("training_step", *args), step.stack.parameters)
-    _compare_values(own, fused)
+    output = step(name, *args)
+    fused = _result(name, output, step.stack.parameters, step.metrics.states)
+    _compare_values(name, own, fused)
     _compare_gradients(own, fused)
 
 
@@ -104,46 +109,56 @@ def _wait() -> None:
 class _Result:
     """What a step has given: one model's, or all rows'."""
 
-    loss: Tensor
+    returned: list[Tensor]
     logged: list[Logged]
+    states: Mapping[str, Mapping[str, Any]]
     gradients: dict[str, Tensor | None]
 
 
-def _result(output: StepOutput, parameters: Mapping[str, Tensor]) -> _Result:
-    loss = loss_of(output)
-    trained = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
-    gradients = torch.autograd.grad(loss.sum(), list(trained.values()), allow_unused=True)
-    return _Result(loss.detach(), output.logged, dict(zip(trained, gradients, strict=True)))
+def _result(
+    name: str, output: StepOutput, parameters: Mapping[str, Tensor], states: Mapping[str, Mapping[str, Any]]
+) -> _Result:
+    gradients: dict[str, Tensor | None] = {}
+    if name == "training_step":
+        trained = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
+        of_loss = torch.autograd.grad(loss_of(output).sum(), list(trained.values()), allow_unused=True)
+        gradients = dict(zip(trained, of_loss, strict=True))
+    returned = [tensor.detach() for tensor in taken_apart(output.output)[1] if tensor.is_floating_point()]
+    return _Result(returned, output.logged, states, gradients)
 
 
-def _ordinary(model: LightningModule, args: tuple[Any, ...]) -> StepOutput:
-    """A model's own training step."""
+def _ordinary(model: LightningModule, name: str, args: tuple[Any, ...]) -> StepOutput:
+    """A model's own step."""
     states = rng_states()
     changed: list[Path] = []
     for _ in range(2):
         set_rng_states(states)
         before = state(model)
         with step_log(model, metric_paths(model)) as output:
-            output.output = model.training_step(*args)
+            output.output = getattr(model, name)(*args)
         changed = changes(before, state(model))
         if not changed:
             return output
         # The first step may have made what it keeps, such as a mask; then the next one changes nothing.
-    raise CannotFuseError(f"training_step changes {readable(changed[0])} of the module")
+    raise CannotFuseError(f"{name} changes {readable(changed[0])} of the module")
 
 
-def _compare_values(own: Sequence[_Result], fused: _Result) -> None:
-    _compare("the loss", torch.stack([each.loss for each in own]), fused.loss)
+def _compare_values(name: str, own: Sequence[_Result], fused: _Result) -> None:
+    for index, rows in enumerate(fused.returned):
+        _compare(f"what {name} returns", torch.stack([each.returned[index] for each in own]), rows)
     for index, logged in enumerate(fused.logged):
         if isinstance(logged.values, Tensor):
             values = [each.logged[index].values for each in own]
             _compare(f"the logged {logged.name}", torch.stack(values), logged.values)  # type: ignore[arg-type]
+    for path, states in fused.states.items():
+        for key, rows in states.items():
+            _compare(f"the metric {path}", torch.stack([each.states[path][key] for each in own]), rows)
 
 
 def _compare_gradients(own: Sequence[_Result], fused: _Result) -> None:
     for row, result in enumerate(own):
         # Where the true gradient is zero, as before a normalization, both are noise.
-        scale = max(_scale(gradient) for gradient in result.gradients.values() if gradient is not None)
+        scale = max((_scale(gradient) for gradient in result.gradients.values() if gradient is not None), default=0.0)
         for name, one in result.gradients.items():
             rows = fused.gradients[name]
             if (one is None) != (rows is None):
@@ -153,6 +168,8 @@ def _compare_gradients(own: Sequence[_Result], fused: _Result) -> None:
 
 
 def _compare(what: str, own: Tensor, fused: Tensor, scale: float | None = None) -> None:
+    if not own.is_floating_point():
+        own, fused = own.float(), fused.float()
     scale = _scale(own) if scale is None else scale
     if not torch.allclose(fused, own, rtol=TOLERANCE, atol=TOLERANCE * scale, equal_nan=True):
         raise CannotFuseError(f"{what} differs from the ordinary step's by {float((fused - own).abs().max()):.2g}")

@@ -37,7 +37,7 @@ class FusedModule(LightningModule):
     def __init__(self, members: Sequence[Member], always: bool = False) -> None:
         super().__init__()
         self.always = always
-        self._checked = False
+        self._checked: set[tuple[str, int]] = set()
         self.members = list(members)
         self.logs = {"training_step": EpochLogs(training=True), "validation_step": EpochLogs(training=False)}
         self.losses = torch.empty(0)
@@ -64,8 +64,7 @@ class FusedModule(LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         args = self._arguments("training_step", batch, batch_idx)
-        if not self._checked:
-            self._check(args)
+        self._check("training_step", args)
         output = self.step("training_step", *args)
         losses = loss_of(output)
         self.losses, self.returned = losses.detach(), output.output
@@ -76,8 +75,9 @@ class FusedModule(LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         several = len(self.trainer.num_val_batches) > 1
-        args = self._arguments("validation_step", batch, batch_idx)
-        output = self.step("validation_step", *args, *([dataloader_idx] if several else []))
+        args = (*self._arguments("validation_step", batch, batch_idx), *([dataloader_idx] if several else []))
+        self._check("validation_step", args, dataloader_idx)
+        output = self.step("validation_step", *args)
         self.returned = output.output
         self.logs["validation_step"].add(output.logged, batch, self.step.metrics.values, dataloader_idx if several else None)
 
@@ -85,9 +85,16 @@ class FusedModule(LightningModule):
         takes_index = is_param_in_hook_signature(getattr(self.step.template, name), "batch_idx", min_args=2)
         return (batch, batch_idx) if takes_index else (batch,)
 
-    def _check(self, args: tuple[Any, ...]) -> None:
-        self._checked = True
-        check(self.step, args)
+    def _check(self, name: str, args: tuple[Any, ...], dataloader_idx: int = 0) -> None:
+        """Compares the first step of each kind with the ordinary ones."""
+        if (name, dataloader_idx) in self._checked:
+            return
+        self._checked.add((name, dataloader_idx))
+        check(self.step, name, args)
+        if name == "training_step":
+            self._check_time(args)
+
+    def _check_time(self, args: tuple[Any, ...]) -> None:
         fused, ordinary = (1e3 * each for each in seconds(self.step, args))
         if fused > ordinary and not self.always:
             raise CannotFuseError(f"a fused step takes {fused:.1f} ms, {len(self.members)} ordinary ones take {ordinary:.1f}")

@@ -33,7 +33,7 @@ class Relay(Callback):
         self.module = module
         self._keep = keep
         self._mode = module.members[0].reporter.mode
-        self.saving = Saving()
+        self.saving = Saving(len(module.members))
         self._finished = finished
         self._batch_hooks: dict[str, list[tuple[int, BatchHook]]] = {}
         self._scheduled: list[Member] = []

@@ -110,7 +110,7 @@ class FusedStep:
                 output.output = run(*args)
             values = [logged.values for logged in output.logged]
             calls = [call.arguments for call in self.metrics.calls]
-            notes["parts"], leaves = _taken_apart((output.output, values, renewed, after, calls))
+            notes["parts"], leaves = taken_apart((output.output, values, renewed, after, calls))
             notes["logged"] = output.logged
             return leaves
 
@@ -237,7 +237,7 @@ class _Slot:
     index: int
 
 
-def _taken_apart(tree: Any) -> tuple[Any, list[Tensor]]:
+def taken_apart(tree: Any) -> tuple[Any, list[Tensor]]:
     """A nest of containers with slots in the tensors' places, and the tensors."""
     tensors: list[Tensor] = []
 

@@ -15,6 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_hp import Linear, Log, ReverseLog
 from lightning_hp.fit.checkpoints import LAST
+from lightning_hp.fit.fused import saving
 from lightning_hp.trial import trial_folder
 from tests.fit.fused.digits import (
     SPACE,
@@ -182,7 +183,8 @@ def test_layers_are_thawed_in_the_course(tmp_path):
     both(Finetuned, tmp_path, trainer={"max_epochs": 3, "callbacks": [thaw]})
 
 
-def test_the_users_checkpoints_are_the_same(tmp_path):
+def test_the_users_checkpoints_are_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(saving, "PARTS", 0)
     callbacks = [
         partial(ModelCheckpoint, monitor="val_loss", filename="{epoch}", save_top_k=-1),
         partial(ModelCheckpoint, filename="{step}", every_n_train_steps=5, save_top_k=-1),

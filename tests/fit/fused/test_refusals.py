@@ -39,6 +39,26 @@ class LoggingForALoader(Classifier):
         self.log("other/dataloader_idx_1", 1.0)
 
 
+class OffsetElsewhere(Classifier):
+    """Has a number that is nowhere in the module."""
+
+    offsets = {}
+
+    def __init__(self, lr, momentum):
+        super().__init__(lr, momentum)
+        self.offsets[id(self)] = 1.0
+
+    def validation_step(self, batch, batch_idx):
+        super().validation_step(batch, batch_idx)
+        self.log("offset", self.offsets.get(id(self), 0.0))
+
+
+class ReturningItElsewhere(OffsetElsewhere):
+    def validation_step(self, batch, batch_idx):
+        Classifier.validation_step(self, batch, batch_idx)
+        return batch[0].mean() + self.offsets.get(id(self), 0.0)
+
+
 class Branching(Classifier):
     def training_step(self, batch, batch_idx):
         loss = super().training_step(batch, batch_idx)
@@ -191,6 +211,8 @@ CASES = {
     "item": (WithItem, r"training_step cannot be vectorized: .*\.item\(\)", {}),
     "several values": (LoggingSeveral, "'several' is logged with 2 values", {}),
     "a loader's name": (LoggingForALoader, "'other/dataloader_idx_1' names a loader", {}),
+    "another validation": (OffsetElsewhere, "the logged offset differs from the ordinary step's by 1", {}),
+    "another validation, returned": (ReturningItElsewhere, "what validation_step returns differs from the ordinary", {}),
     "a branch": (Branching, "training_step cannot be vectorized: .*data-dependent control flow", {}),
     "manual optimization": (Manual, "manual optimization", {}),
     "optimizer_step": (OwnStep, "the module has its own optimizer_step", {}),

@@ -187,6 +187,7 @@ def test_checkpoints_that_are_written_seldom_take_it_back_further(make, tmp_path
     trials = trials_of(whole)
     theirs = run(whole, [trials])
     monkeypatch.setattr(saving, "PARTS", 1e6)
+    monkeypatch.setattr(saving, "LEAST", 0)
     recipe = make("ReduceLROnPlateau", tmp_path / "study", {2: 4})
     interrupted(recipe, [trials])
     recipe = make("ReduceLROnPlateau", tmp_path / "study")
@@ -199,6 +200,7 @@ def test_checkpoints_that_are_written_seldom_take_it_back_further(make, tmp_path
 @pytest.mark.parametrize("parts", [0, 1e6])
 def test_the_best_weights_that_a_checkpoint_speaks_of_are_there(parts, make, tmp_path, monkeypatch):
     monkeypatch.setattr(saving, "PARTS", parts)
+    monkeypatch.setattr(saving, "LEAST", 0)
     recipe = make("sgd", tmp_path)
     trials = trials_of(recipe)
     seen = []

@@ -39,24 +39,25 @@ class LoggingForALoader(Classifier):
         self.log("other/dataloader_idx_1", 1.0)
 
 
+OFFSETS = {}
+
+
 class OffsetElsewhere(Classifier):
     """Has a number that is nowhere in the module."""
 
-    offsets = {}
-
     def __init__(self, lr, momentum):
         super().__init__(lr, momentum)
-        self.offsets[id(self)] = 1.0
+        OFFSETS[id(self)] = 1.0
 
     def validation_step(self, batch, batch_idx):
         super().validation_step(batch, batch_idx)
-        self.log("offset", self.offsets.get(id(self), 0.0))
+        self.log("offset", OFFSETS.get(id(self), 0.0))
 
 
 class ReturningItElsewhere(OffsetElsewhere):
     def validation_step(self, batch, batch_idx):
         Classifier.validation_step(self, batch, batch_idx)
-        return batch[0].mean() + self.offsets.get(id(self), 0.0)
+        return batch[0].mean() + OFFSETS.get(id(self), 0.0)
 
 
 class Branching(Classifier):

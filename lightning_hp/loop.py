@@ -29,7 +29,7 @@ from lightning_hp.study.config import write_config
 from lightning_hp.tracking.progress import Progress
 from lightning_hp.tracking.search_run import SearchRun
 from lightning_hp.tracking.trial_run import end_lost_runs
-from lightning_hp.trial import Mode
+from lightning_hp.trial import Mode, Unfused
 
 # What may differ when a study is continued.
 _FREE = frozenset({"trials", "total", "max_time"})
@@ -145,6 +145,9 @@ class SearchLoop:
             verbose=verbose,
         )
         self.fuse = one_of("fuse", fuse, FUSE)
+        self._apart = _apart(self.sampler, self.recipe.devices)
+        if self.fuse == "always" and self._apart is not None:
+            raise ConfigError(f"fuse='always', but {self._apart}. Take fuse='auto'")
         self.total = self._total()
         self.progress = progress
         self.verbose = verbose
@@ -205,12 +208,12 @@ class SearchLoop:
             self._plan(),
         )
         with search_run, progress, quiet(self.verbose):
+            if self.fuse == "auto" and self._apart is not None:
+                progress.record(Unfused((), self._apart))
             self.executor.run(dispatch.next_job, partial(run_job, self.recipe, always=self.fuse == "always"), dispatch.take)
 
     def _plan(self) -> Plan:
-        # A sampler of the user's may want to see what has finished before it proposes more.
-        foresees = isinstance(self.sampler, (Random, Grid))
-        together = self.fuse != "never" and self.recipe.devices == 1 and foresees
+        together = self.fuse != "never" and self._apart is None
         return Plan(self.executor.at_a_time, MOST_TOGETHER if together else 1)
 
     def _total(self) -> int | None:
@@ -240,6 +243,15 @@ def _babysitter(babysit: bool | Babysitter) -> Babysitter | None:
     if not isinstance(babysit, bool):
         raise ConfigError(f"babysit needs True, False or a Babysitter(...), got {babysit!r}")
     return Babysitter() if babysit else None
+
+
+def _apart(sampler: Sampler, devices: int) -> str | None:
+    """Why no trials of a search can train as one, whatever its model is; None if they may."""
+    if devices > 1:
+        return f"a trial trains on {devices} devices"
+    if not isinstance(sampler, (Random, Grid)):
+        return f"{type(sampler).__name__} may want to see what has finished before it proposes more"
+    return None
 
 
 def _strategy(sampler: Sampler) -> dict[str, Any]:

@@ -178,6 +178,19 @@ def test_an_interrupted_trial_is_run_again(search, tmp_path):
     assert rows(resumed) == rows(search(root_dir=tmp_path / "whole").run())
 
 
+class Middle:
+    """Proposes what lies in the middle of the space."""
+
+    def propose(self, space, seed, numbers, finished):
+        return [space.from_unit([[0.5] * len(space)])[0] for _ in numbers]
+
+
+def test_why_a_sampler_of_ones_own_is_not_fused_is_said_once(search, capsys):
+    study = search(strategy=Middle(), fuse="auto", progress=True, trials=2).run()
+    assert [trial.state for trial in study.trials] == ["complete", "complete"]
+    assert capsys.readouterr().err.count("not fused: Middle may want to see what has finished") == 1
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -520,6 +533,12 @@ def test_a_study_can_be_moved(search, tmp_path):
         ({"strategy": "gird"}, "did you mean 'grid'?"),
         ({"strategy": Grid({"lrr": 2})}, "is not in the space"),
         ({"executor": "thread"}, "executor='thread' is not one of"),
+        ({"fuse": "allways"}, "did you mean 'always'?"),
+        (
+            {"fuse": "always", "executor": "processes", "trainer": {"accelerator": "cpu", "devices": 2}},
+            "fuse='always', but a trial trains on 2 devices",
+        ),
+        ({"fuse": "always", "strategy": Middle()}, "fuse='always', but Middle may want to see what has finished"),
         ({"seed": -1}, "seed needs"),
         ({"trials": 2.0}, "trials needs a whole number of at least 1, got 2.0"),
         ({"trials": True}, "trials needs a whole number of at least 1, got True"),

@@ -17,6 +17,7 @@ from lightning_hp.fit.checkpoints import Resumable, resumable, sync_best
 from lightning_hp.fit.recipe import Recipe
 from lightning_hp.fit.reporter import Reporter
 from lightning_hp.fit.rng import seed_environment, seed_rngs, seeded_states, set_rng_states
+from lightning_hp.fit.together import cut_out
 from lightning_hp.fit.trainer import make_trainer
 from lightning_hp.seeds import data_seed
 from lightning_hp.space import split
@@ -80,7 +81,10 @@ def begin(recipe: Recipe, trial: Trial, emit: Emit) -> Attempt:
     """Opens a trial's folder and curves, where it was interrupted or from nothing."""
     folder = trial_folder(recipe.root, trial.number)
     reporter = _reporter(recipe, trial, folder, emit)
-    checkpoint = resumable(reporter.folder, reporter.identity) if reporter.folder is not None else None
+    checkpoint = None
+    if reporter.folder is not None:
+        cut_out(reporter.folder, reporter.identity)
+        checkpoint = resumable(reporter.folder, reporter.identity)
     if checkpoint is None and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         # What an interrupted attempt has left is of no use, and its curves would mix with the new ones.
         shutil.rmtree(folder, ignore_errors=True)

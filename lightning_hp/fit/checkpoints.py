@@ -46,14 +46,12 @@ class TrialCheckpointIO(TorchCheckpointIO):
         if Path(path).parent != self.folder:
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        for key in _HPARAMS:
-            if key in checkpoint:
-                checkpoint[key] = {name: value for name, value in checkpoint[key].items() if is_plain(value)}
+        checkpoint = readable(checkpoint)
         if Path(path).name == BEST:
-            checkpoint = {key: value for key, value in checkpoint.items() if key in _MODEL}
+            checkpoint = of_model(checkpoint)
         elif not self._checked:
             self._checked = True
-            _warn_if_refused(checkpoint)
+            warn_if_refused(checkpoint)
         with storage_errors(Path(path)):
             self._write(checkpoint, Path(path))
 
@@ -62,7 +60,8 @@ class TrialCheckpointIO(TorchCheckpointIO):
         # Against the death of the process a renamed file is safe at once; a power cut may take back what is not synced, which
         # costs milliseconds: at most a second's work of short epochs.
         due = time.monotonic() - self._synced >= SYNC_INTERVAL
-        new = _write_beside(checkpoint, path, sync=due and path.name == LAST)
+        new = path.with_name(f".{path.name}.new")
+        write_beside(checkpoint, new, durable=due and path.name == LAST)
         if path.name == LAST and path.exists():
             path.replace(self.folder / PREVIOUS)
         new.replace(path)
@@ -129,7 +128,23 @@ def _examined(path: Path, identity: str) -> Resumable | str:
     return Resumable(path, step)
 
 
-def _warn_if_refused(checkpoint: dict[str, Any]) -> None:
+def readable(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint without those of its hyperparameters that would not be read back."""
+    plain = {
+        key: {name: value for name, value in checkpoint[key].items() if is_plain(value)}
+        for key in _HPARAMS
+        if key in checkpoint
+    }
+    return checkpoint | plain
+
+
+def of_model(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """What of a checkpoint is the model."""
+    return {key: value for key, value in checkpoint.items() if key in _MODEL}
+
+
+def warn_if_refused(checkpoint: dict[str, Any]) -> None:
+    """Says it where a checkpoint will not be read back."""
     refused = first_refused(checkpoint)
     if refused is not None:
         warnings.warn(
@@ -157,19 +172,30 @@ def sync_best(folder: Path) -> None:
     """Has the weights of the best epoch, and the names of all checkpoints, on the disk when it returns."""
     for path in (folder / BEST, folder):
         if path.exists():
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync(path)
 
 
-def _write_beside(checkpoint: dict[str, Any], path: Path, sync: bool) -> Path:
-    new = path.with_name(f".{path.name}.new")
+def sync(path: Path) -> None:
+    """Has a file's content, or a folder's names, on the disk when it returns."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_beside(checkpoint: dict[str, Any], new: Path, durable: bool) -> None:
+    """Writes a checkpoint into a new file, which is then to be renamed.
+
+    Args:
+        checkpoint: what is written.
+        new: where to.
+        durable: whether its content is to be on the disk when this returns.
+    """
     try:
         with new.open("wb") as file:
             torch.save(checkpoint, file)
-            if sync:
+            if durable:
                 file.flush()
                 os.fsync(file.fileno())
     except BaseException:
@@ -177,4 +203,3 @@ def _write_beside(checkpoint: dict[str, Any], path: Path, sync: bool) -> Path:
         with suppress(OSError):
             new.unlink(missing_ok=True)
         raise
-    return new

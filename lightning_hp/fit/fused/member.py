@@ -21,18 +21,20 @@ from lightning.pytorch.core.hooks import ModelHooks
 from lightning.pytorch.loggers.utilities import _log_hyperparams
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.trainer import call
-from lightning.pytorch.utilities.model_helpers import is_overridden
+from lightning.pytorch.utilities.model_helpers import _ModuleMode, is_overridden
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from lightning_hp.babysit import Babysitter
 from lightning_hp.fit.attempt import Attempt
+from lightning_hp.fit.checkpoints import PREVIOUS, of_model, readable, warn_if_refused
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.journal import Journal
 from lightning_hp.fit.fused.logs import Entry
 from lightning_hp.fit.fused.unsupported import unsupported
 from lightning_hp.fit.reporter import Reporter
 from lightning_hp.fit.rng import rng_states, set_rng_states
+from lightning_hp.fit.together import Part, cut_out
 from lightning_hp.trial import Trial
 
 
@@ -75,6 +77,8 @@ class Member:
         # What the reporter wants to have written, until it is time.
         self._best: dict[str, Any] | None = None
         self._last_is_due = False
+        self._shares_a_file = False
+        self._mode = _ModuleMode()
         self.journal = Journal(trainer, model)
         # Gives the trial's own optimizer its state.
         self.refresh_optimizer: Callable[[], None] = lambda: None
@@ -174,6 +178,15 @@ class Member:
             if hasattr(self.model, name):
                 call._call_lightning_module_hook(self.trainer, name, *args, **keywords)
 
+    def evaluate(self) -> None:
+        """Switches the model to evaluation."""
+        self._mode.capture(self.model)
+        self.model.eval()
+
+    def train_again(self) -> None:
+        """Switches it back: what was frozen in evaluation stays so."""
+        self._mode.restore(self.model)
+
     def end_training_epoch(self, logs: list[Entry], row: int) -> None:
         """What Lightning does at the end of an epoch, in its order."""
         trainer, loop = self.trainer, self.trainer.fit_loop.epoch_loop
@@ -260,6 +273,24 @@ class Member:
             self.refresh_optimizer()
             Trainer.save_checkpoint(self.trainer, self.reporter.last_path)
             self._last_is_due = False
+            if self._shares_a_file:
+                self.reporter.last_path.with_name(PREVIOUS).unlink(missing_ok=True)
+
+    def leave_file(self) -> None:
+        """Has checkpoints of the trial's own in the place of those in a file of several trials."""
+        if self._shares_a_file and self.reporter.folder is not None:
+            cut_out(self.reporter.folder, self.reporter.identity)
+
+    def part(self) -> Part | None:
+        """The same as a part of a file of several trials; None if there is nothing to write."""
+        if not self._last_is_due or self.reporter.folder is None:
+            return None
+        last = readable(self.trainer._checkpoint_connector.dump_checkpoint(weights_only=False))
+        if not self._shares_a_file:
+            self._shares_a_file = True
+            warn_if_refused(last)
+        best = of_model(readable(self._best)) if self._best is not None else None
+        return Part(self.reporter.folder, self.reporter.identity, last, best)
 
     def _save(self, filepath: Any, weights_only: bool | None = None, storage_options: Any = None) -> None:
         """Stands in for the Trainer's: the reporter's two files wait until it is time, those of others are written at once."""

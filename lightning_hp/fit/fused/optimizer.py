@@ -83,6 +83,7 @@ class FusedOptimizer(Optimizer):
 
     def distribute(self, only: Optimizer | None = None) -> None:
         """Gives each row's own optimizer, or one of them, its state, as views, for whoever looks at it: a checkpoint."""
+        steps = {step: torch.tensor(float(step), dtype=_step_dtype()) for step in self.steps.values()}
         for row, (model, optimizer) in enumerate(zip(self.stack.models, self.optimizers, strict=True)):
             if only not in (None, optimizer):
                 continue
@@ -91,7 +92,7 @@ class FusedOptimizer(Optimizer):
                 if BEGUN in state and not state[BEGUN][row].any():
                     del own["momentum_buffer"]
                 if not isinstance(optimizer, torch.optim.SGD):
-                    own["step"] = torch.tensor(float(self.steps[name]), dtype=_step_dtype())
+                    own["step"] = steps[self.steps[name]]
                 if own:
                     optimizer.state[model.get_parameter(name)] = own
 

@@ -17,6 +17,7 @@ from lightning_hp.fit.fused.logs import Entry
 from lightning_hp.fit.fused.member import BATCH_HOOKS, BatchHook, Member, same_progress
 from lightning_hp.fit.fused.module import FusedModule
 from lightning_hp.fit.fused.saving import Saving
+from lightning_hp.fit.together import Part, write_together
 from lightning_hp.study.keep import Keep
 
 
@@ -36,7 +37,8 @@ class Relay(Callback):
         self.saving = Saving(len(module.members))
         self._finished = finished
         self._batch_hooks: dict[str, list[tuple[int, BatchHook]]] = {}
-        self._scheduled: list[Member] = []
+        self._dues: dict[str, set[Callable[[Trainer, int], bool] | None]] = {}
+        self._scheduled: list[tuple[int, Member]] = []
         self._watched: list[int] = []
         self._least: tuple[int, int] = (0, 0)
         self._stopping = False
@@ -76,15 +78,15 @@ class Relay(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        for member in self._scheduled:
+        for _, member in self._scheduled:
             member.step_schedulers("step", plateaus=False)
             if trainer.fit_loop.epoch_loop._num_ready_batches_reached():
                 member.step_schedulers("epoch", plateaus=False)
         entries = self.module.logs["training_step"].entries
         for row in self._watched:
             self.module.members[row].journal.show_step(entries, row)
-        losses = self.module.losses.unbind()
-        self._call("on_train_batch_end", lambda row: (self._returned(row, losses[row]), batch, batch_idx), batch_idx)
+        returned = lambda row: (self._returned(row, self.module.losses[row]), batch, batch_idx)  # noqa: E731
+        self._call("on_train_batch_end", returned, batch_idx)
         connector = self.module.members[0].trainer._logger_connector
         self._log_step(entries, connector.should_update_logs and not trainer.fit_loop._should_accumulate())
         loop = trainer.fit_loop
@@ -94,6 +96,8 @@ class Relay(Callback):
             self._end_batch()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for member in self.module.observed:
+            member.evaluate()
         self.module.step.metrics.scatter()
         entries = self.module.logs["training_step"].entries
         for row, member in enumerate(self.module.members):
@@ -104,8 +108,6 @@ class Relay(Callback):
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._each(lambda member: member.hook("on_validation_epoch_start"))
-        for member in self.module.members:
-            member.model.eval()
         self.module.follow_hooks()
 
     def on_validation_batch_start(
@@ -132,8 +134,8 @@ class Relay(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         with same_progress(self.module.members):
             self._each(lambda member: member.end_validation())
-        for member in self.module.members:
-            member.model.train()
+        for member in self.module.observed:
+            member.train_again()
         self.module.follow_hooks()
         if not (self._stopping or trainer.sanity_checking):
             self._end_batch()
@@ -150,10 +152,9 @@ class Relay(Callback):
             loop.epoch_progress.current.processed,  # type: ignore[attr-defined]
             loop.max_epochs or -1,
         )
-        if self.saving.due:
-            self.module.optimizer.distribute()
-            with self.saving.timed(), same_progress(self.module.members):
-                self._each(lambda member: member.write_last())
+        if self.saving.due and not last:
+            with self.saving.timed():
+                self._write_together()
         elif last:
             self._write(self.module.members)
 
@@ -186,8 +187,10 @@ class Relay(Callback):
         hooks = self._batch_hooks.get(name, [])
         if training_batch is not None:
             trainer = self.module.members[0].trainer
-            due = {None: True} | {each: each(trainer, training_batch) for each in {hook.due for _, hook in hooks if hook.due}}
-            hooks = [(row, hook) for row, hook in hooks if due[hook.due]]
+            idle = {due for due in self._dues[name] if due is not None and not due(trainer, training_batch)}
+            if idle == self._dues[name]:
+                return
+            hooks = [(row, hook) for row, hook in hooks if hook.due not in idle]
         looking = bool(self._watched) and self.module.step.metrics.any
         if looking:
             self.module.step.metrics.scatter()
@@ -205,7 +208,10 @@ class Relay(Callback):
             name: [(row, hook) for row, member in enumerate(self.module.members) for hook in member.batch_hooks(name)]
             for name in BATCH_HOOKS
         }
-        self._scheduled = [member for member in self.module.members if member.trainer.lr_scheduler_configs]
+        self._dues = {name: {hook.due for _, hook in hooks} for name, hooks in self._batch_hooks.items()}
+        self._scheduled = [
+            (row, member) for row, member in enumerate(self.module.members) if member.trainer.lr_scheduler_configs
+        ]
         self._watched = [row for row, member in enumerate(self.module.members) if member.watched]
 
     def _returned(self, row: int, loss: Tensor | None = None) -> Any:
@@ -227,7 +233,8 @@ class Relay(Callback):
 
     def _end_batch(self) -> None:
         """What comes when a batch, and the validation after it if there is one, are over."""
-        self._each(lambda member: member.step_schedulers("step", plateaus=True))
+        for row, member in self._scheduled:
+            self._guarded(row, member.step_schedulers, "step", True)
         self._let_go()
 
     def _drop_failed(self) -> None:
@@ -266,6 +273,7 @@ class Relay(Callback):
             self._stopping = True
             first_batch = trainer._logger_connector._first_loop_iter
             with self.module.only(rows):
+                self._collect_batch_hooks()
                 trainer.validating = True
                 trainer.fit_loop.epoch_loop.val_loop.run()
                 trainer.training = True
@@ -295,7 +303,18 @@ class Relay(Callback):
                 if member in leaving:
                     self._guarded(row, member.drop if member.attempt.trial.number in lost else member.write_last)
 
+    def _write_together(self) -> None:
+        """Writes one file of what all trials need to go on."""
+        self.module.optimizer.distribute()
+        parts: list[Part] = []
+        with same_progress(self.module.members):
+            self._each(lambda member: parts.extend(filter(None, [member.part()])))
+        if parts:
+            write_together(parts)
+
     def _finish(self, member: Member) -> None:
         if member.error is not None:
+            # First, since there may be better weights by now.
+            member.leave_file()
             member.interrupt(member.error)
         self._finished(member)

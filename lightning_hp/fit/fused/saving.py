@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 # Writing takes at most one part in so many of the training's time.
 PARTS = 20
-# Seconds that a small model's checkpoint takes. What the true ones take is known once they are written.
-LEAST = 0.004
+# Seconds that a small model's part of a checkpoint takes. What the true ones take is known once they are written.
+LEAST = 0.002
 
 
 class Saving:

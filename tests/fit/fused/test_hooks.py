@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,8 +15,7 @@ from torch import nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_hp import Linear, Log, ReverseLog
-from lightning_hp.fit.checkpoints import LAST
-from lightning_hp.fit.fused import saving
+from lightning_hp.fit.checkpoints import LAST, PREVIOUS
 from lightning_hp.trial import trial_folder
 from tests.fit.fused.digits import (
     SPACE,
@@ -158,6 +158,54 @@ def test_early_stopping_by_a_training_loss_at_validations(tmp_path):
     both(ByStep, tmp_path, trials=5, space=space, trainer={"max_epochs": 8, "callbacks": [stopping], "val_check_interval": 3})
 
 
+class HalfFrozen(Classifier):
+    """Has a part that stays in evaluation mode, and writes down what its hooks see of the modes."""
+
+    def on_fit_start(self):
+        self.net[1].eval()
+        self.modes = []
+
+    def on_validation_start(self):
+        self.modes.append(("start", self.training, self.net[1].training))
+
+    def on_validation_end(self):
+        self.modes.append(("end", self.training, self.net[1].training))
+
+    def on_train_epoch_start(self):
+        self.modes.append(("epoch", self.training, self.net[1].training))
+
+    def on_fit_end(self):
+        seen.setdefault(self.lr, []).append(self.modes)
+
+
+seen = {}
+
+
+def test_modes_are_those_of_a_fit_by_itself(tmp_path):
+    seen.clear()
+    both(HalfFrozen, tmp_path)
+    for fused, alone in seen.values():
+        assert fused == alone
+        assert ("epoch", True, False) in fused
+
+
+def test_a_validation_of_those_that_stop_within_an_epoch_is_only_theirs(tmp_path):
+    calls = {"fused": Counter(), "alone": Counter()}
+
+    class Noting(Callback):
+        def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
+            calls[Path(trainer.default_root_dir).parents[1].name][pl_module.lr, trainer.global_step] += 1
+
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            if trainer.global_step == 9 and pl_module.lr == stopping:
+                trainer.should_stop = True
+
+    stopping = max(trial.hparams["lr"] for trial in trials_of(recipe_of(Classifier, tmp_path)))
+    both(Classifier, tmp_path, trainer={"callbacks": [Noting]})
+    assert calls["fused"] == calls["alone"]
+    assert calls["fused"][stopping, 9] > 0
+
+
 def test_a_timer_ends_all(tmp_path):
     made = trained(Classifier, tmp_path, True, trainer={"max_epochs": 1000, "callbacks": [partial(Timer, {"seconds": 2})]})
     assert {outcome.state for outcome in made.values()} == {"complete"}
@@ -183,8 +231,7 @@ def test_layers_are_thawed_in_the_course(tmp_path):
     both(Finetuned, tmp_path, trainer={"max_epochs": 3, "callbacks": [thaw]})
 
 
-def test_the_users_checkpoints_are_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(saving, "PARTS", 0)
+def test_the_users_checkpoints_are_the_same(tmp_path):
     callbacks = [
         partial(ModelCheckpoint, monitor="val_loss", filename="{epoch}", save_top_k=-1),
         partial(ModelCheckpoint, filename="{step}", every_n_train_steps=5, save_top_k=-1),
@@ -192,9 +239,11 @@ def test_the_users_checkpoints_are_the_same(tmp_path, monkeypatch):
     both(Classifier, tmp_path, trainer={"callbacks": callbacks})
     for number in range(3):
         folders = [trial_folder(tmp_path / name, number) for name in ("fused", "alone")]
-        files = [sorted(path.relative_to(folder) for path in folder.rglob("*.ckpt")) for folder in folders]
+        files = [
+            sorted(path.relative_to(folder) for path in folder.rglob("*.ckpt") if path.name != PREVIOUS) for folder in folders
+        ]
         assert files[0] == files[1]
-        assert len(files[0]) == 7
+        assert len(files[0]) == 6
         for path in files[1]:
             ours, theirs = (torch.load(folder / path, weights_only=True) for folder in folders)
             assert_same_checkpoint(ours, theirs)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,8 +14,10 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from lightning_hp import Babysitter, Study
+from lightning_hp.fit.attempt import begin
 from lightning_hp.fit.checkpoints import BEST, LAST, resumable
 from lightning_hp.fit.fused import saving
+from lightning_hp.fit.together import cut_out
 from lightning_hp.trial import EpochEnded, trial_folder
 from tests.fit.fused.digits import SPACE, Classifier, assert_alike, loaders, recipe_of, run, trained, trials_of, weights
 
@@ -209,10 +213,15 @@ def test_the_best_weights_that_a_checkpoint_speaks_of_are_there(parts, make, tmp
         for trial in trials if isinstance(event, EpochEnded) else ():
             folder = trial_folder(tmp_path, trial.number) / "checkpoints"
             if (folder / LAST).exists():
-                record = torch.load(folder / LAST, weights_only=True)["callbacks"]["Reporter"]
-                seen.append(record["epochs"])
-                assert resumable(folder, record["identity"]).path == folder / LAST
-                assert (folder / BEST).exists()
+                # As the search that is started after a kill finds it.
+                copy = shutil.copytree(folder, tmp_path / "copy" / str(len(seen)))
+                attempt = begin(replace(recipe, root=tmp_path / "other"), trial, lambda event: None)
+                attempt.logger.experiment.close()
+                cut_out(copy, attempt.reporter.identity)
+                found = resumable(copy, attempt.reporter.identity)
+                assert found.path == copy / LAST
+                assert (copy / BEST).exists()
+                seen.append(torch.load(found.path, weights_only=True)["callbacks"]["Reporter"]["epochs"])
 
     done = run(recipe, [trials], emit=look)
     assert set(seen) >= ({1} if parts else set(range(1, EPOCHS)))
@@ -222,6 +231,24 @@ def test_the_best_weights_that_a_checkpoint_speaks_of_are_there(parts, make, tmp
         assert last["callbacks"]["Reporter"]["best"] == outcome.value
         best = torch.load(outcome.checkpoint, weights_only=True)
         assert outcome.metrics["val_loss"][best["epoch"]] == outcome.value
+
+
+def test_a_trial_that_fails_leaves_checkpoints_of_its_own(tmp_path):
+    class Failing(Classifier):
+        def on_train_epoch_start(self):
+            if self.current_epoch == 3 and self.lr == numbers[1]:
+                raise ValueError("not this one")
+
+    recipe = recipe_of(Failing, tmp_path, trainer={"max_epochs": EPOCHS})
+    trials = trials_of(recipe)
+    numbers = {trial.number: trial.hparams["lr"] for trial in trials}
+    done = run(recipe, [trials])
+    assert {number: outcome.state for number, outcome in done.items()} == {0: "complete", 1: "failed", 2: "complete"}
+    for number, epochs in {0: EPOCHS, 1: 3, 2: EPOCHS}.items():
+        folder = trial_folder(tmp_path, number) / "checkpoints"
+        assert sorted(path.name for path in folder.iterdir()) == [BEST, LAST]
+        assert torch.load(folder / LAST, weights_only=True)["callbacks"]["Reporter"]["epochs"] == epochs
+        assert (folder / LAST).stat().st_nlink == 1
 
 
 def test_the_last_checkpoint_is_that_of_a_trial_by_itself(make, tmp_path):

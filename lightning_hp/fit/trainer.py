@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.utilities import registry
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
@@ -52,7 +56,23 @@ def make_trainer(settings: Mapping[str, Any], folder: Path, logger: Logger, call
         plugins = [*plugins, TrialCheckpointIO(folder / "checkpoints")]
     # The user's False turns off our files, but without a Checkpoint callback there would be no reporter either.
     kwargs["enable_checkpointing"] = True
-    return Trainer(default_root_dir=folder, callbacks=[*callbacks, *users], plugins=plugins, **kwargs)
+    with _plugins_looked_up_once():
+        return Trainer(default_root_dir=folder, callbacks=[*callbacks, *users], plugins=plugins, **kwargs)
+
+
+# A Trainer looks through all packages that are installed, which takes the most of its making.
+_entry_points = cache(entry_points)
+
+
+@contextmanager
+def _plugins_looked_up_once() -> Iterator[None]:
+    """Has Lightning remember which packages bring callbacks of their own."""
+    module: Any = registry
+    looking, module.entry_points = module.entry_points, _entry_points
+    try:
+        yield
+    finally:
+        module.entry_points = looking
 
 
 def trainer_kwargs(trainer: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,9 +48,9 @@ def session_end(success: bool) -> Any:
     return message
 
 
-def add_summary(writer: SummaryWriter, message: Any) -> None:
+def add_summary(writer: SummaryWriter, message: Any, step: int | None = None) -> None:
     """Writes a summary as it is; SummaryWriter's own methods make only those of the kinds that it knows."""
-    writer._get_file_writer().add_summary(message)  # type: ignore[no-untyped-call]
+    writer._get_file_writer().add_summary(message, step)  # type: ignore[no-untyped-call]
 
 
 def _domain(scale: Any) -> Any:

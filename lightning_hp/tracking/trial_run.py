@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from lightning_hp.errors import storage_errors
@@ -47,6 +49,16 @@ class TrialLogger(TensorBoardLogger):
         self.hparams.update(vars(params) if isinstance(params, Namespace) else params)
         if metrics:
             self.log_metrics(metrics, step)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Writes all numbers as one event, where Lightning writes one for each, which takes several times as long."""
+        numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
+        if numbers:
+            values = [Summary.Value(tag=name, simple_value=value) for name, value in numbers.items()]
+            add_summary(self.experiment, Summary(value=values), step)
+        if len(numbers) < len(metrics):
+            super().log_metrics({name: value for name, value in metrics.items() if name not in numbers}, step)
 
     @rank_zero_only
     def save(self) -> None:

@@ -140,17 +140,12 @@ class FusedModule(LightningModule):
         for logs in self.logs.values():
             logs.keep(rows)
 
-    @property
-    def observed(self) -> list[Member]:
-        """Those whose models anyone looks at between steps: all where there are hooks of the user's, or the steps' template."""
-        return self.members if any(member.hooked for member in self.members) else self.members[:1]
-
     def follow_hooks(self) -> None:
         """Takes over what the members' hooks may have changed: numbers, modes, what is frozen or steps, metrics."""
         self.step.follow_modes()
         self.step.metrics.gather()
         # To look through all models takes as long as some steps of small ones.
-        if self.observed == self.members:
+        if any(member.hooked for member in self.members):
             self.step.carried.read([member.model for member in self.members])
             self.step.stack.follow()
             self.optimizer.follow()

@@ -96,7 +96,7 @@ class Relay(Callback):
             self._end_batch()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        for member in self.module.observed:
+        for member in self.module.members:
             member.evaluate()
         self.module.step.metrics.scatter()
         entries = self.module.logs["training_step"].entries
@@ -134,7 +134,7 @@ class Relay(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         with same_progress(self.module.members):
             self._each(lambda member: member.end_validation())
-        for member in self.module.observed:
+        for member in self.module.members:
             member.train_again()
         self.module.follow_hooks()
         if not (self._stopping or trainer.sanity_checking):

@@ -24,7 +24,8 @@ def loaders(*tensors: Tensor, batch_size: int = 64) -> Loaders:
     """The first four fifths for training, the rest for validation."""
     cut = len(tensors[0]) * 4 // 5
     train, val = (TensorDataset(*(tensor[part] for tensor in tensors)) for part in (slice(cut), slice(cut, None)))
-    return DataLoader(train, batch_size=batch_size, shuffle=True), DataLoader(val, batch_size=128)
+    # Whole batches only, since some carry a state of a batch's size to the next.
+    return DataLoader(train, batch_size=batch_size, shuffle=True, drop_last=True), DataLoader(val, batch_size=128)
 
 
 @cache

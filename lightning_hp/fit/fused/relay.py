@@ -185,7 +185,8 @@ class Relay(Callback):
     def _call(self, name: str, arguments: Callable[[int], tuple[Any, ...]], training_batch: int | None = None) -> None:
         """Calls a hook that runs once a batch, of those members that have it."""
         hooks = self._batch_hooks.get(name, [])
-        if training_batch is not None:
+        # Of a trial that is about to stop, Lightning logs all batches.
+        if training_batch is not None and not any(member.trainer.should_stop for member in self.module.members):
             trainer = self.module.members[0].trainer
             idle = {due for due in self._dues[name] if due is not None and not due(trainer, training_batch)}
             if idle == self._dues[name]:

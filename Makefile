@@ -16,8 +16,9 @@ demo: $(READY)
 	$(BIN)/lightning-hp search configs/digits.yaml --trials 24 --root runs/demo
 	@echo "look at it:      $(BIN)/tensorboard --logdir runs/demo, then http://localhost:6006 in a browser"
 
+# Two at a time, since the smallest machine that this is for has two cores.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -114,7 +114,7 @@ def test_scalars_come_out_as_plain_python(scale):
         (Log(1e-4, 1.0), np.log),
         (ReverseLog(0.9, 0.999), lambda v: -np.log(1 - v)),
     ],
-    ids=repr,
+    ids=["Linear", "Log", "ReverseLog"],
 )
 def test_draws_are_uniform_in_the_scales_own_coordinate(scale, coordinate):
     values = scale.from_unit(np.random.default_rng(1).random(20_000))

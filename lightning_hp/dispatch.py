@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 import time
-from bisect import insort
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from lightning_hp.ask import Ask
 from lightning_hp.errors import SearchStoppedError
 from lightning_hp.plan import Plan
-from lightning_hp.samplers import Sampler
 from lightning_hp.seeds import trial_seed
-from lightning_hp.space import Hparams, Space
+from lightning_hp.space import Hparams
 from lightning_hp.trial import Emit, Event, Finished, Job, Retried, Started, Trial, Unfused
 
 # This many failures of one kind, with nothing else before them, condemn the search.
@@ -25,38 +24,39 @@ class Dispatch:
     """Hands out the trials that a study lacks, and takes in their events.
 
     Args:
-        space: where the sampler proposes from.
-        sampler: decides each trial's hyperparameters.
-        seed: the study's.
+        ask: decides each trial's hyperparameters.
         trials: how many the study shall have in all; None if only the sampler or the time ends it.
         deadline: of the monotonic clock, after which no trial begins; None for none.
         retries: how often a trial is tried again that was lost by no fault of the user's code.
         max_epochs: tells how many epochs a trial with such hyperparameters has.
-        history: the finished trials, by number; grows with the search, without their curves.
+        finished: the study's finished trials, by number.
         sinks: take every event.
         plan: puts the trials into jobs.
+        begun: hyperparameters, by number, of trials that were begun and not finished.
     """
 
-    space: Space
-    sampler: Sampler
-    seed: int
+    ask: Ask
     trials: int | None
     deadline: float | None
     retries: int
     max_epochs: Callable[[Hparams], int | None]
-    history: list[Trial]
+    finished: Sequence[Trial]
     sinks: Sequence[Emit]
     plan: Plan = field(default_factory=lambda: Plan(most=1))
+    begun: Mapping[int, Hparams] = field(default_factory=dict)
     _running: dict[int, Trial] = field(default_factory=dict)
     _losses: dict[int, int] = field(default_factory=dict)
     _failures: list[Trial] = field(default_factory=list)
     _next: int = 0
 
     def __post_init__(self) -> None:
-        self._finished = {trial.number for trial in self.history}
-        self._complete = any(trial.state == "complete" for trial in self.history)
+        self._finished = {trial.number for trial in self.finished}
+        self._complete = any(trial.state == "complete" for trial in self.finished)
         # Only what comes before anything else says that the search itself is wrong.
-        self._hopeful = bool(self.history)
+        self._hopeful = bool(self.finished)
+        for trial in self.finished:
+            self.ask.finish(trial)
+        self.ask.tell = self._tell
 
     def next_job(self) -> Job | None:
         """The next job; None if there is none now."""
@@ -88,11 +88,12 @@ class Dispatch:
         number = self._next
         ended = self.trials is not None and number >= self.trials
         late = self.deadline is not None and time.monotonic() >= self.deadline
-        proposed = [] if ended or late else self.sampler.propose(self.space, self.seed, [number], self.history)
-        if not proposed:
+        hparams = None if ended or late else self.begun.get(number) or self.ask.propose(number)
+        if hparams is None:
             return None
         self._next += 1
-        return Trial(number, proposed[0], trial_seed(self.seed, number))
+        self.ask.begin(number)
+        return Trial(number, hparams, trial_seed(self.ask.seed, number))
 
     def _finish(self, event: Finished) -> None:
         trial = self._running.pop(event.number)
@@ -107,8 +108,7 @@ class Dispatch:
             event = replace(event, outcome=replace(event.outcome, reason=reason))
         self._tell(event)
         done = event.outcome.applied_to(trial)
-        # The curves stay on the disk, so that the search's memory does not grow by them.
-        insort(self.history, replace(done, metrics={}, traceback=None), key=lambda each: each.number)
+        self.ask.finish(done)
         self._finished.add(event.number)
         self._complete |= done.state == "complete"
         if event.outcome.error is not None and not self._complete:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,19 @@ from typing import Any
 from lightning.pytorch import LightningModule
 
 from lightning_hp import budget
+from lightning_hp.ask import Ask
 from lightning_hp.babysit import Babysitter
 from lightning_hp.bounds import whole_number
 from lightning_hp.description import described
 from lightning_hp.dispatch import Dispatch
+from lightning_hp.earlier import earlier_trials, queue_of
 from lightning_hp.errors import ConfigError, one_of
 from lightning_hp.executors.choose import executor_for
 from lightning_hp.fit import Recipe, load_model, run_job
 from lightning_hp.fit.quiet import quiet
 from lightning_hp.interrupts import interruptible
 from lightning_hp.plan import MOST_TOGETHER, Plan
-from lightning_hp.samplers import Grid, Random, Sampler, sampler_for
+from lightning_hp.samplers import DEFAULT, STRATEGIES, Grid, InRounds, Sampler, sampler_for
 from lightning_hp.scales import Scale
 from lightning_hp.space import Space
 from lightning_hp.study import Recorder, Study
@@ -50,7 +52,11 @@ class SearchLoop:
         trials: how many trials the study shall have in all. May be left out for a grid (all of it) or with ``max_time``.
         max_time: when this much time is over no further trial begins: seconds, ``"DD:HH:MM:SS"``, a timedelta or a dict of
             its arguments. It counts from the start of this run.
-        strategy: ``"random"``, ``"grid"``, or a sampler such as ``Grid(points=5)``.
+        strategy: ``"coarse-to-fine"``, ``"quasi"``, ``"random"``, ``"grid"``, or a sampler such as ``Grid(points=5)``.
+        enqueue: hyperparameters to try first, such as those in use so far: a list of dicts by name. What one leaves out is
+            drawn at random.
+        warm_start: folders of earlier studies of the same objective, whose trials the strategy sees as well, as far as they
+            lie in this space.
         trainer: keyword arguments of ``lightning.pytorch.Trainer``. Callbacks and loggers as functions that make one,
             since each trial needs its own: ``{"callbacks": [lambda: EarlyStopping("val_loss")]}``. A trial runs on one device
             unless ``devices`` says otherwise, on the accelerator that Lightning finds unless ``accelerator`` does.
@@ -97,7 +103,9 @@ class SearchLoop:
         data: Any = None,
         trials: int | None = None,
         max_time: Any = None,
-        strategy: str | Sampler = "random",
+        strategy: str | Sampler = DEFAULT,
+        enqueue: Sequence[Mapping[str, Any]] = (),
+        warm_start: str | Path | Sequence[str | Path] = (),
         trainer: Mapping[str, Any] | None = None,
         babysit: bool | Babysitter = False,
         executor: str = "auto",
@@ -118,6 +126,9 @@ class SearchLoop:
         self.trials = None if trials is None else whole_number("trials", trials, 1)
         self.seconds = budget.seconds(max_time)
         self.seed = whole_number("seed", seed, 0)
+        self.queue = queue_of(self.space, self.seed, enqueue)
+        self.warm_start = [warm_start] if isinstance(warm_start, (str, Path)) else list(warm_start)
+        self.earlier = earlier_trials(self.space, monitor, mode, self.warm_start)
         self.root = Path(root_dir).expanduser().absolute()
         self.retries = whole_number("retries", retries, 0)
         self.keep_checkpoints = None if keep_checkpoints is None else whole_number("keep_checkpoints", keep_checkpoints, 1)
@@ -185,6 +196,8 @@ class SearchLoop:
             "total": self.total,
             "max_time": self.seconds,
             **_strategy(self.sampler),
+            "enqueue": [self.space.labels(each) for each in self.queue] or None,
+            "warm_start": [*map(str, self.warm_start), f"{len(self.earlier)} trials"] if self.warm_start else None,
             "seed": self.seed,
             "babysit": False if self.babysitter is None else described(self.babysitter),
             "trainer": described(self.recipe.trainer),
@@ -192,13 +205,12 @@ class SearchLoop:
         }
 
     def _run(self, recorder: Recorder) -> None:
-        finished = [trial for trial in recorder.trials() if trial.finished]
+        trials = recorder.trials()
+        finished = [trial for trial in trials if trial.finished]
         search_run = SearchRun(self.root / "search", self.space, self.recipe.monitor, self.recipe.mode, finished)
         progress = Progress(self.total, self.recipe.monitor, self.recipe.mode, finished, self.progress)
         dispatch = Dispatch(
-            self.space,
-            self.sampler,
-            self.seed,
+            Ask(self.space, self.sampler, self.seed, self.recipe.mode, self.queue, self.earlier),
             self.trials,
             time.monotonic() + self.seconds if self.seconds is not None else None,
             self.retries,
@@ -206,6 +218,7 @@ class SearchLoop:
             finished,
             [recorder.record, search_run.record, progress.record, partial(end_lost_runs, self.root)],
             self._plan(),
+            {trial.number: trial.hparams for trial in trials if not trial.finished},
         )
         with search_run, progress, quiet(self.verbose):
             if self.fuse == "auto" and self._apart is not None:
@@ -219,7 +232,7 @@ class SearchLoop:
     def _total(self) -> int | None:
         """How many trials there will be; None if only time will tell."""
         if isinstance(self.sampler, Grid):
-            size = self.sampler.size(self.space)
+            size = self.sampler.size(self.space) + len(self.queue)
             return size if self.trials is None else min(self.trials, size)
         if self.trials is None and self.seconds is None:
             raise ConfigError("the search has no end: give trials=, max_time= or both")
@@ -249,17 +262,17 @@ def _apart(sampler: Sampler, devices: int) -> str | None:
     """Why no trials of a search can train as one, whatever its model is; None if they may."""
     if devices > 1:
         return f"a trial trains on {devices} devices"
-    if not isinstance(sampler, (Random, Grid)):
+    if not isinstance(sampler, InRounds):
         return f"{type(sampler).__name__} may want to see what has finished before it proposes more"
     return None
 
 
 def _strategy(sampler: Sampler) -> dict[str, Any]:
-    if isinstance(sampler, Random):
-        return {"strategy": "random"}
     if isinstance(sampler, Grid):
         return {"strategy": "grid", "points": described(sampler.points)}
-    return {"strategy": described(sampler)}
+    names = {made: name for name, made in STRATEGIES.items()}
+    plain = type(sampler) in names and sampler == type(sampler)()
+    return {"strategy": names[type(sampler)] if plain else described(sampler)}
 
 
 def _section(value: Any) -> dict[str, Any]:

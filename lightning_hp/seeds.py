@@ -7,12 +7,22 @@ from functools import lru_cache
 import numpy as np
 
 # First number of each spawn key: one stream per purpose.
-_HPARAMS, _TRIAL, _DATA, _EPOCH, _TRIAL_EPOCH, _LOADERS, _LOADING = range(7)
+_HPARAMS, _TRIAL, _DATA, _EPOCH, _TRIAL_EPOCH, _LOADERS, _LOADING, _SOBOL, _ROUND = range(9)
 
 
 def hparams_stream(seed: int, number: int) -> np.random.Generator:
     """The stream from which trial ``number`` draws its hyperparameters."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_HPARAMS, number)))
+
+
+def sobol_seed(seed: int) -> int:
+    """The seed that scrambles the points of a quasi-random search."""
+    return _integer(seed, _SOBOL)
+
+
+def round_seed(seed: int, first: int) -> int:
+    """The seed of what a sampler draws to propose the round that begins with trial ``first``."""
+    return _integer(seed, _ROUND, first)
 
 
 def trial_seed(seed: int, number: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -109,6 +109,21 @@ class Job:
 
 
 @dataclass(frozen=True)
+class RoundBegan:
+    """The sampler has begun a round of trials with number ``first``, or has proposed that one alone.
+
+    Attributes:
+        first: number of its first trial.
+        seen: the finished trials that it was shown, as `ranges` has them.
+        notes: what the sampler says of it, as plain values.
+    """
+
+    first: int
+    seen: str
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Started:
     """A trial begins, of at most ``max_epochs`` (None if open-ended). ``time`` in seconds since the epoch of the clock."""
 
@@ -159,7 +174,7 @@ class Printed:
     line: str
 
 
-Event: TypeAlias = Started | EpochEnded | Finished | Retried | Unfused | Printed
+Event: TypeAlias = RoundBegan | Started | EpochEnded | Finished | Retried | Unfused | Printed
 Emit: TypeAlias = Callable[[Event], None]
 
 
@@ -189,6 +204,21 @@ def add_epoch(metrics: dict[str, list[float | None]], epoch: int, logged: Mappin
         values = metrics.setdefault(name, [])
         values[epoch:] = [None] * (epoch - len(values))
         values.append(logged.get(name))
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Ascending numbers in short.
+
+    >>> ranges([0, 1, 2, 3, 7, 9, 10])
+    '0-3,7,9-10'
+    """
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(f"{low}-{high}" if low < high else str(low) for low, high in runs)
 
 
 def is_better(value: float, best: float | None, mode: Mode) -> bool:

@@ -25,7 +25,7 @@ LAYERS = [
     {"tracking"},
     {"fit"},
     {"executors"},
-    {"plan"},
+    {"ask", "earlier", "plan"},
     {"dispatch"},
     {"loop"},
     {"cli", "__main__"},

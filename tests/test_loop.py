@@ -181,7 +181,7 @@ def test_an_interrupted_trial_is_run_again(search, tmp_path):
 class Middle:
     """Proposes what lies in the middle of the space."""
 
-    def propose(self, space, seed, numbers, finished):
+    def propose(self, space, seed, numbers, finished, mode="min"):
         return [space.from_unit([[0.5] * len(space)])[0] for _ in numbers]
 
 

@@ -14,7 +14,7 @@ from lightning_hp.cli.settings import SETTINGS, read_config
 from lightning_hp.errors import ConfigError, did_you_mean
 from lightning_hp.fit.signature import arguments
 from lightning_hp.loop import SearchLoop
-from lightning_hp.samplers import Grid
+from lightning_hp.samplers import DEFAULT, STRATEGIES, Grid
 from lightning_hp.space import Hparams, Space, split
 
 SECTIONS = ("model", "data", "trainer", "search")
@@ -121,8 +121,13 @@ def _build(config: Mapping[str, Any], default_root: str) -> SearchLoop:
     space = Space(search.pop("space"))
     model, data, trainer = sections(config)
     _check_required(space, {"model": model, "data": data})
-    strategy = _strategy(search.pop("strategy", "random"), search.pop("points", None))
-    if strategy == "random" and search.get("trials") is None and search.get("max_time") is None:
+    strategy = _strategy(search.pop("strategy", DEFAULT), search.pop("points", None))
+    if (
+        strategy != "grid"
+        and not isinstance(strategy, Grid)
+        and search.get("trials") is None
+        and search.get("max_time") is None
+    ):
         raise ConfigError("the search has no end: give search.trials, search.max_time or both")
     babysit = search.pop("babysit", False)
     if isinstance(babysit, Mapping):
@@ -176,7 +181,7 @@ def _corners(space: Space) -> list[Hparams]:
 
 def _strategy(strategy: Any, points: Any) -> str | Grid:
     if not isinstance(strategy, str):
-        raise ConfigError(f"search.strategy needs random or grid, got {strategy!r}")
+        raise ConfigError(f"search.strategy needs one of {', '.join(STRATEGIES)}, got {strategy!r}")
     if points is None:
         return strategy
     if strategy != "grid":

@@ -6,34 +6,62 @@ A sampler is a pure function of the space, the study's seed, the trials' numbers
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from lightning_hp.errors import ConfigError, one_of
 from lightning_hp.samplers.grid import Grid
+from lightning_hp.samplers.quasi import Quasi
 from lightning_hp.samplers.random import Random
+from lightning_hp.samplers.zoom import CoarseToFine
 from lightning_hp.space import Hparams, Space
-from lightning_hp.trial import Trial
+from lightning_hp.trial import Mode, Trial
 
-__all__ = ["Grid", "Random", "Sampler", "sampler_for"]
+__all__ = ["CoarseToFine", "Explains", "Grid", "InRounds", "Quasi", "Random", "Sampler", "sampler_for"]
 
-STRATEGIES: dict[str, type[Sampler]] = {"random": Random, "grid": Grid}
+DEFAULT = "coarse-to-fine"
+STRATEGIES: dict[str, type[Sampler]] = {DEFAULT: CoarseToFine, "quasi": Quasi, "random": Random, "grid": Grid}
 
 
 class Sampler(Protocol):
-    """What a strategy must be able to do."""
+    """What a strategy must be able to do.
 
-    def propose(self, space: Space, seed: int, numbers: Sequence[int], history: Sequence[Trial]) -> list[Hparams]:
+    It is asked for one trial whenever a worker is free, with what has finished by then; see `InRounds` for more.
+    """
+
+    def propose(
+        self, space: Space, seed: int, numbers: Sequence[int], history: Sequence[Trial], mode: Mode = "min"
+    ) -> list[Hparams]:
         """Hyperparameters for the trials with these numbers, in that order.
 
         Args:
             space: where to propose from.
             seed: the study's.
             numbers: ascending trial numbers.
-            history: the finished trials, by number.
+            history: the finished trials, by number. Numbers below 0 are those of earlier studies, or given by the user.
+            mode: whether small values are good, or large ones.
 
         Returns:
             One dict per number, or fewer when the strategy has nothing left to try.
         """
+
+
+@runtime_checkable
+class InRounds(Protocol):
+    """A sampler whose proposals depend on nothing but the seed, the number, and the results of earlier rounds.
+
+    So its trials are the same whatever the number of workers, and those of a round can train as one fit.
+    """
+
+    def round_of(self, number: int) -> range:
+        """The trials that are proposed together with this one, once all before the first of them have finished."""
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A sampler in rounds that can say how it came to one."""
+
+    def explain(self, space: Space, seed: int, first: int, history: Sequence[Trial], mode: Mode = "min") -> dict[str, Any]:
+        """Notes on the round that begins with trial ``first``, as plain values; arguments as of `Sampler.propose`."""
 
 
 def sampler_for(strategy: str | Sampler) -> Sampler:

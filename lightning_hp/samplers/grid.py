@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning_hp.errors import ConfigError, did_you_mean
+from lightning_hp.samplers.rounds import ONE_ROUND
 from lightning_hp.space import Hparams, Space
-from lightning_hp.trial import Trial
+from lightning_hp.trial import Mode, Trial
 
 DEFAULT_POINTS = 3
 
@@ -56,9 +57,14 @@ class Grid:
         """How many combinations there are."""
         return math.prod(len(each) for each in self.values(space).values())
 
-    def propose(self, space: Space, seed: int, numbers: Sequence[int], history: Sequence[Trial]) -> list[Hparams]:
+    def propose(
+        self, space: Space, seed: int, numbers: Sequence[int], history: Sequence[Trial], mode: Mode = "min"
+    ) -> list[Hparams]:
         values, size = self.values(space), self.size(space)
         return [_combination(values, number) for number in numbers if number < size]
+
+    def round_of(self, number: int) -> range:
+        return ONE_ROUND
 
 
 def _combination(values: dict[str, list[Any]], number: int) -> Hparams:

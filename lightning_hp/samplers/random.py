@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lightning_hp.samplers.rounds import ONE_ROUND
 from lightning_hp.seeds import hparams_stream
 from lightning_hp.space import Hparams, Space
-from lightning_hp.trial import Trial
+from lightning_hp.trial import Mode, Trial
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,11 @@ class Random:
     [{'lr': 0.00141378214643}]
     """
 
-    def propose(self, space: Space, seed: int, numbers: Sequence[int], history: Sequence[Trial]) -> list[Hparams]:
+    def propose(
+        self, space: Space, seed: int, numbers: Sequence[int], history: Sequence[Trial], mode: Mode = "min"
+    ) -> list[Hparams]:
         points = [hparams_stream(seed, number).random(len(space)) for number in numbers]
         return space.from_unit(np.reshape(points, (-1, len(space))))
+
+    def round_of(self, number: int) -> range:
+        return ONE_ROUND

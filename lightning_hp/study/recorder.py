@@ -16,7 +16,7 @@ from lightning_hp.study.keep import Keep, remove_checkpoints
 from lightning_hp.study.lock import Lock
 from lightning_hp.study.records import write_record
 from lightning_hp.study.store import FILE, Store
-from lightning_hp.trial import EpochEnded, Event, Finished, Started, State, Trial, Unfused, add_epoch, trial_folder
+from lightning_hp.trial import EpochEnded, Event, Finished, RoundBegan, Started, State, Trial, Unfused, add_epoch, trial_folder
 
 # How a running trial stands is for onlookers, so it is written at most this often, in seconds: a write costs a sync.
 UPDATE_INTERVAL = 1.0
@@ -96,7 +96,9 @@ class Recorder:
 
     def record(self, event: Event) -> None:
         """Writes one event. A finished trial is on the disk when this returns; the rest is for onlookers and may wait."""
-        if isinstance(event, Started):
+        if isinstance(event, RoundBegan):
+            self._store.write_round(event)
+        elif isinstance(event, Started):
             self._running[event.trial.number] = Running(event, self._labelled(event.trial))
         elif isinstance(event, EpochEnded):
             running = self._running[event.number]

@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from lightning_hp.errors import ConfigError, StorageError, cannot_write
-from lightning_hp.trial import Mode, Trial
+from lightning_hp.trial import Mode, RoundBegan, Trial
 
 FILE = "study.db"
 # Kept in SQLite's user_version: a file of another layout is refused and not misread.
-LAYOUT = 1
+LAYOUT = 2
+_ROUNDS = "CREATE TABLE rounds (first INTEGER PRIMARY KEY, seen TEXT NOT NULL, notes TEXT NOT NULL)"
+# What brings a file of an older layout to the next.
+_UPGRADES = {1: _ROUNDS}
 _SCHEMA = f"""
 CREATE TABLE study (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE trials (
@@ -36,6 +39,7 @@ CREATE TABLE trials (
     ended REAL
 );
 CREATE INDEX ranking ON trials (state, value, number);
+{_ROUNDS};
 PRAGMA user_version = {LAYOUT};
 """
 _COLUMNS = "number, hparams, seed, state, value, epochs, metrics, reason, checkpoint, traceback"
@@ -77,8 +81,13 @@ class Store:
             self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
         elif empty:
             raise ConfigError(f"{self.path} is empty: no search has begun")
-        elif layout != LAYOUT:
+        elif layout != LAYOUT and layout not in _UPGRADES:
             raise ConfigError(f"{self.path} has layout {layout}, this version of lightning_hp reads layout {LAYOUT}")
+        elif create and layout < LAYOUT:
+            with self._transaction():
+                for older in range(layout, LAYOUT):
+                    self._connection.execute(_UPGRADES[older])
+                self._connection.execute(f"PRAGMA user_version = {LAYOUT}")
 
     def close(self) -> None:
         self._connection.close()
@@ -151,6 +160,21 @@ class Store:
             with self._transaction():
                 reason = "interrupted: the same search goes on with it"
                 self._connection.execute("UPDATE trials SET state = 'waiting', reason = ? WHERE state = 'running'", (reason,))
+
+    def write_round(self, began: RoundBegan) -> None:
+        """Writes what is known of a round of trials when it begins, over what stood there."""
+        with self._transaction():
+            row = (began.first, began.seen, json.dumps(began.notes))
+            self._connection.execute("INSERT OR REPLACE INTO rounds VALUES (?, ?, ?)", row)
+
+    def rounds(self) -> list[RoundBegan]:
+        """The rounds of trials so far, by their first."""
+        if not self._read("SELECT 1 FROM sqlite_master WHERE name = 'rounds'"):
+            return []
+        return [
+            RoundBegan(first, seen, json.loads(notes))
+            for first, seen, notes in self._read("SELECT * FROM rounds ORDER BY first")
+        ]
 
     def forget(self, numbers: list[int]) -> None:
         """Removes trials."""

@@ -12,7 +12,7 @@ from typing import Any
 from lightning_hp.errors import ConfigError
 from lightning_hp.space import Space
 from lightning_hp.study.store import Store
-from lightning_hp.trial import Trial
+from lightning_hp.trial import RoundBegan, Trial
 
 
 class Study:
@@ -75,6 +75,15 @@ class Study:
         """How trials ended that are not complete, as state and reason, each with the trials' numbers."""
         with self._open() as store:
             return store.endings()
+
+    @property
+    def rounds(self) -> list[RoundBegan]:
+        """How the sampler came to what it proposed: a round's first trial, what had finished by then, and its notes.
+
+        Empty for samplers that learn nothing from finished trials.
+        """
+        with self._open() as store:
+            return store.rounds()
 
     def leaderboard(self, most: int | None = None) -> list[Trial]:
         """The complete trials, best first, at most so many; equals by number."""

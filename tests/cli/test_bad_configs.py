@@ -70,7 +70,11 @@ BAD = {
     "a root that is nothing": (("search", "root"), None, ["search.root needs the name of a folder, got None"]),
     "a root that is empty": (("search", "root"), "", ["search.root needs the name of a folder, got ''"]),
     "verbose in words": (("search", "verbose"), "maybe", ["search.verbose needs true or false", "'maybe'"]),
-    "a strategy that is a number": (("search", "strategy"), 3, ["search.strategy needs random or grid, got 3"]),
+    "a strategy that is a number": (
+        ("search", "strategy"),
+        3,
+        ["search.strategy needs one of coarse-to-fine, quasi, random, grid, got 3"],
+    ),
     "a time without end": (("search", "max_time"), "99999999999:00:00:00", ["max_time", "leave it out"]),
     "a bound beyond all floats": (LR, {"scale": "int", "low": 1, "high": 10**400}, ["search.space.model.lr", "308 digits"]),
     "a bound in words": ((*LR, "high"), "ten", ["search.space.model.lr: Log needs finite numbers, got high='ten'\n"]),

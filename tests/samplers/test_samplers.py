@@ -76,7 +76,10 @@ def test_a_grid_takes_three_points_where_it_is_not_told():
         (lambda: Grid(True), "got True"),
         (lambda: Grid({"lr": 0}), "points['lr'] of at least 1, got 0"),
         (lambda: Grid({"lrr": 2}).values(SPACE), "points['lrr'] is not in the space (did you mean 'lr'?)"),
-        (lambda: sampler_for("gird"), "strategy='gird' is not one of random, grid (did you mean 'grid'?)"),
+        (
+            lambda: sampler_for("gird"),
+            "strategy='gird' is not one of coarse-to-fine, quasi, random, grid (did you mean 'grid'?)",
+        ),
         (lambda: sampler_for(Grid), "got the class Grid: write Grid()"),
         (lambda: sampler_for(3), "strategy needs a name or a sampler with propose(), got 3"),
     ],
@@ -89,7 +92,7 @@ def test_what_makes_no_sampler_is_told(make, told):
 
 def test_a_sampler_of_the_users_own_passes():
     class Mine:
-        def propose(self, space, seed, numbers, history):
+        def propose(self, space, seed, numbers, history, mode="min"):
             return []
 
     mine = Mine()

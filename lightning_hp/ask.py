@@ -1,0 +1,79 @@
+"""What is tried next: the user's own hyperparameters, then what the sampler proposes from the trials that it may see."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
+
+from lightning_hp.samplers import Explains, InRounds, Sampler
+from lightning_hp.space import Hparams, Space
+from lightning_hp.trial import Mode, RoundBegan, Trial, ranges
+
+_number = attrgetter("number")
+
+
+@dataclass
+class Ask:
+    """Asks a sampler, and remembers what it may see. To the sampler, the first trial that it proposes is number 0.
+
+    Args:
+        space: where to propose from.
+        sampler: decides each trial's hyperparameters.
+        seed: the study's.
+        mode: of the objective.
+        queue: hyperparameters of the first trials, before the sampler is asked.
+        earlier: trials of other studies, numbered below 0.
+        tell: takes a `RoundBegan` where what a sampler proposes depends on what it has seen.
+    """
+
+    space: Space
+    sampler: Sampler
+    seed: int
+    mode: Mode = "min"
+    queue: Sequence[Hparams] = ()
+    earlier: Sequence[Trial] = ()
+    tell: Callable[[RoundBegan], None] = lambda began: None
+    _history: list[Trial] = field(default_factory=list)
+    _open: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._history += [replace(trial, number=trial.number - len(self.queue)) for trial in self.earlier]
+
+    def begin(self, number: int) -> None:
+        """Notes that a trial has begun, which later rounds wait for."""
+        self._open.add(number)
+
+    def finish(self, trial: Trial) -> None:
+        """Takes in a finished trial."""
+        self._open.discard(trial.number)
+        # The curves stay on the disk, so that the search's memory does not grow by them.
+        seen = replace(trial, number=trial.number - len(self.queue), metrics={}, traceback=None)
+        insort(self._history, seen, key=_number)
+
+    def propose(self, number: int) -> Hparams | None:
+        """Hyperparameters for a trial; None if there are none left, or if those of earlier trials are to be waited for."""
+        if number < len(self.queue):
+            return self.queue[number]
+        asked = number - len(self.queue)
+        if not isinstance(self.sampler, InRounds):
+            return self._ask(asked, self._history, alone=True)
+        first = self.sampler.round_of(asked).start
+        if first == 0:
+            return self._ask(asked, self._history[: len(self.earlier)], alone=False)
+        if any(each < first + len(self.queue) for each in self._open):
+            return None
+        # What a round has made of itself so far is not for its other trials to see.
+        return self._ask(asked, self._history[: bisect_left(self._history, first, key=_number)], alone=asked == first)
+
+    def _ask(self, number: int, seen: list[Trial], alone: bool) -> Hparams | None:
+        proposed = self.sampler.propose(self.space, self.seed, [number], seen, self.mode)
+        if proposed and alone:
+            notes = (
+                self.sampler.explain(self.space, self.seed, number, seen, self.mode)
+                if isinstance(self.sampler, Explains)
+                else {}
+            )
+            self.tell(RoundBegan(number + len(self.queue), ranges(each.number + len(self.queue) for each in seen), notes))
+        return proposed[0] if proposed else None

@@ -1,0 +1,75 @@
+"""What a search begins with: hyperparameters that the user wants tried first, and the trials of earlier studies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lightning_hp.errors import ConfigError, did_you_mean
+from lightning_hp.samplers import Random
+from lightning_hp.space import Hparams, Space
+from lightning_hp.study import Study
+from lightning_hp.trial import Mode, Trial
+
+
+def queue_of(space: Space, seed: int, points: Sequence[Mapping[str, Any]]) -> list[Hparams]:
+    """The hyperparameters of the first trials, which the user gives. What a point leaves out is drawn at random.
+
+    Raises:
+        ConfigError: a name is not in the space, or a value not on its scale.
+    """
+    if isinstance(points, (str, Mapping)) or not isinstance(points, Sequence):
+        raise ConfigError(f"enqueue needs a list of hyperparameters, such as [{{'lr': 0.1}}], got {points!r}")
+    drawn = Random().propose(space, seed, range(len(points)), [])
+    return [_filled(space, f"enqueue[{index}]", point, drawn[index]) for index, point in enumerate(points)]
+
+
+def earlier_trials(space: Space, monitor: str, mode: Mode, roots: Sequence[str | Path]) -> list[Trial]:
+    """The finished trials of earlier studies whose hyperparameters lie in the space, numbered below 0.
+
+    Raises:
+        ConfigError: a folder holds no study or one of another objective, or none of its trials fits the space.
+    """
+    found: list[Trial] = []
+    for root in roots:
+        study = Study(Path(root).expanduser())
+        asked = study.asked
+        if (asked["monitor"], asked["mode"]) != (monitor, mode):
+            raise ConfigError(
+                f"warm_start {root} has the objective {asked['monitor']} ({asked['mode']}), this search has {monitor} ({mode})"
+            )
+        fitting = [fit for trial in study.trials if trial.finished and (fit := _fitted(space, trial)) is not None]
+        if not fitting:
+            raise ConfigError(
+                f"warm_start {root} has no finished trial in this space: with values for {', '.join(space)} within bounds"
+            )
+        found += fitting
+    return [replace(trial, number=index - len(found), metrics={}) for index, trial in enumerate(found)]
+
+
+def _filled(space: Space, where: str, point: Any, drawn: Hparams) -> Hparams:
+    if not isinstance(point, Mapping):
+        raise ConfigError(f"{where} needs hyperparameters by name, such as {{'lr': 0.1}}, got {point!r}")
+    for name in point:
+        if name not in space:
+            raise ConfigError(f"{where}[{name!r}] is not in the space{did_you_mean(str(name), space)}")
+    filled = {name: point.get(name, drawn[name]) for name in space}
+    try:
+        space.to_unit([filled])
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    return filled
+
+
+def _fitted(space: Space, trial: Trial) -> Trial | None:
+    """A trial with its hyperparameters as this space has them; None if they are not in it."""
+    if not space.keys() <= trial.hparams.keys():
+        return None
+    try:
+        hparams = space.from_labels({name: trial.hparams[name] for name in space})
+        space.to_unit([hparams])
+    except (KeyError, ValueError):
+        return None
+    return replace(trial, hparams=hparams)

@@ -1,0 +1,183 @@
+"""Where the best point may lie, by what has been seen, and where to look next in there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_hp.samplers.evidence import Evidence, features
+from lightning_hp.samplers.quasi import scrambled
+from lightning_hp.samplers.surrogate import Surrogate, log_expected_improvement
+from lightning_hp.scales import Choice, Int, LogInt, label
+from lightning_hp.space import Space
+
+Array = NDArray[np.float64]
+
+# Points of the whole space that are looked at, and then of the region.
+CANDIDATES = 1024
+# Functions that the objective may be: where each is smallest, the best point may lie.
+DRAWS = 64
+# The region holds this share of these points in each dimension, and a margin on both sides: of its width, and of the space.
+SHARE, MARGIN, LEAST_MARGIN = 0.9, 0.1, 0.01
+# However bad a value of a choice has been, it keeps this share of its equal part.
+LEAST_WEIGHT = 0.1
+# How near to the best the nearest points are that are looked at, as powers of two of the region's width.
+NEAREST = 8
+# A region that wide is said not to be narrowed.
+WIDE = 0.8
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of the space: from ``low`` to ``high`` in the unit coordinate of each dimension; of a choice, its weights."""
+
+    low: Array
+    high: Array
+    weights: dict[str, Array]
+
+    def sample(self, space: Space, count: int, seed: int) -> Array:
+        """Points of the unit cube that lie evenly in the region."""
+        points = self.low + (self.high - self.low) * scrambled(len(space), seed, count)
+        for column, (name, scale) in enumerate(space.items()):
+            if isinstance(scale, Choice):
+                # Evenly by weight: what is even in [0, 1] is cut into parts as long as the weights.
+                even = (points[:, column] - self.low[column]) / (self.high[column] - self.low[column])
+                index = np.searchsorted(np.cumsum(self.weights[name])[:-1], even, side="right")
+                points[:, column] = (index + 0.5) / len(scale.values)
+        return points
+
+    def describe(self, space: Space) -> dict[str, Any]:
+        """The region in the user's values, with what there is to say of each dimension."""
+        told: dict[str, Any] = {}
+        for column, (name, scale) in enumerate(space.items()):
+            if isinstance(scale, Choice):
+                weights = zip(scale.values, self.weights[name].round(3).tolist(), strict=True)
+                told[name] = {"weights": {str(label(value)): weight for value, weight in weights}}
+            else:
+                low, high = float(self.low[column]), float(self.high[column])
+                bounds = [scale.from_unit(low), scale.from_unit(high)]
+                told[name] = {"low": bounds[0], "high": bounds[1], "unit": [round(low, 4), round(high, 4)]}
+                told[name]["reason"] = _reason(low, high)
+        return told
+
+
+@dataclass(frozen=True)
+class Zoom:
+    """What a round samples.
+
+    Attributes:
+        region: where the best point may lie.
+        points: of the unit cube, those to try.
+        used: how many finished trials it is found by.
+    """
+
+    region: Region
+    points: Array
+    used: int
+
+
+def zoom(space: Space, seen: Evidence, count: int, generator: np.random.Generator) -> Zoom:
+    """The region where the best point may lie, and the points of it that are worth trying next.
+
+    The region is found by Thompson sampling: of functions that the objective may be, each tells where it is smallest. The
+    points are those of the largest expected improvement, each chosen as if the ones before had come out as expected
+    (Ginsbourger et al., Kriging Is Well-Suited to Parallelize Optimization, 2010).
+
+    Args:
+        space: of the search.
+        seen: what has finished; some trials are better than others.
+        count: how many points.
+        generator: of what is drawn.
+    """
+    with _one_thread():
+        surrogate = Surrogate(features(space, seen.units), seen.values)
+        whole = Region(np.zeros(len(space)), np.ones(len(space)), _equal_weights(space))
+        expected = surrogate.posterior(features(space, seen.units)).mean
+        best = seen.units[np.argmin(expected)]
+        candidates = _snapped(space, whole.sample(space, CANDIDATES, _integer(generator)))
+        region = whole
+        for _ in range(2):
+            draws = surrogate.posterior(features(space, candidates)).draws(DRAWS, generator)
+            region = _around(space, candidates[draws.argmin(axis=0)])
+            inside = region.sample(space, CANDIDATES // 2, _integer(generator))
+            near = _near(space, region, best, CANDIDATES // 2, generator)
+            candidates = _snapped(space, np.concatenate([inside, near]))
+        posterior = surrogate.posterior(features(space, candidates))
+        picked: list[int] = []
+        lowest = float(expected.min())
+        for _ in range(count):
+            gain = log_expected_improvement(posterior, lowest)
+            gain[picked] = -np.inf
+            picked.append(int(gain.argmax()))
+            lowest = min(lowest, float(posterior.mean[picked[-1]]))
+            posterior = posterior.once_measured(picked[-1])
+        return Zoom(region, candidates[picked], len(seen.values))
+
+
+def _around(space: Space, points: Array) -> Region:
+    """The region that holds most of these points in each dimension by itself."""
+    low, high = np.quantile(points, [(1 - SHARE) / 2, (1 + SHARE) / 2], axis=0)
+    margin = MARGIN * (high - low) + LEAST_MARGIN
+    weights = {}
+    for column, (name, scale) in enumerate(space.items()):
+        if isinstance(scale, Choice):
+            count = len(scale.values)
+            found = np.bincount(np.minimum((points[:, column] * count).astype(int), count - 1), minlength=count)
+            weights[name] = (1 - LEAST_WEIGHT) * found / len(points) + LEAST_WEIGHT / count
+            low[column], high[column] = 0.0, 1.0
+    return Region(np.clip(low - margin, 0, 1), np.clip(high + margin, 0, 1), weights)
+
+
+def _near(space: Space, region: Region, best: Array, count: int, generator: np.random.Generator) -> Array:
+    """Points about the best one, most of them near, each moved in some dimensions."""
+    dimensions = len(space)
+    width = np.maximum(region.high - region.low, 0.05)
+    step = 2.0 ** -generator.integers(1, NEAREST + 1, size=(count, 1)) * width
+    moved = generator.random((count, dimensions)) < max(0.5, 2 / dimensions)
+    points = np.clip(best + step * generator.standard_normal((count, dimensions)) * moved, 0, 1)
+    for column, (name, scale) in enumerate(space.items()):
+        if isinstance(scale, Choice):
+            others = generator.choice(len(scale.values), size=count, p=region.weights[name])
+            swapped = moved[:, column] & (generator.random(count) < 0.5)
+            points[:, column] = np.where(swapped, (others + 0.5) / len(scale.values), best[column])
+    return points
+
+
+def _snapped(space: Space, points: Array) -> Array:
+    """Points where whole numbers and choices lie in the middle of their stretch, as the trials' own do."""
+    points = points.copy()
+    for column, scale in enumerate(space.values()):
+        if isinstance(scale, (Int, LogInt, Choice)):
+            points[:, column] = scale.to_unit(scale.from_unit(points[:, column]))
+    return points
+
+
+def _equal_weights(space: Space) -> dict[str, Array]:
+    counts = {name: len(scale.values) for name, scale in space.items() if isinstance(scale, Choice)}
+    return {name: np.full(count, 1 / count) for name, count in counts.items()}
+
+
+def _reason(low: float, high: float) -> str:
+    if high - low >= WIDE:
+        return "not narrowed: the best may lie anywhere"
+    edge = "the lower end" if low <= 0 else "the upper end" if high >= 1 else None
+    share = f"{high - low:.0%} of the scale"
+    return f"{share} at {edge}, where the best may lie beyond" if edge else share
+
+
+def _integer(generator: np.random.Generator) -> int:
+    return int(generator.integers(2**31))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums in one order, whatever the machine has to spare, so that the same trials give the same round."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1):
+        yield

@@ -1,0 +1,103 @@
+"""A Gaussian process over the unit cube: what finished trials say of the objective elsewhere.
+
+Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006. The kernel is Matern's with nu = 5/2 and a length of its
+own for each coordinate, as in Snoek et al., Practical Bayesian Optimization of Machine Learning Algorithms, 2012.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+# Bounds of the kernel's lengths, in units of the cube's side, and of the share of the variance that is noise.
+LENGTHS = (0.05, 8.0)
+NOISE = (1e-6, 0.5)
+# Keeps a covariance matrix positive definite against rounding, in units of its largest variance.
+JITTER = 1e-8
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What is believed of the objective at some points, in units of its standard deviation over the trials.
+
+    Attributes:
+        mean: one per point.
+        covariance: of all with all.
+        noise: variance of a single measurement about the truth.
+    """
+
+    mean: Array
+    covariance: Array
+    noise: float
+
+    def draws(self, count: int, generator: np.random.Generator) -> Array:
+        """Functions that it may be, of shape (points, count)."""
+        largest = max(float(self.covariance.diagonal().max()), 1e-12)
+        root = np.linalg.cholesky(self.covariance + JITTER * largest * np.eye(len(self.mean)))
+        drawn: Array = self.mean[:, None] + root @ generator.standard_normal((len(self.mean), count))
+        return drawn
+
+    def once_measured(self, point: int) -> Posterior:
+        """The same after a measurement there that comes out as expected."""
+        column = self.covariance[:, point]
+        less = np.outer(column, column) / (column[point] + self.noise)
+        return Posterior(self.mean, self.covariance - less, self.noise)
+
+
+class Surrogate:
+    """A Gaussian process fitted to measurements.
+
+    Args:
+        points: of shape (n, features).
+        values: n, of which small ones are good; their mean shall be 0 and their standard deviation 1.
+    """
+
+    def __init__(self, points: Array, values: Array) -> None:
+        # Here, since they take seconds to import and other samplers do without.
+        from sklearn.gaussian_process import GaussianProcessRegressor
+        from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
+        features = points.shape[1]
+        smooth = ConstantKernel(1.0, (0.05, 20.0)) * Matern(np.full(features, 0.5), LENGTHS, nu=2.5)
+        self._process: Any = GaussianProcessRegressor(smooth + WhiteKernel(0.01, NOISE), alpha=JITTER, random_state=0)
+        with warnings.catch_warnings():
+            # That a length has come to its bound: then its coordinate does not matter.
+            warnings.simplefilter("ignore")
+            self._process.fit(points, values)
+
+    def posterior(self, points: Array) -> Posterior:
+        """What is believed of the objective at points, of shape (m, features)."""
+        from scipy.linalg import solve_triangular
+
+        process = self._process
+        smooth = process.kernel_.k1
+        cross = smooth(points, process.X_train_)
+        gain = solve_triangular(process.L_, cross.T, lower=True)
+        return Posterior(cross @ process.alpha_, smooth(points) - gain.T @ gain, process.kernel_.k2.noise_level)
+
+
+def log_expected_improvement(posterior: Posterior, best: float) -> Array:
+    """The logarithm of how much below ``best`` a measurement is expected to be, one per point.
+
+    Jones et al., Efficient Global Optimization of Expensive Black-Box Functions, 1998; the logarithm after Ament et al.,
+    Unexpected Improvements to Expected Improvement for Bayesian Optimization, 2023, since far from the best points the
+    expectation itself is zero to a float.
+    """
+    from scipy.special import erfcx, log_ndtr
+
+    deviation = np.sqrt(np.clip(posterior.covariance.diagonal(), 1e-14, None))
+    z = (best - posterior.mean) / deviation
+    # log(pdf(z) + z cdf(z)), by erfcx where the two are close to each other.
+    log_pdf = -0.5 * z**2 - 0.5 * np.log(2 * np.pi)
+    ratio = np.where(z > -1, np.exp(log_ndtr(z) - log_pdf), np.sqrt(np.pi / 2) * erfcx(-np.minimum(z, -1) / np.sqrt(2)))
+    rest = np.maximum(1 + z * ratio, np.finfo(float).tiny)
+    # Where even that cancels, its own expansion.
+    gain = np.where(z < -100, -2 * np.log(np.maximum(-z, 1.0)), np.log(rest))
+    expected: Array = np.log(deviation) + log_pdf + gain
+    return expected

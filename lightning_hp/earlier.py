@@ -26,7 +26,19 @@ def queue_of(space: Space, seed: int, points: Sequence[Mapping[str, Any]]) -> li
     return [_filled(space, f"enqueue[{index}]", point, drawn[index]) for index, point in enumerate(points)]
 
 
-def earlier_trials(space: Space, monitor: str, mode: Mode, roots: Sequence[str | Path]) -> list[Trial]:
+def earlier_roots(warm_start: Any) -> list[Path]:
+    """The folders of earlier studies.
+
+    Raises:
+        ConfigError: they are none.
+    """
+    roots = [warm_start] if isinstance(warm_start, (str, Path)) else warm_start
+    if not isinstance(roots, (list, tuple)) or not all(isinstance(root, (str, Path)) for root in roots):
+        raise ConfigError(f"warm_start needs the folder of a study, or several, got {warm_start!r}")
+    return [Path(root).expanduser() for root in roots]
+
+
+def earlier_trials(space: Space, monitor: str, mode: Mode, roots: Sequence[Path]) -> list[Trial]:
     """The finished trials of earlier studies whose hyperparameters lie in the space, numbered below 0.
 
     Raises:
@@ -34,7 +46,7 @@ def earlier_trials(space: Space, monitor: str, mode: Mode, roots: Sequence[str |
     """
     found: list[Trial] = []
     for root in roots:
-        study = Study(Path(root).expanduser())
+        study = Study(root)
         asked = study.asked
         if (asked["monitor"], asked["mode"]) != (monitor, mode):
             raise ConfigError(

@@ -16,7 +16,7 @@ from lightning_hp.babysit import Babysitter
 from lightning_hp.bounds import whole_number
 from lightning_hp.description import described
 from lightning_hp.dispatch import Dispatch
-from lightning_hp.earlier import earlier_trials, queue_of
+from lightning_hp.earlier import earlier_roots, earlier_trials, queue_of
 from lightning_hp.errors import ConfigError, one_of
 from lightning_hp.executors.choose import executor_for
 from lightning_hp.fit import Recipe, load_model, run_job
@@ -127,7 +127,7 @@ class SearchLoop:
         self.seconds = budget.seconds(max_time)
         self.seed = whole_number("seed", seed, 0)
         self.queue = queue_of(self.space, self.seed, enqueue)
-        self.warm_start = [warm_start] if isinstance(warm_start, (str, Path)) else list(warm_start)
+        self.warm_start = earlier_roots(warm_start)
         self.earlier = earlier_trials(self.space, monitor, mode, self.warm_start)
         self.root = Path(root_dir).expanduser().absolute()
         self.retries = whole_number("retries", retries, 0)

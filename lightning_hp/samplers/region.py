@@ -19,9 +19,12 @@ from lightning_hp.space import Space
 Array = NDArray[np.float64]
 
 # Points of the whole space that are looked at, and then of the region.
-CANDIDATES = 1024
+CANDIDATES = 512
 # Functions that the objective may be: where each is smallest, the best point may lie.
 DRAWS = 64
+# Values that differ by less than this, in standard deviations over the trials, are equally good.
+ALIKE = 0.02
+REFINED = 2
 # The region holds this share of these points in each dimension, and a margin on both sides: of its width, and of the space.
 SHARE, MARGIN, LEAST_MARGIN = 0.9, 0.1, 0.01
 # However bad a value of a choice has been, it keeps this share of its equal part.
@@ -99,22 +102,32 @@ def zoom(space: Space, seen: Evidence, count: int, generator: np.random.Generato
         whole = Region(np.zeros(len(space)), np.ones(len(space)), _equal_weights(space))
         expected = surrogate.posterior(features(space, seen.units)).mean
         best = seen.units[np.argmin(expected)]
-        candidates = _snapped(space, whole.sample(space, CANDIDATES, _integer(generator)))
-        region = whole
+
+        def self_lowest(points: Array) -> Array:
+            points = _snapped(space, points)
+            draws = surrogate.posterior(features(space, points)).draws(DRAWS, generator)
+            # In a dimension that hardly matters a slope of nothing would have its end be the best.
+            draws += ALIKE * generator.standard_normal(draws.shape)
+            return points[draws.argmin(axis=0)]
+
+        region, lowest = whole, best[None]
         for _ in range(2):
-            draws = surrogate.posterior(features(space, candidates)).draws(DRAWS, generator)
-            region = _around(space, candidates[draws.argmin(axis=0)])
+            lowest = self_lowest(region.sample(space, CANDIDATES, _integer(generator)))
+            region = _around(space, lowest)
+        candidates = lowest
+        for _ in range(REFINED):
             inside = region.sample(space, CANDIDATES // 2, _integer(generator))
-            near = _near(space, region, best, CANDIDATES // 2, generator)
+            near = _near(space, region, np.concatenate([[best], lowest]), CANDIDATES // 2, generator)
             candidates = _snapped(space, np.concatenate([inside, near]))
+            lowest = self_lowest(candidates)
         posterior = surrogate.posterior(features(space, candidates))
         picked: list[int] = []
-        lowest = float(expected.min())
+        aim = float(expected.min())
         for _ in range(count):
-            gain = log_expected_improvement(posterior, lowest)
+            gain = log_expected_improvement(posterior, aim)
             gain[picked] = -np.inf
             picked.append(int(gain.argmax()))
-            lowest = min(lowest, float(posterior.mean[picked[-1]]))
+            aim = min(aim, float(posterior.mean[picked[-1]]))
             posterior = posterior.once_measured(picked[-1])
         return Zoom(region, candidates[picked], len(seen.values))
 
@@ -134,17 +147,18 @@ def _around(space: Space, points: Array) -> Region:
 
 
 def _near(space: Space, region: Region, best: Array, count: int, generator: np.random.Generator) -> Array:
-    """Points about the best one, most of them near, each moved in some dimensions."""
+    """Points about the best ones, half of them about the first, most of them near, each moved in some dimensions."""
     dimensions = len(space)
     width = np.maximum(region.high - region.low, 0.05)
     step = 2.0 ** -generator.integers(1, NEAREST + 1, size=(count, 1)) * width
     moved = generator.random((count, dimensions)) < max(0.5, 2 / dimensions)
-    points = np.clip(best + step * generator.standard_normal((count, dimensions)) * moved, 0, 1)
+    centers = best[np.where(generator.random(count) < 0.5, 0, generator.integers(len(best), size=count))]
+    points = np.clip(centers + step * generator.standard_normal((count, dimensions)) * moved, 0, 1)
     for column, (name, scale) in enumerate(space.items()):
         if isinstance(scale, Choice):
             others = generator.choice(len(scale.values), size=count, p=region.weights[name])
             swapped = moved[:, column] & (generator.random(count) < 0.5)
-            points[:, column] = np.where(swapped, (others + 0.5) / len(scale.values), best[column])
+            points[:, column] = np.where(swapped, (others + 0.5) / len(scale.values), centers[:, column])
     return points
 
 

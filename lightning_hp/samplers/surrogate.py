@@ -6,6 +6,7 @@ own for each coordinate, as in Snoek et al., Practical Bayesian Optimization of 
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ Array = NDArray[np.float64]
 # Bounds of the kernel's lengths, in units of the cube's side, and of the share of the variance that is noise.
 LENGTHS = (0.05, 8.0)
 NOISE = (1e-6, 0.5)
+# Standard deviations above which an improvement is so far that its expectation has its limit's form.
+FAR = 1e3
 # Keeps a covariance matrix positive definite against rounding, in units of its largest variance.
 JITTER = 1e-8
 
@@ -89,15 +92,17 @@ def log_expected_improvement(posterior: Posterior, best: float) -> Array:
     Unexpected Improvements to Expected Improvement for Bayesian Optimization, 2023, since far from the best points the
     expectation itself is zero to a float.
     """
-    from scipy.special import erfcx, log_ndtr
+    from scipy.special import erfcx, ndtr
 
     deviation = np.sqrt(np.clip(posterior.covariance.diagonal(), 1e-14, None))
     z = (best - posterior.mean) / deviation
-    # log(pdf(z) + z cdf(z)), by erfcx where the two are close to each other.
-    log_pdf = -0.5 * z**2 - 0.5 * np.log(2 * np.pi)
-    ratio = np.where(z > -1, np.exp(log_ndtr(z) - log_pdf), np.sqrt(np.pi / 2) * erfcx(-np.minimum(z, -1) / np.sqrt(2)))
-    rest = np.maximum(1 + z * ratio, np.finfo(float).tiny)
-    # Where even that cancels, its own expansion.
-    gain = np.where(z < -100, -2 * np.log(np.maximum(-z, 1.0)), np.log(rest))
-    expected: Array = np.log(deviation) + log_pdf + gain
+    log_density = -0.5 * z**2 - 0.5 * math.log(2 * math.pi)
+    # density(z) + z * probability(z), of which the two terms are close to each other far below 0: there by their ratio.
+    above = np.maximum(z, -1.0)
+    direct = np.log(np.exp(-0.5 * above**2) / math.sqrt(2 * math.pi) + above * ndtr(above))
+    below = np.clip(z, -FAR, -1.0)
+    by_ratio = np.log(1 + below * math.sqrt(math.pi / 2) * erfcx(-below / math.sqrt(2)))
+    # Where even that cancels, it is 1 / z**2.
+    tail = np.where(z < -FAR, -2 * np.log(np.maximum(-z, 1.0)), by_ratio)
+    expected: Array = np.log(deviation) + np.where(z > -1, direct, log_density + tail)
     return expected

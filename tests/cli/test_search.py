@@ -123,6 +123,8 @@ def test_every_setting_is_a_flag(run, config):
         "strategy": "grid",
         "points": 2,
         "space": json.dumps(space),
+        "enqueue": "[{model.lr: 0.2}]",
+        "warm_start": "earlier",
         "babysit": "{patience: 3}",
         "executor": "processes",
         "fuse": "never",
@@ -137,13 +139,16 @@ def test_every_setting_is_a_flag(run, config):
         "verbose": "false",
     }
     assert flags.keys() == SETTINGS.keys()
+    objective = ["--monitor", "val_loss", "--mode", "min", "--root", "earlier", "--trials", "1", "--space", json.dumps(space)]
+    assert run(config, "search", "config.yaml", *objective).code == 0
     arguments = [part for name, value in flags.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     assert run(config, "search", "config.yaml", *arguments).code == 0
     asked = Study("flags").asked
     kept = {"monitor": "val_loss", "mode": "min", "trials": 1, "max_time": 300.0, "seed": 4, "space": space}
     assert kept.items() <= asked.items()
     assert (asked["strategy"], asked["points"], asked["babysit"]["patience"]) == ("grid", 2, 3)
-    assert Study("flags").best.hparams == {"model.lr": 0.1}
+    assert (asked["enqueue"], asked["warm_start"]) == ([{"model.lr": 0.2}], ["earlier", "1 trials"])
+    assert Study("flags").best.hparams == {"model.lr": 0.2}
 
 
 def test_babysit_is_a_flag_without_a_value(run, config):

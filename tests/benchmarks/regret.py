@@ -1,0 +1,211 @@
+"""How much each strategy gets out of every trial: regret against trials, and against epochs, with Optuna's beside ours.
+
+    pip install optuna; python tests/benchmarks/regret.py [--seeds 100] [--trials 64] [--tasks ...] [--strategies ...]
+
+Two kinds of tasks. Real ones: a trial's learning curve is that of the nearest of 3,000 configurations that were trained once
+(tests/benchmarks/tasks.py). And functions of the literature, put on log, reverse log and linear axes. Ours run as in a search,
+by the same code that asks samplers and pruners; Optuna's are given the unit coordinates of our scales, to gain by them too.
+Regret is the best value so far less the best there is. Printed are the median over the seeds and its 95% interval by bootstrap.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from functions import FUNCTIONS
+from numpy.typing import NDArray
+from tasks import TABLES, TASKS
+
+from lightning_hp import CoarseToFine, Grid, Quasi, Random, Space
+from lightning_hp.ask import Ask
+from lightning_hp.dispatch import Dispatch
+from lightning_hp.executors.inline import Inline
+from lightning_hp.samplers.evidence import features
+from lightning_hp.trial import Emit, Finished, Job, Outcome
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A task to replay: the curve of any hyperparameters, and the best value that any of them has."""
+
+    space: Space
+    epochs: int
+    curve: Callable[[Array], Array]
+    optimum: float
+
+
+@lru_cache(maxsize=1)
+def problem(name: str) -> Problem:
+    if name in FUNCTIONS:
+        function = FUNCTIONS[name]
+        return Problem(function.space, 1, lambda units: np.array([function(units)]), 0.0)
+    with np.load(TABLES / f"{name}.npz") as table:
+        units, curves = table["units"].astype(float), table["curves"].astype(float)
+    space = TASKS[name].space
+    known = features(space, units)
+
+    def nearest(point: Array) -> Array:
+        curve: Array = curves[np.argmin(((known - features(space, point[None])) ** 2).sum(axis=1))]
+        return curve
+
+    return Problem(space, TASKS[name].epochs, nearest, float(np.nanmin(curves[np.isfinite(curves).all(axis=1)])))
+
+
+@dataclass
+class Record:
+    """What a search has found, trial by trial."""
+
+    epochs: list[int]
+    best: list[float]
+
+    def add(self, spent: int, value: float | None) -> None:
+        self.epochs.append((self.epochs[-1] if self.epochs else 0) + spent)
+        so_far = self.best[-1] if self.best else math.inf
+        self.best.append(min(so_far, value) if value is not None and math.isfinite(value) else so_far)
+
+
+def replay(name: str, strategy: str, seed: int, trials: int) -> Record:
+    """A search of ours."""
+    task, record = problem(name), Record([], [])
+    sampler: Any = {
+        "random": Random(),
+        "quasi": Quasi(),
+        "grid": Grid(max(2, round(trials ** (1 / len(task.space))))),
+        "coarse-to-fine": CoarseToFine(),
+    }[strategy.partition("+")[0]]
+
+    def work(job: Job, emit: Emit) -> None:
+        for trial in job.trials:
+            curve = task.curve(task.space.to_unit([trial.hparams])[0])
+            finite = curve[: np.argmin(np.isfinite(curve))] if not np.isfinite(curve).all() else curve
+            diverged = len(finite) < len(curve)
+            value = None if diverged else float(finite.min())
+            record.add(len(finite) + diverged, value)
+            emit(Finished(trial.number, Outcome("diverged" if diverged else "complete", value, len(finite)), 0.0))
+
+    dispatch = Dispatch(Ask(task.space, sampler, seed), trials, None, 0, lambda hparams: task.epochs, [], [])
+    Inline().run(dispatch.next_job, work, dispatch.take)
+    return record
+
+
+def replay_optuna(name: str, strategy: str, seed: int, trials: int) -> Record:
+    """The same by Optuna."""
+    import optuna
+
+    warnings.filterwarnings("ignore")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    task, record = problem(name), Record([], [])
+    samplers = {
+        "tpe": optuna.samplers.TPESampler,
+        "gp": optuna.samplers.GPSampler,
+        "cma": optuna.samplers.CmaEsSampler,
+        "hyperband": optuna.samplers.TPESampler,
+    }
+    pruner: Any = optuna.pruners.NopPruner()
+    if strategy == "hyperband":
+        pruner = optuna.pruners.HyperbandPruner(max_resource=task.epochs, reduction_factor=3)
+    study = optuna.create_study(sampler=samplers[strategy](seed=seed), pruner=pruner)
+    for _ in range(trials):
+        trial = study.ask()
+        units = np.array([_suggested(trial, key, scale) for key, scale in task.space.items()])
+        curve = task.curve(task.space.to_unit(task.space.from_unit(units[None]))[0])
+        best, state, spent = math.inf, optuna.trial.TrialState.COMPLETE, 0
+        for epoch, value in enumerate(curve):
+            spent += 1
+            if not math.isfinite(value):
+                best, state = math.nan, optuna.trial.TrialState.FAIL
+                break
+            best = min(best, float(value))
+            trial.report(best, epoch + 1)
+            if trial.should_prune():
+                state = optuna.trial.TrialState.PRUNED
+                break
+        study.tell(trial, best if state == optuna.trial.TrialState.COMPLETE else None, state)
+        record.add(spent, best)
+    return record
+
+
+def _suggested(trial: Any, name: str, scale: Any) -> float:
+    if hasattr(scale, "values"):
+        count = len(scale.values)
+        return (trial.suggest_categorical(name, list(range(count))) + 0.5) / count
+    unit: float = trial.suggest_float(name, 0.0, 1.0)
+    return unit
+
+
+OURS = ("random", "quasi", "grid", "coarse-to-fine")
+PEERS = ("tpe", "gp", "cma", "hyperband")
+
+
+def run(job: tuple[str, str, int, int]) -> tuple[tuple[str, str, int, int], Record]:
+    return job, (replay if job[1].partition("+")[0] in OURS else replay_optuna)(*job)
+
+
+def interval(values: Array) -> tuple[float, float, float]:
+    """The median, and its 95% interval by bootstrap."""
+    generator = np.random.default_rng(0)
+    drawn = np.median(generator.choice(values, (2000, len(values))), axis=1)
+    return float(np.median(values)), float(np.quantile(drawn, 0.025)), float(np.quantile(drawn, 0.975))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--trials", type=int, default=64)
+    parser.add_argument("--tasks", nargs="+", default=[*TASKS, *FUNCTIONS])
+    parser.add_argument("--strategies", nargs="+", default=[*OURS, *PEERS])
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--json", type=Path, help="keep all records here")
+    options = parser.parse_args()
+    for name in options.tasks:
+        optimum, began = problem(name).optimum, time.perf_counter()
+        jobs = [(name, each, seed, options.trials) for each in options.strategies for seed in range(options.seeds)]
+        # What is to have twice the budget.
+        jobs += [(name, "random", seed, 2 * options.trials) for seed in range(options.seeds) if "random" in options.strategies]
+        with ProcessPoolExecutor(options.processes, initializer=_one_thread) as pool:
+            records = dict(pool.map(run, jobs, chunksize=4))
+        print(f"\n{name} (best {optimum:.4g}; {time.perf_counter() - began:.0f} s)")
+        for strategy in options.strategies:
+            for trials in sorted({job[3] for job in jobs if job[1] == strategy}):
+                of = [records[name, strategy, seed, trials] for seed in range(options.seeds)]
+                told = [_told(of, optimum, count) for count in (16, 32, trials) if count <= trials]
+                epochs = np.median([record.epochs[-1] for record in of])
+                print(f"  {strategy:24} {'   '.join(told)}   {epochs:.0f} epochs", flush=True)
+        if options.json:
+            _keep(options.json, records)
+
+
+def _told(records: Iterable[Record], optimum: float, count: int) -> str:
+    regrets = np.array([record.best[min(count, len(record.best)) - 1] - optimum for record in records])
+    median, low, high = interval(np.where(np.isfinite(regrets), regrets, 1e9))
+    return f"{count:4}: {median:.3g} ({low:.3g} to {high:.3g})"
+
+
+def _keep(path: Path, records: dict[Any, Record]) -> None:
+    with path.open("a") as file:
+        for (name, strategy, seed, trials), record in records.items():
+            file.write(json.dumps([name, strategy, seed, trials, record.epochs, record.best]) + "\n")
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 
+from lightning_hp.fit.attempt import out_of_memory
 from lightning_hp.fit.fused.carried import Carried
 from lightning_hp.fit.fused.check import check, seconds
 from lightning_hp.fit.fused.errors import CannotFuseError
@@ -43,6 +44,8 @@ class FusedModule(LightningModule):
         self.logs = {"training_step": EpochLogs(training=True), "validation_step": EpochLogs(training=False)}
         self.losses = torch.empty(0)
         self.returned: Any = None
+        # Ends the members that have failed before the training.
+        self.let_failed_go: Callable[[], None] = lambda: None
         self.step: FusedStep
         self.optimizer: FusedOptimizer
 
@@ -53,7 +56,9 @@ class FusedModule(LightningModule):
         # First, since numbers that differ in models of different structure, such as a width, are no numbers to carry.
         stack = Stack(models)
         carried = Carried(models, self.trainer.strategy.root_device)
-        optimizers = [member.setup_optimizer() for member in self.members]
+        self._setup_optimizers(stack, carried)
+        models = [member.model for member in self.members]
+        optimizers = [member.trainer.strategy.optimizers[0] for member in self.members]
         reason = mismatch(optimizers, models)
         if reason is not None:
             raise CannotFuseError(reason)
@@ -129,6 +134,18 @@ class FusedModule(LightningModule):
         scale = (gradient_clip_val / (norms + 1e-6)).clamp(max=1.0)
         for gradient in gradients:
             gradient.mul_(scale.view(-1, *[1] * (gradient.dim() - 1)).to(gradient.dtype))
+
+    def _setup_optimizers(self, stack: Stack, carried: Carried) -> None:
+        """Has each member make its own; those that fail leave."""
+        for member in self.members:
+            member.guarded(member.setup_optimizer)
+            if member.error is not None and out_of_memory(member.error):
+                raise member.error
+        rows = [row for row, member in enumerate(self.members) if member.error is None]
+        if len(rows) < len(self.members):
+            self.let_failed_go()
+            stack.keep(rows)
+            carried.keep(rows)
 
     def _loss_scales(self) -> LossScales | None:
         """The members' own; the plugin of the Trainer that trains them would have one for all."""

@@ -140,7 +140,8 @@ def _countable(devices: Any) -> bool:
 
 
 def _check_not_shared(key: str, value: Any) -> None:
-    if isinstance(value, (Callback, Logger, Strategy, Profiler)):
+    # A gradient scaler in a precision plugin is one of a trial, too.
+    if isinstance(value, (Callback, Logger, Strategy, Profiler)) or getattr(value, "scaler", None) is not None:
         name = type(value).__qualname__
         raise ConfigError(
             f"trainer[{key!r}] holds a {name} that all trials would share: give a function that makes one, lambda: {name}(...)"

@@ -2,8 +2,10 @@
 
 stack       parameters and buffers of all models, stacked along a trial axis; each model keeps views of its row
 step        the user's own training and validation step, run for all rows at once by torch.func.vmap
+autocast    half precision in it, as in an ordinary step
 carried     numbers that differ between the models and may be read in a step
 rules       SGD and other optimizers on stacked parameters; Adam and its kin are in rules_adam
+loss_scales each row's own loss scale, where it trains in float16
 optimizer   one update for all rows, each by its own optimizer's current values
 member      one trial in the fit: its model, its optimizer and schedulers, its Trainer, its record
 journal     what a member logs

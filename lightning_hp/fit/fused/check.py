@@ -25,6 +25,8 @@ TOLERANCE = 1e-3
 def check(step: FusedStep, name: str, args: tuple[Any, ...]) -> None:
     """Compares what a step returns and logs, its metrics and its gradients with those of each model's own on the same batch.
 
+    In single precision, also where half is asked for, so that a difference is no rounding.
+
     Args:
         step: the fused step. What the steps change is changed back.
         name: ``training_step`` or ``validation_step``.
@@ -34,7 +36,7 @@ def check(step: FusedStep, name: str, args: tuple[Any, ...]) -> None:
         CannotFuseError: they differ, or the step changes a model in a way that only its own step can.
     """
     models: list[LightningModule] = step.stack.models  # type: ignore[assignment]
-    with isolated_rngs(), _undone(step):
+    with isolated_rngs(), _undone(step), torch.autocast(models[0].device.type, enabled=False):
         # For this once, random numbers are the same for all rows, and so the same as in each model's own step.
         step.randomness = "same"
         states = rng_states()

@@ -14,18 +14,19 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor
 from lightning.pytorch.core.hooks import ModelHooks
 from lightning.pytorch.loggers.utilities import _log_hyperparams
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.trainer import call
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.model_helpers import _ModuleMode, is_overridden
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from lightning_hp.babysit import Babysitter
+from lightning_hp.errors import disk_error
 from lightning_hp.fit.attempt import Attempt
 from lightning_hp.fit.checkpoints import PREVIOUS, of_model, readable, warn_if_refused
 from lightning_hp.fit.fused.errors import CannotFuseError
@@ -117,12 +118,10 @@ class Member:
             self.trainer._checkpoint_connector.restore_training_state()
             self.trainer._checkpoint_connector.resume_end()
 
-    def setup_optimizer(self) -> torch.optim.Optimizer:
+    def setup_optimizer(self) -> None:
         """Has ``configure_optimizers`` make the optimizer and schedulers, once the parameters are where they will stay."""
-        strategy = self.trainer.strategy
         with self._own_random_numbers():
-            strategy.setup_optimizers(self.trainer)
-        return strategy.optimizers[0]
+            self.trainer.strategy.setup_optimizers(self.trainer)
 
     @contextmanager
     def _own_random_numbers(self) -> Iterator[None]:
@@ -170,6 +169,18 @@ class Member:
     @property
     def _callbacks(self) -> list[Callback]:
         return self.trainer.callbacks  # type: ignore[attr-defined, no-any-return]
+
+    def guarded(self, do: Callable[..., Any], *args: Any) -> None:
+        """Does something of this trial's. If that fails, the trial has failed; the others go on."""
+        if self.error is None:
+            try:
+                do(*args)
+            except (CannotFuseError, SIGTERMException):
+                raise
+            except (Exception, SystemExit) as error:
+                if disk_error(error) is not None:
+                    raise
+                self.error = error
 
     def hook(self, name: str, *args: Any, **keywords: Any) -> None:
         """Calls a hook of the trial's callbacks, then of its model."""

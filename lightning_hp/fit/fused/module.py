@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -12,12 +12,14 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 
+from lightning_hp.fit.attempt import out_of_memory
 from lightning_hp.fit.fused.carried import Carried
 from lightning_hp.fit.fused.check import check, seconds
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.logs import EpochLogs
+from lightning_hp.fit.fused.loss_scales import LossScales, loss_scales
 from lightning_hp.fit.fused.member import Member
-from lightning_hp.fit.fused.optimizer import FusedOptimizer, mismatch
+from lightning_hp.fit.fused.optimizer import FusedOptimizer, mismatch, unscales_by_itself
 from lightning_hp.fit.fused.stack import Stack
 from lightning_hp.fit.fused.step import FusedStep, loss_of
 
@@ -42,6 +44,8 @@ class FusedModule(LightningModule):
         self.logs = {"training_step": EpochLogs(training=True), "validation_step": EpochLogs(training=False)}
         self.losses = torch.empty(0)
         self.returned: Any = None
+        # Ends the members that have failed before the training.
+        self.let_failed_go: Callable[[], None] = lambda: None
         self.step: FusedStep
         self.optimizer: FusedOptimizer
 
@@ -52,12 +56,16 @@ class FusedModule(LightningModule):
         # First, since numbers that differ in models of different structure, such as a width, are no numbers to carry.
         stack = Stack(models)
         carried = Carried(models, self.trainer.strategy.root_device)
-        optimizers = [member.setup_optimizer() for member in self.members]
+        self._setup_optimizers(stack, carried)
+        models = [member.model for member in self.members]
+        optimizers = [member.trainer.strategy.optimizers[0] for member in self.members]
         reason = mismatch(optimizers, models)
         if reason is not None:
             raise CannotFuseError(reason)
         self.step = FusedStep(stack, carried)
-        self.optimizer = FusedOptimizer(stack, optimizers)
+        self.optimizer = FusedOptimizer(stack, optimizers, self._loss_scales())
+        if self.optimizer.scales is not None and unscales_by_itself(self.optimizer, bool(self.trainer.gradient_clip_val)):
+            raise CannotFuseError("the optimizer unscales gradients by itself")
         for member, optimizer in zip(self.members, optimizers, strict=True):
             member.refresh_optimizer = partial(self.optimizer.distribute, optimizer)
         return self.optimizer
@@ -67,11 +75,23 @@ class FusedModule(LightningModule):
         self._check("training_step", args)
         output = self.step("training_step", *args)
         losses = loss_of(output)
-        self.losses, self.returned = losses.detach(), output.output
+        self.losses, self.returned = losses, output.output
         self.logs["training_step"].add(output.logged, batch, self.step.metrics.values)
         # Each member's gradient is that of its own loss.
         total: Tensor = losses.sum()
         return total
+
+    def backward(self, loss: Tensor, *args: Any, **keywords: Any) -> None:
+        losses, self.losses = self.losses, self.losses.detach()
+        scales = self.optimizer.scales
+        if scales is None:
+            torch.autograd.backward(loss)
+        else:
+            # In the order of a fit by itself: of a loss in half precision, a scale may be infinite where its share is not.
+            torch.autograd.backward(losses, scales.of(losses) / self.trainer.accumulate_grad_batches)
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        self.optimizer.unscale()
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         several = len(self.trainer.num_val_batches) > 1
@@ -104,16 +124,35 @@ class FusedModule(LightningModule):
     ) -> None:
         if not gradient_clip_val:
             return
-        gradients = [parameter.grad for parameter in self.step.stack.parameters.values() if parameter.grad is not None]
+        gradients = self.optimizer.gradients
         if gradient_clip_algorithm == "value":
             for gradient in gradients:
                 gradient.clamp_(-gradient_clip_val, gradient_clip_val)
             return
         # As torch.nn.utils.clip_grad_norm_, for each row.
-        norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
+        norms = torch.stack([gradient.reshape(len(gradient), -1).norm(dim=1) for gradient in gradients]).norm(dim=0)
         scale = (gradient_clip_val / (norms + 1e-6)).clamp(max=1.0)
         for gradient in gradients:
             gradient.mul_(scale.view(-1, *[1] * (gradient.dim() - 1)).to(gradient.dtype))
+
+    def _setup_optimizers(self, stack: Stack, carried: Carried) -> None:
+        """Has each member make its own; those that fail leave."""
+        for member in self.members:
+            member.guarded(member.setup_optimizer)
+            if member.error is not None and out_of_memory(member.error):
+                raise member.error
+        rows = [row for row, member in enumerate(self.members) if member.error is None]
+        if len(rows) < len(self.members):
+            self.let_failed_go()
+            stack.keep(rows)
+            carried.keep(rows)
+
+    def _loss_scales(self) -> LossScales | None:
+        """The members' own; the plugin of the Trainer that trains them would have one for all."""
+        scales = loss_scales([member.trainer.precision_plugin for member in self.members])
+        if scales is not None:
+            self.trainer.precision_plugin.scaler = None  # type: ignore[attr-defined]
+        return scales
 
     @contextmanager
     def only(self, rows: Sequence[int]) -> Iterator[None]:

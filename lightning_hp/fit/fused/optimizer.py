@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
+from lightning.fabric.plugins.precision.amp import _optimizer_handles_unscaling
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_hp.fit.fused.errors import CannotFuseError
-from lightning_hp.fit.fused.rules import BEGUN, State, Value, Values
+from lightning_hp.fit.fused.loss_scales import LossScales
+from lightning_hp.fit.fused.rules import BEGUN, FIRST, State, Steps, Value, Values, unchanged
 from lightning_hp.fit.fused.rules_adam import RULES, SWITCHES
 from lightning_hp.fit.fused.stack import Stack
 
@@ -26,13 +30,15 @@ class FusedOptimizer(Optimizer):
     Args:
         stack: the parameters.
         optimizers: one per row.
+        scales: of the rows' losses, by which the gradients are too large; rows whose gradients overflow make no step.
     """
 
-    def __init__(self, stack: Stack, optimizers: Sequence[Optimizer]) -> None:
+    def __init__(self, stack: Stack, optimizers: Sequence[Optimizer], scales: LossScales | None = None) -> None:
         self.stack = stack
         self.optimizers = list(optimizers)
+        self.scales = scales
         self.states: dict[str, State] = {}
-        self.steps: dict[str, int] = {}
+        self.steps: dict[str, Steps] = {}
         self._rule = RULES.get(type(optimizers[0])) if _plain(optimizers, stack) else None
         self._groups = _groups(stack, optimizers[0])
         super().__init__([stack.parameters[name] for name in self._groups], {})
@@ -46,16 +52,30 @@ class FusedOptimizer(Optimizer):
         """Whether all rows are updated at once."""
         return self._rule is not None
 
+    @property
+    def gradients(self) -> list[Tensor]:
+        """Of the parameters that it steps, as far as they have one."""
+        parameters = self.param_groups[0]["params"]
+        return [parameter.grad for parameter in parameters if parameter.grad is not None]
+
+    def unscale(self) -> None:
+        """Divides each row's gradients by its loss scale, if there are any."""
+        if self.scales is not None:
+            self.scales.unscale(self.gradients)
+
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        skipped = self.scales.overflowed if self.scales is not None else ()
         if self._rule is None:
-            self._step_each()
-        else:
-            self._step_all()
+            self._step_each(skipped)
+        elif len(skipped) < len(self.optimizers):
+            self._step_all(skipped)
+        if self.scales is not None:
+            self.scales.update()
         return loss
 
     def keep(self, rows: Sequence[int]) -> None:
@@ -64,6 +84,10 @@ class FusedOptimizer(Optimizer):
         for state in self.states.values():
             for key, tensor in state.items():
                 state[key] = tensor[torch.tensor(rows, device=tensor.device)]
+        for name, steps in self.steps.items():
+            self.steps[name] = steps if isinstance(steps, int) else _counts(steps[list(rows)])
+        if self.scales is not None:
+            self.scales.keep(rows)
         self.param_groups[0]["params"] = [self.stack.parameters[name] for name in self._groups]
         self.distribute()
 
@@ -83,61 +107,62 @@ class FusedOptimizer(Optimizer):
 
     def distribute(self, only: Optimizer | None = None) -> None:
         """Gives each row's own optimizer, or one of them, its state, as views, for whoever looks at it: a checkpoint."""
-        steps = {step: torch.tensor(float(step), dtype=_step_dtype()) for step in self.steps.values()}
+        made = {step for steps in self.steps.values() for step in np.ravel(steps).tolist()}
+        tensors = {step: torch.tensor(float(step), dtype=_step_dtype()) for step in made}
         for row, (model, optimizer) in enumerate(zip(self.stack.models, self.optimizers, strict=True)):
             if only not in (None, optimizer):
                 continue
             for name, state in self.states.items():
+                parameter = model.get_parameter(name)
+                steps = self.steps[name]
+                step = steps if isinstance(steps, int) else int(steps[row])
+                if step == 0 and parameter not in optimizer.state:
+                    # Others have stepped. torch gives most parameters a state at the first step.
+                    continue
                 own = {key: tensor[row] for key, tensor in state.items() if key != BEGUN}
                 if BEGUN in state and not state[BEGUN][row].any():
                     del own["momentum_buffer"]
                 if not isinstance(optimizer, torch.optim.SGD):
-                    own["step"] = steps[self.steps[name]]
+                    own["step"] = tensors[step]
                 if own:
-                    optimizer.state[model.get_parameter(name)] = own
+                    optimizer.state[parameter] = own
 
     def collect(self) -> None:
-        """Takes over the states that the rows' optimizers have, of a fit that goes on.
-
-        Raises:
-            CannotFuseError: one of them has made other steps than the rest.
-        """
+        """Takes over the states that the rows' optimizers have, of a fit that goes on."""
         for name in self._groups if self._rule is not None else ():
             parameter = self.stack.parameters[name]
             owns = [
                 optimizer.state.get(model.get_parameter(name), {})
                 for model, optimizer in zip(self.stack.models, self.optimizers, strict=True)
             ]
-            steps = {int(own.get("step", 0)) for own in owns}
-            if len(steps) > 1:
-                raise CannotFuseError(f"the optimizers have stepped {name} {min(steps)} and {max(steps)} times")
-            self.steps[name] = steps.pop()
+            self.steps[name] = _counts(np.array([int(own.get("step", 0)) for own in owns]))
             keys = {key for own in owns for key, value in own.items() if key != "step" and value is not None}
-            state = {key: _rows([own.get(key) for own in owns], parameter) for key in sorted(keys)}
+            state = {key: _rows(key, [own.get(key) for own in owns], parameter) for key in sorted(keys)}
             begun = [own.get("momentum_buffer") is not None for own in owns]
             if any(begun) and not all(begun):
                 state[BEGUN] = _shaped(torch.tensor(begun, device=parameter.device), parameter)
             if state:
                 self.states[name] = state
 
-    def _step_all(self) -> None:
+    def _step_all(self, skipped: Collection[int]) -> None:
         assert self._rule is not None
         coefficients = _Coefficients(self._rule.coefficients, [optimizer.param_groups for optimizer in self.optimizers])
         for name, group in self._groups.items():
             parameter = self.stack.parameters[name]
             if parameter.grad is None:
                 continue
-            self.steps[name] = step = self.steps.get(name, 0) + 1
-            self._rule.update(
-                parameter, parameter.grad, self.states.setdefault(name, {}), coefficients.of(parameter, group, step)
-            )
+            step, state = self.steps.get(name, 0) + 1, self.states.setdefault(name, {})
+            with unchanged(parameter, state, skipped) if skipped else nullcontext():
+                self._rule.update(parameter, parameter.grad, state, coefficients.of(parameter, group, step))
+            self.steps[name] = _without(step, skipped, len(parameter)) if skipped else step
 
-    def _step_each(self) -> None:
+    def _step_each(self, skipped: Collection[int]) -> None:
         for row, (model, optimizer) in enumerate(zip(self.stack.models, self.optimizers, strict=True)):
             for name in self._groups:
                 gradient = self.stack.parameters[name].grad
                 model.get_parameter(name).grad = None if gradient is None else gradient[row]
-            optimizer.step()
+            if row not in skipped:
+                optimizer.step()
 
 
 class _Group(Mapping[str, Value]):
@@ -159,14 +184,14 @@ class _Group(Mapping[str, Value]):
 class _Coefficients:
     """The coefficients of one step, for each parameter in the form of its rows."""
 
-    def __init__(self, make: Callable[[Values, int], Values], param_groups: Sequence[list[dict[str, Any]]]) -> None:
+    def __init__(self, make: Callable[[Values, Steps], Values], param_groups: Sequence[list[dict[str, Any]]]) -> None:
         self._make = make
         self._param_groups = param_groups
         self._made: dict[Any, dict[str, Value]] = {}
 
-    def of(self, parameter: Tensor, group: int, step: int) -> Values:
+    def of(self, parameter: Tensor, group: int, step: Steps) -> Values:
         # What is worked out on the host goes to the device once for all parameters that are alike.
-        key = group, step, parameter.device, parameter.dtype
+        key = group, step if isinstance(step, int) else step.tobytes(), parameter.device, parameter.dtype
         if key not in self._made:
             made = self._make(_Group([each[group] for each in self._param_groups]), step)
             self._made[key] = _sent(made, parameter)
@@ -203,6 +228,15 @@ def mismatch(optimizers: Sequence[Optimizer], models: Sequence[torch.nn.Module])
     return None
 
 
+def unscales_by_itself(optimizer: FusedOptimizer, clipping: bool) -> bool:
+    """Whether the rows' optimizers do in their step what a fused fit does before: those with ``fused=True``, to save time.
+
+    With a rule it comes to the same, but for clipping, which Lightning refuses then.
+    """
+    handles = any(_optimizer_handles_unscaling(each) for each in optimizer.optimizers)
+    return handles and (clipping or not optimizer.vectorized)
+
+
 def _names(model: torch.nn.Module, optimizer: Optimizer) -> list[list[str | None]]:
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     return [[names.get(id(parameter)) for parameter in group["params"]] for group in optimizer.param_groups]
@@ -230,10 +264,23 @@ def _joined(values: list[Any]) -> Value:
     return np.array(values, np.float64)
 
 
-def _rows(owns: Sequence[Tensor | None], parameter: Tensor) -> Tensor:
-    """What the rows' optimizers have of one name, stacked; zeros for those that have nothing."""
+def _rows(key: str, owns: Sequence[Tensor | None], parameter: Tensor) -> Tensor:
+    """What the rows' optimizers have of one name, stacked; for those that have nothing, what is before the first step."""
     like = next(own for own in owns if own is not None)
-    return torch.stack([torch.zeros_like(like) if own is None else own for own in owns]).to(parameter.device)
+    first = torch.full_like(like, FIRST.get(key, 0))
+    return torch.stack([first if own is None else own for own in owns]).to(parameter.device)
+
+
+def _counts(steps: NDArray[np.int64]) -> Steps:
+    """The steps that rows have made: one number where it is the same."""
+    return int(steps[0]) if (steps == steps[0]).all() else steps
+
+
+def _without(steps: Steps, rows: Collection[int], count: int) -> Steps:
+    """The steps of so many rows, of which these have not made the last."""
+    made = np.full(count, steps, dtype=np.int64)
+    made[list(rows)] -= 1
+    return _counts(made)
 
 
 def _shaped(value: Value, parameter: Tensor) -> Value:

@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from lightning_hp.fit.fused.attention import attention, multi_head_attention
+from lightning_hp.fit.fused.autocast import autocast
 from lightning_hp.fit.fused.recurrent import gru, lstm, rnn_relu, rnn_tanh
 
 
@@ -22,19 +23,23 @@ class Vectorizable(TorchFunctionMode):
     - attention is done for all rows at once, recurrent networks as loops over time;
     - ``torch.bincount``, and ``tensor[mask] = number``, as torchmetrics use them, have forms without data-dependent shapes;
     - ``embedding_bag`` of bags of equal size, and ``weight_norm``, would be done row by row;
-    - ``normalize(out=)``, as spectral_norm uses it, copies.
+    - ``normalize(out=)``, as spectral_norm uses it, copies;
+    - with torch.autocast, they are in the same precision as without vmap.
     """
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        keywords = kwargs or {}
-        replacement = _REPLACEMENTS.get(func)
-        if replacement is not None:
-            replaced = replacement(*args, **keywords)
-            if replaced is not NotImplemented:
-                return replaced
-        return func(*args, **keywords)
+        return autocast(func, partial(_run, func), args, kwargs or {})
+
+
+def _run(func: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
+    replacement = _REPLACEMENTS.get(func)
+    if replacement is not None:
+        replaced = replacement(*args, **keywords)
+        if replaced is not NotImplemented:
+            return replaced
+    return func(*args, **keywords)
 
 
 def _dropout(dims: int) -> Callable[..., Any]:

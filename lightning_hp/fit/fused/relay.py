@@ -7,11 +7,9 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loops.utilities import _is_max_limit_reached
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
-from lightning_hp.errors import disk_error
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.logs import Entry
 from lightning_hp.fit.fused.member import BATCH_HOOKS, BatchHook, Member, same_progress
@@ -32,6 +30,7 @@ class Relay(Callback):
 
     def __init__(self, module: FusedModule, finished: Callable[[Member], None], keep: int | None = None) -> None:
         self.module = module
+        module.let_failed_go = self._let_failed_go
         self._keep = keep
         self._mode = module.members[0].reporter.mode
         self.saving = Saving(len(module.members))
@@ -48,7 +47,7 @@ class Relay(Callback):
         # Members stop by themselves; the loop ends with the last.
         trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = 0, None
         self._each(lambda member: member.join(trainer))
-        self._drop_failed()
+        self._let_failed_go()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._each(lambda member: member.begin())
@@ -170,17 +169,7 @@ class Relay(Callback):
             self._guarded(row, do, member)
 
     def _guarded(self, row: int, do: Callable[..., Any], *args: Any) -> None:
-        """A trial whose hook fails has failed; the others go on."""
-        member = self.module.members[row]
-        if member.error is None:
-            try:
-                do(*args)
-            except (CannotFuseError, SIGTERMException):
-                raise
-            except (Exception, SystemExit) as error:
-                if disk_error(error) is not None:
-                    raise
-                member.error = error
+        self.module.members[row].guarded(do, *args)
 
     def _call(self, name: str, arguments: Callable[[int], tuple[Any, ...]], training_batch: int | None = None) -> None:
         """Calls a hook that runs once a batch, of those members that have it."""
@@ -238,7 +227,7 @@ class Relay(Callback):
             self._guarded(row, member.step_schedulers, "step", True)
         self._let_go()
 
-    def _drop_failed(self) -> None:
+    def _let_failed_go(self) -> None:
         """Lets those go that have failed before there is anything to train."""
         failed = [member for member in self.module.members if member.error is not None]
         self.module.members = [member for member in self.module.members if member.error is None]

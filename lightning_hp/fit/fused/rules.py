@@ -10,17 +10,23 @@ The formulas are those of torch.optim (single-tensor implementations).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 # A number or switch, or an array of one number per row.
 Value: TypeAlias = Any
 Values: TypeAlias = Mapping[str, Value]
 State: TypeAlias = dict[str, Tensor]
+# How many steps the rows have made: a number where all have made as many, otherwise one per row.
+Steps: TypeAlias = int | NDArray[np.int64]
+# What is in a state before the first step, where that is not 0.
+FIRST = {"mu_product": 1.0}
 # In a state: which rows have momentum buffers yet. torch makes one at the first step with a momentum other than 0.
 BEGUN = "begun"
 
@@ -33,11 +39,11 @@ class Rule(NamedTuple):
         update: of a parameter with its gradient and state.
     """
 
-    coefficients: Callable[[Values, int], Values]
+    coefficients: Callable[[Values, Steps], Values]
     update: Callable[[Tensor, Tensor, State, Values], None]
 
 
-def sgd_coefficients(h: Values, step: int) -> Values:
+def sgd_coefficients(h: Values, step: Steps) -> Values:
     return {**_plain(h), **_momentum(h), "fresh": 1 - h["dampening"], "nesterov": h["nesterov"]}
 
 
@@ -50,7 +56,7 @@ def sgd(parameter: Tensor, gradient: Tensor, state: State, c: Values) -> None:
     descend(parameter, gradient, c["rate"])
 
 
-def rmsprop_coefficients(h: Values, step: int) -> Values:
+def rmsprop_coefficients(h: Values, step: Steps) -> Values:
     average = {"alpha": h["alpha"], "new": 1 - h["alpha"], "eps": h["eps"], "centered": h["centered"]}
     return {**_plain(h), **_momentum(h), **average, "fresh": 1.0}
 
@@ -64,7 +70,7 @@ def rmsprop(parameter: Tensor, gradient: Tensor, state: State, c: Values) -> Non
     descend(parameter, update if is_zero(c["on"]) else _with_momentum(update, state, c), c["rate"])
 
 
-def adagrad_coefficients(h: Values, step: int) -> Values:
+def adagrad_coefficients(h: Values, step: Steps) -> Values:
     return {**_plain(h), "rate": h["lr"] / (1 + (step - 1) * h["lr_decay"]), "eps": h["eps"]}
 
 
@@ -74,7 +80,7 @@ def adagrad(parameter: Tensor, gradient: Tensor, state: State, c: Values) -> Non
     descend(parameter, gradient / total.sqrt().add_(c["eps"]), c["rate"])
 
 
-def adadelta_coefficients(h: Values, step: int) -> Values:
+def adadelta_coefficients(h: Values, step: Steps) -> Values:
     return {**_plain(h), "rho": h["rho"], "new": 1 - h["rho"], "eps": h["eps"]}
 
 
@@ -85,6 +91,21 @@ def adadelta(parameter: Tensor, gradient: Tensor, state: State, c: Values) -> No
     update = gradient * ((before + c["eps"]) / (square + c["eps"])).sqrt_()
     averaged_square(state, "acc_delta", update, c["rho"], c["new"])
     descend(parameter, update, c["rate"])
+
+
+@contextmanager
+def unchanged(parameter: Tensor, state: State, rows: Collection[int]) -> Iterator[None]:
+    """Leaves these rows of a parameter and its state as they are, while the others are updated."""
+    index = torch.tensor(list(rows), device=parameter.device)
+    own, before = parameter[index], {key: tensor[index] for key, tensor in state.items()}
+    begun = _begun(state, parameter)[index]
+    yield
+    parameter[index] = own
+    for key, tensor in state.items():
+        tensor[index] = before.get(key, FIRST.get(key, 0))
+    if "momentum_buffer" in state:
+        state[BEGUN] = _begun(state, parameter)
+        state[BEGUN][index] = begun
 
 
 def prepared(parameter: Tensor, gradient: Tensor, c: Values) -> Tensor:
@@ -126,7 +147,7 @@ def is_zero(value: Value) -> bool:
     return not isinstance(value, Tensor) and value == 0
 
 
-def powers(base: Value, step: int) -> Value:
+def powers(base: Value, step: Steps) -> Value:
     """As torch, which raises Python numbers: ``base ** step`` in double precision."""
     return np.power(np.asarray(base, dtype=np.float64), step)
 
@@ -152,8 +173,20 @@ def _with_momentum(update: Tensor, state: State, c: Values) -> Tensor:
     buffer = state["momentum_buffer"]
     if not mixed and BEGUN not in state:
         return averaged(state, "momentum_buffer", update, c["momentum"], c["fresh"])
-    everywhere = torch.ones(len(update), *[1] * (update.dim() - 1), dtype=torch.bool, device=update.device)
-    begun, uses = state.get(BEGUN, everywhere), on != 0 if mixed else everywhere
+    begun = _begun(state, update)
     moved = torch.where(begun, buffer * c["momentum"] + update * c["fresh"], update)
+    if not mixed:
+        del state[BEGUN]
+        state["momentum_buffer"] = moved
+        return moved
+    uses = on != 0
     state["momentum_buffer"], state[BEGUN] = torch.where(uses, moved, buffer), begun | uses
     return torch.where(uses, moved, update)
+
+
+def _begun(state: State, like: Tensor) -> Tensor:
+    """Which rows have momentum buffers: where nothing is said, all of them as soon as there are any."""
+    if BEGUN in state:
+        return state[BEGUN]
+    shape = len(like), *[1] * (like.dim() - 1)
+    return torch.full(shape, "momentum_buffer" in state, device=like.device)

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, optim
 
 from lightning_hp.fit.fused import rules
-from lightning_hp.fit.fused.rules import Rule, State, Values, averaged, averaged_square, descend, entry, powers, prepared
+from lightning_hp.fit.fused.rules import Rule, State, Steps, Values, averaged, averaged_square, descend, entry, powers, prepared
 
 
-def adam_coefficients(h: Values, step: int, decoupled: bool = False) -> Values:
+def adam_coefficients(h: Values, step: Steps, decoupled: bool = False) -> Values:
     beta1, beta2 = h["betas"]
     # Before torch 2.7 only AdamW decoupled it, and no group said so.
     decoupled = decoupled or h.get("decoupled_weight_decay", False)
@@ -35,7 +35,7 @@ def adam(parameter: Tensor, gradient: Tensor, state: State, c: Values) -> None:
     descend(parameter, mean / denominator, c["rate"])
 
 
-def nadam_coefficients(h: Values, step: int) -> Values:
+def nadam_coefficients(h: Values, step: Steps) -> Values:
     beta1, beta2 = h["betas"]
     now = beta1 * (1 - 0.5 * powers(0.96, step * h["momentum_decay"]))
     coming = beta1 * (1 - 0.5 * powers(0.96, (step + 1) * h["momentum_decay"]))
@@ -55,7 +55,7 @@ def nadam(parameter: Tensor, gradient: Tensor, state: State, c: Values) -> None:
     gradient = _decayed(parameter, gradient, c)
     mean, square = _moments(state, gradient, c)
     # One number per row, in torch's own shape: none.
-    product = state.setdefault("mu_product", torch.ones(len(parameter), device=parameter.device))
+    product = state.setdefault("mu_product", torch.full((len(parameter),), rules.FIRST["mu_product"], device=parameter.device))
     product.mul_(c["now"].flatten() if isinstance(c["now"], Tensor) else c["now"])
     so_far = product.view(-1, *[1] * (parameter.dim() - 1))
     denominator = (square / c["bias"]).sqrt_().add_(c["eps"])
@@ -63,7 +63,7 @@ def nadam(parameter: Tensor, gradient: Tensor, state: State, c: Values) -> None:
     parameter.sub_(update / denominator)
 
 
-def radam_coefficients(h: Values, step: int) -> Values:
+def radam_coefficients(h: Values, step: Steps) -> Values:
     beta1, beta2 = h["betas"]
     bias = 1 - powers(beta2, step)
     longest = np.asarray(2 / (1 - beta2) - 1)
@@ -88,7 +88,7 @@ def radam(parameter: Tensor, gradient: Tensor, state: State, c: Values) -> None:
     descend(parameter, mean * (c["adaptive"] / square.sqrt().add_(c["eps"]) + c["plain"]), c["rate"])
 
 
-def adamax_coefficients(h: Values, step: int) -> Values:
+def adamax_coefficients(h: Values, step: Steps) -> Values:
     beta1, beta2 = h["betas"]
     return {
         "rate": h["lr"] / (1 - powers(beta1, step)),

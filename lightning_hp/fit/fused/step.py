@@ -160,6 +160,7 @@ class _SharedTrainer:
 _OF_ONE_TRIAL = frozenset(
     {
         *("optimizers", "lr_scheduler_configs", "strategy", "lightning_module", "model", "callbacks", "should_stop"),
+        *("precision_plugin", "scaler"),
         *("logger", "loggers", "log_dir", "callback_metrics", "logged_metrics", "progress_bar_metrics"),
     }
 )

@@ -367,6 +367,43 @@ def test_what_one_trials_hook_raises_is_its_own(where, error, tmp_path):
     assert made[2].checkpoint is None or made[2].checkpoint.exists()
 
 
+@pytest.mark.parametrize("error", [ValueError("not this one"), SystemExit(3)], ids=["an error", "an exit"])
+def test_optimizers_that_cannot_be_made_for_one_trial_fail_it_alone(error, tmp_path):
+    class Raising(Classifier):
+        """Has a number that the steps read, of which those of the others have to stay theirs."""
+
+        def make(self):
+            self.factor = self.momentum
+            return super().make()
+
+        def training_step(self, batch, batch_idx):
+            return super().training_step(batch, batch_idx) * self.factor
+
+        def configure_optimizers(self):
+            if self.lr == raising:
+                raise error
+            return super().configure_optimizers()
+
+    raising = None
+    alone = trained(Raising, tmp_path / "alone", False)
+    raising = trials_of(recipe_of(Classifier, tmp_path))[0].hparams["lr"]
+    fused = trained(Raising, tmp_path / "fused", True)
+    assert (fused[0].state, fused[0].reason) == ("failed", f"{type(error).__name__}: {error}")
+    assert "test_hooks.py" in fused[0].traceback
+    for number in (1, 2):
+        assert_alike(fused[number], alone[number])
+        assert_same_curves(tmp_path / "fused", tmp_path / "alone", number)
+
+
+def test_optimizers_that_cannot_be_made_for_any_trial_fail_all(tmp_path):
+    class Raising(Classifier):
+        def configure_optimizers(self):
+            raise ValueError("none of them")
+
+    made = trained(Raising, tmp_path, True)
+    assert {(outcome.state, outcome.reason) for outcome in made.values()} == {("failed", "ValueError: none of them")}
+
+
 def test_a_factory_that_fails_for_one_trial_fails_it_alone(tmp_path):
     def factory(lr, momentum):
         if lr == failing:

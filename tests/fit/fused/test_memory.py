@@ -115,6 +115,22 @@ def test_where_memory_takes_not_even_the_models(tmp_path, memory):
     assert {outcome.state for outcome in outcomes.values()} == {"complete"}
 
 
+def test_where_memory_takes_not_all_optimizers(tmp_path, memory):
+    made = []
+
+    class Greedy(Classifier):
+        def configure_optimizers(self):
+            made.append(self.lr)
+            if len(made) == 3:
+                raise torch.OutOfMemoryError("no more")
+            return super().configure_optimizers()
+
+    sizes = memory(4)
+    outcomes = run(recipe_of(Greedy, tmp_path), [trials_of(recipe_of(Greedy, tmp_path), 4)])
+    assert {outcome.state for outcome in outcomes.values()} == {"complete"}
+    assert set(sizes) == {2}
+
+
 def test_a_trial_that_takes_too_much_by_itself_is_left_to_be_tried_again(tmp_path, memory):
     class Greedy(Classifier):
         def training_step(self, batch, batch_idx):

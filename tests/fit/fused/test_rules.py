@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn, optim
 
+from lightning_hp.fit.fused.loss_scales import LossScales
 from lightning_hp.fit.fused.optimizer import FusedOptimizer, mismatch
 from lightning_hp.fit.fused.rules_adam import RULES
 from lightning_hp.fit.fused.stack import Stack
@@ -87,9 +88,12 @@ def options(kind):
 
 
 class Both:
-    """Three models stepped by a FusedOptimizer, and their copies, each by an optimizer of its own."""
+    """Three models stepped by a FusedOptimizer, and their copies, each by an optimizer of its own.
 
-    def __init__(self, make, seed=0):
+    With a ``scaler`` for each, by its row, gradients are scaled, and may overflow.
+    """
+
+    def __init__(self, make, seed=0, scaler=None):
         torch.manual_seed(seed)
         models = [Model() for _ in range(ROWS)]
         self.own = [copy.deepcopy(model) for model in models]
@@ -97,17 +101,29 @@ class Both:
         self.ours = [make(row, model) for row, model in enumerate(models)]
         assert mismatch(self.ours, models) is None
         self.stack = Stack(models)
-        self.fused = FusedOptimizer(self.stack, self.ours)
+        self.scalers, scalers = ([scaler(row) if scaler else None for row in range(ROWS)] for _ in range(2))
+        self.fused = FusedOptimizer(self.stack, self.ours, LossScales(scalers) if scaler else None)
 
-    def step(self, without=()):
+    def step(self, without=(), overflowing=()):
         for name, parameter in self.stack.parameters.items():
             gradients = torch.randn_like(parameter)
-            parameter.grad = None if name in without else gradients
+            for row, scaler in enumerate(self.scalers):
+                gradients[row] *= scaler.get_scale() if scaler else 1
+                if row in overflowing:
+                    gradients[row].view(-1)[-1] = overflowing[row]
             for row, model in enumerate(self.own):
-                model.get_parameter(name).grad = None if name in without else gradients[row]
+                model.get_parameter(name).grad = None if name in without else gradients[row].clone()
+            parameter.grad = None if name in without else gradients
+        self.fused.unscale()
         self.fused.step()
-        for optimizer in self.theirs:
-            optimizer.step()
+        for optimizer, scaler in zip(self.theirs, self.scalers, strict=True):
+            if scaler is None:
+                optimizer.step()
+            else:
+                scaler.scale(torch.ones(()))
+                scaler.unscale_(optimizer)
+                scaler.step(optimizer)
+                scaler.update()
 
     def change(self, key, factor):
         for optimizer in (*self.ours, *self.theirs):
@@ -122,6 +138,7 @@ class Both:
         self.stack.keep(rows)
         self.fused.keep(rows)
         self.own, self.theirs = [self.own[row] for row in rows], [self.theirs[row] for row in rows]
+        self.scalers = [self.scalers[row] for row in rows]
 
     def assert_same(self):
         self.fused.distribute()
@@ -241,6 +258,28 @@ def test_a_fit_goes_on_from_the_optimizers_own_states(kind):
         optimizer.load_state_dict(copy.deepcopy(old.state_dict()))
     both.ours, both.fused = again, FusedOptimizer(both.stack, again)
     for _ in range(2):
+        both.step()
+    both.assert_same()
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_a_fit_goes_on_from_states_of_different_ages(kind):
+    momentum = {"momentum": 0.9} if kind in (optim.SGD, optim.RMSprop) else {}
+
+    def make(row, model):
+        return kind(model.parameters(), lr=0.1 * (row + 1), **momentum)
+
+    both = Both(make)
+    # The first is new, the others have made one step and two.
+    for row, theirs in enumerate(both.theirs):
+        for _ in range(row):
+            for parameter in both.own[row].parameters():
+                parameter.grad = torch.randn_like(parameter)
+            theirs.step()
+        both.ours[row].load_state_dict(copy.deepcopy(theirs.state_dict()))
+        both.stack.models[row].load_state_dict(both.own[row].state_dict())
+    both.fused = FusedOptimizer(both.stack, both.ours)
+    for _ in range(6):
         both.step()
     both.assert_same()
 

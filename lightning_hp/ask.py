@@ -58,22 +58,25 @@ class Ask:
             return self.queue[number]
         asked = number - len(self.queue)
         if not isinstance(self.sampler, InRounds):
-            return self._ask(asked, self._history, alone=True)
+            return self._ask(asked, self._history, first=asked)
         first = self.sampler.round_of(asked).start
         if first == 0:
-            return self._ask(asked, self._history[: len(self.earlier)], alone=False)
+            return self._ask(asked, self._history[: len(self.earlier)], first)
         if any(each < first + len(self.queue) for each in self._open):
             return None
         # What a round has made of itself so far is not for its other trials to see.
-        return self._ask(asked, self._history[: bisect_left(self._history, first, key=_number)], alone=asked == first)
+        return self._ask(asked, self._history[: bisect_left(self._history, first, key=_number)], first)
 
-    def _ask(self, number: int, seen: list[Trial], alone: bool) -> Hparams | None:
-        proposed = self.sampler.propose(self.space, self.seed, [number], seen, self.mode)
-        if proposed and alone:
-            notes = (
-                self.sampler.explain(self.space, self.seed, number, seen, self.mode)
-                if isinstance(self.sampler, Explains)
-                else {}
-            )
-            self.tell(RoundBegan(number + len(self.queue), ranges(each.number + len(self.queue) for each in seen), notes))
-        return proposed[0] if proposed else None
+    def _ask(self, number: int, seen: list[Trial], first: int) -> Hparams | None:
+        given = (self.space, self.seed)
+        proposed = self.sampler.propose(*given, [number], seen, self.mode)
+        if not proposed:
+            return None
+        if number == first:
+            shown = ranges(each.number + len(self.queue) for each in seen)
+            if isinstance(self.sampler, Explains):
+                notes = self.sampler.explain(*given, number, seen, self.mode)
+                self.tell(RoundBegan(number + len(self.queue), shown, notes))
+            elif not isinstance(self.sampler, InRounds):
+                self.tell(RoundBegan(number + len(self.queue), shown))
+        return proposed[0]

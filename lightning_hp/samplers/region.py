@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lightning_hp.samplers.evidence import Evidence, features
 from lightning_hp.samplers.quasi import scrambled
-from lightning_hp.samplers.surrogate import Surrogate, log_expected_improvement
+from lightning_hp.samplers.surrogate import Posterior, Surrogate, log_expected_improvement
 from lightning_hp.scales import Choice, Int, LogInt, label
 from lightning_hp.space import Space
 
@@ -24,6 +24,7 @@ CANDIDATES = 512
 DRAWS = 64
 # Values that differ by less than this, in standard deviations over the trials, are equally good.
 ALIKE = 0.02
+# So many times the points looked at are made anew, about those that are found lowest.
 REFINED = 2
 # The region holds this share of these points in each dimension, and a margin on both sides: of its width, and of the space.
 SHARE, MARGIN, LEAST_MARGIN = 0.9, 0.1, 0.01
@@ -98,38 +99,53 @@ def zoom(space: Space, seen: Evidence, count: int, generator: np.random.Generato
         generator: of what is drawn.
     """
     with _one_thread():
-        surrogate = Surrogate(features(space, seen.units), seen.values)
-        whole = Region(np.zeros(len(space)), np.ones(len(space)), _equal_weights(space))
-        expected = surrogate.posterior(features(space, seen.units)).mean
+        belief = _Belief(space, Surrogate(features(space, seen.units), seen.values), generator)
+        expected = belief.posterior(seen.units).mean
         best = seen.units[np.argmin(expected)]
-
-        def self_lowest(points: Array) -> Array:
-            points = _snapped(space, points)
-            draws = surrogate.posterior(features(space, points)).draws(DRAWS, generator)
-            # In a dimension that hardly matters a slope of nothing would have its end be the best.
-            draws += ALIKE * generator.standard_normal(draws.shape)
-            return points[draws.argmin(axis=0)]
-
-        region, lowest = whole, best[None]
+        region, lowest = _whole(space), best[None]
         for _ in range(2):
-            lowest = self_lowest(region.sample(space, CANDIDATES, _integer(generator)))
+            lowest = belief.lowest(_snapped(space, region.sample(space, CANDIDATES, _integer(generator))))
             region = _around(space, lowest)
         candidates = lowest
         for _ in range(REFINED):
             inside = region.sample(space, CANDIDATES // 2, _integer(generator))
             near = _near(space, region, np.concatenate([[best], lowest]), CANDIDATES // 2, generator)
             candidates = _snapped(space, np.concatenate([inside, near]))
-            lowest = self_lowest(candidates)
-        posterior = surrogate.posterior(features(space, candidates))
-        picked: list[int] = []
-        aim = float(expected.min())
-        for _ in range(count):
-            gain = log_expected_improvement(posterior, aim)
-            gain[picked] = -np.inf
-            picked.append(int(gain.argmax()))
-            aim = min(aim, float(posterior.mean[picked[-1]]))
-            posterior = posterior.once_measured(picked[-1])
-        return Zoom(region, candidates[picked], len(seen.values))
+            lowest = belief.lowest(candidates)
+        points = candidates[_most_promising(belief.posterior(candidates), float(expected.min()), count)]
+        return Zoom(region, points, len(seen.values))
+
+
+@dataclass(frozen=True)
+class _Belief:
+    """What is believed of the objective over the unit cube of a space."""
+
+    space: Space
+    surrogate: Surrogate
+    generator: np.random.Generator
+
+    def posterior(self, units: Array) -> Posterior:
+        return self.surrogate.posterior(features(self.space, units))
+
+    def lowest(self, units: Array) -> Array:
+        """Of these points those where one or another function that the objective may be is lowest."""
+        draws = self.posterior(units).draws(DRAWS, self.generator)
+        # In a dimension that hardly matters a slope of nothing would have its end be the best.
+        draws += ALIKE * self.generator.standard_normal(draws.shape)
+        found: Array = units[draws.argmin(axis=0)]
+        return found
+
+
+def _most_promising(posterior: Posterior, aim: float, count: int) -> list[int]:
+    """Which points to try together."""
+    picked: list[int] = []
+    for _ in range(count):
+        gain = log_expected_improvement(posterior, aim)
+        gain[picked] = -np.inf
+        picked.append(int(gain.argmax()))
+        aim = min(aim, float(posterior.mean[picked[-1]]))
+        posterior = posterior.once_measured(picked[-1])
+    return picked
 
 
 def _around(space: Space, points: Array) -> Region:
@@ -171,9 +187,10 @@ def _snapped(space: Space, points: Array) -> Array:
     return points
 
 
-def _equal_weights(space: Space) -> dict[str, Array]:
+def _whole(space: Space) -> Region:
     counts = {name: len(scale.values) for name, scale in space.items() if isinstance(scale, Choice)}
-    return {name: np.full(count, 1 / count) for name, count in counts.items()}
+    weights = {name: np.full(count, 1 / count) for name, count in counts.items()}
+    return Region(np.zeros(len(space)), np.ones(len(space)), weights)
 
 
 def _reason(low: float, high: float) -> str:

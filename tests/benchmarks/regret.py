@@ -2,10 +2,10 @@
 
     pip install optuna; python tests/benchmarks/regret.py [--seeds 100] [--trials 64] [--tasks ...] [--strategies ...]
 
-Two kinds of tasks. Real ones: a trial's learning curve is that of the nearest of 3,000 configurations that were trained once
-(tests/benchmarks/tasks.py). And functions of the literature, put on log, reverse log and linear axes. Ours run as in a search,
-by the same code that asks samplers and pruners; Optuna's are given the unit coordinates of our scales, to gain by them too.
-Regret is the best value so far less the best there is. Printed are the median over the seeds and its 95% interval by bootstrap.
+Two kinds of tasks. Real ones, whose learning curves are replayed (tests/benchmarks/replayed.py), noise included. And functions
+of the literature, put on log, reverse log and linear axes. Ours run as in a search, by the same code that asks samplers and
+pruners; Optuna's are given the unit coordinates of our scales, to gain by them too. Regret is what the best trial so far is
+worth without its luck, less the best there is. Printed are the median over the seeds and its 95% interval by bootstrap.
 """
 
 from __future__ import annotations
@@ -16,71 +16,49 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from functions import FUNCTIONS
 from numpy.typing import NDArray
-from tasks import TABLES, TASKS
+from replayed import Replayed, replayed
+from tasks import TASKS
 
-from lightning_hp import CoarseToFine, Grid, Quasi, Random, Space
+from lightning_hp import CoarseToFine, Grid, Quasi, Random
 from lightning_hp.ask import Ask
 from lightning_hp.dispatch import Dispatch
 from lightning_hp.executors.inline import Inline
-from lightning_hp.samplers.evidence import features
+from lightning_hp.seeds import trial_seed
 from lightning_hp.trial import Emit, Finished, Job, Outcome
 
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A task to replay: the curve of any hyperparameters, and the best value that any of them has."""
-
-    space: Space
-    epochs: int
-    curve: Callable[[Array], Array]
-    optimum: float
-
-
-@lru_cache(maxsize=1)
-def problem(name: str) -> Problem:
-    if name in FUNCTIONS:
-        function = FUNCTIONS[name]
-        return Problem(function.space, 1, lambda units: np.array([function(units)]), 0.0)
-    with np.load(TABLES / f"{name}.npz") as table:
-        units, curves = table["units"].astype(float), table["curves"].astype(float)
-    space = TASKS[name].space
-    known = features(space, units)
-
-    def nearest(point: Array) -> Array:
-        curve: Array = curves[np.argmin(((known - features(space, point[None])) ** 2).sum(axis=1))]
-        return curve
-
-    return Problem(space, TASKS[name].epochs, nearest, float(np.nanmin(curves[np.isfinite(curves).all(axis=1)])))
-
-
 @dataclass
 class Record:
-    """What a search has found, trial by trial."""
+    """What a search has found, trial by trial: epochs spent, and what the best trial so far is worth."""
 
     epochs: list[int]
     best: list[float]
+    _seen: float = math.inf
 
-    def add(self, spent: int, value: float | None) -> None:
+    def add(self, task: Replayed, units: Array, spent: int, value: float | None) -> None:
+        """Takes in a trial that has ended, with its value if it counts among the best."""
         self.epochs.append((self.epochs[-1] if self.epochs else 0) + spent)
-        so_far = self.best[-1] if self.best else math.inf
-        self.best.append(min(so_far, value) if value is not None and math.isfinite(value) else so_far)
+        if value is not None and value < self._seen:
+            self._seen = value
+            self.best.append(task.truth(units))
+        else:
+            self.best.append(self.best[-1] if self.best else math.inf)
 
 
 def replay(name: str, strategy: str, seed: int, trials: int) -> Record:
     """A search of ours."""
-    task, record = problem(name), Record([], [])
+    task, record = replayed(name), Record([], [])
     sampler: Any = {
         "random": Random(),
         "quasi": Quasi(),
@@ -90,11 +68,12 @@ def replay(name: str, strategy: str, seed: int, trials: int) -> Record:
 
     def work(job: Job, emit: Emit) -> None:
         for trial in job.trials:
-            curve = task.curve(task.space.to_unit([trial.hparams])[0])
+            units = task.space.to_unit([trial.hparams])[0]
+            curve = task.curve(units, trial.seed)
             finite = curve[: np.argmin(np.isfinite(curve))] if not np.isfinite(curve).all() else curve
             diverged = len(finite) < len(curve)
             value = None if diverged else float(finite.min())
-            record.add(len(finite) + diverged, value)
+            record.add(task, units, len(finite) + diverged, value)
             emit(Finished(trial.number, Outcome("diverged" if diverged else "complete", value, len(finite)), 0.0))
 
     dispatch = Dispatch(Ask(task.space, sampler, seed), trials, None, 0, lambda hparams: task.epochs, [], [])
@@ -108,7 +87,7 @@ def replay_optuna(name: str, strategy: str, seed: int, trials: int) -> Record:
 
     warnings.filterwarnings("ignore")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    task, record = problem(name), Record([], [])
+    task, record = replayed(name), Record([], [])
     samplers = {
         "tpe": optuna.samplers.TPESampler,
         "gp": optuna.samplers.GPSampler,
@@ -122,7 +101,8 @@ def replay_optuna(name: str, strategy: str, seed: int, trials: int) -> Record:
     for _ in range(trials):
         trial = study.ask()
         units = np.array([_suggested(trial, key, scale) for key, scale in task.space.items()])
-        curve = task.curve(task.space.to_unit(task.space.from_unit(units[None]))[0])
+        units = task.space.to_unit(task.space.from_unit(units[None]))[0]
+        curve = task.curve(units, trial_seed(seed, trial.number))
         best, state, spent = math.inf, optuna.trial.TrialState.COMPLETE, 0
         for epoch, value in enumerate(curve):
             spent += 1
@@ -134,8 +114,9 @@ def replay_optuna(name: str, strategy: str, seed: int, trials: int) -> Record:
             if trial.should_prune():
                 state = optuna.trial.TrialState.PRUNED
                 break
-        study.tell(trial, best if state == optuna.trial.TrialState.COMPLETE else None, state)
-        record.add(spent, best)
+        complete = state == optuna.trial.TrialState.COMPLETE
+        study.tell(trial, best if complete else None, state)
+        record.add(task, units, spent, best if complete else None)
     return record
 
 
@@ -172,7 +153,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="keep all records here")
     options = parser.parse_args()
     for name in options.tasks:
-        optimum, began = problem(name).optimum, time.perf_counter()
+        optimum, began = replayed(name).optimum, time.perf_counter()
         jobs = [(name, each, seed, options.trials) for each in options.strategies for seed in range(options.seeds)]
         # What is to have twice the budget.
         jobs += [(name, "random", seed, 2 * options.trials) for seed in range(options.seeds) if "random" in options.strategies]

@@ -2,9 +2,10 @@
 
     python tests/benchmarks/tasks.py [--tasks digits diabetes code] [--configurations 3000]
 
-trains that many quasi-random configurations of each task, of one model structure as one fit, and writes their curves to
-tests/benchmarks/tables/NAME.npz: the configurations' positions in the unit cube, and the monitored metric after each epoch (NaN
-from where a trial diverged). It takes about ten minutes on two cores.
+trains that many quasi-random configurations of each task, of one model structure as one fit, and some of them four times,
+with other weights each time. Their curves go to tests/benchmarks/tables/NAME.npz: the configurations' positions in the unit
+cube, and the monitored metric after each epoch (NaN from where a trial diverged); tests/benchmarks/replayed.py makes tasks of
+them. It takes about a quarter of an hour on two cores.
 """
 
 from __future__ import annotations
@@ -25,8 +26,11 @@ from sklearn.datasets import load_diabetes, load_digits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_hp import Choice, Linear, Log, ReverseLog, SearchLoop, Space
+from lightning_hp import Choice, Linear, Log, Quasi, ReverseLog, SearchLoop, Space
+from lightning_hp.space import Hparams
 
+# So many configurations are trained so many times, to know the noise.
+REPEATED, TIMES = 128, 4
 TABLES = Path(__file__).parent / "tables"
 Loaders = tuple[DataLoader[tuple[Tensor, ...]], DataLoader[tuple[Tensor, ...]]]
 
@@ -173,14 +177,32 @@ TASKS = {
 
 def make_table(name: str, configurations: int) -> None:
     task, began = TASKS[name], time.perf_counter()
+    units, curves = _trained(task, Quasi().propose(task.space, 0, range(configurations), []))
+    some = Quasi().propose(task.space, 1, range(REPEATED), [])
+    again_units, again = _trained(task, [hparams for hparams in some for _ in range(TIMES)])
+    TABLES.mkdir(exist_ok=True)
+    np.savez_compressed(
+        TABLES / f"{name}.npz",
+        units=units,
+        curves=curves,
+        repeated_units=again_units[::TIMES],
+        repeated=again.reshape(REPEATED, TIMES, task.epochs),
+    )
+    diverged = int(np.isnan(curves).any(axis=1).sum())
+    print(f"{name}: {len(curves)} + {len(again)} fits in {time.perf_counter() - began:.0f} s, {diverged} diverged", flush=True)
+
+
+def _trained(task: Task, points: list[Hparams]) -> tuple[Any, Any]:
+    """Configurations' positions and curves."""
     with tempfile.TemporaryDirectory() as root:
         study = SearchLoop(
             task.model,
             space=task.space,
             data=task.data,
             monitor=task.monitor,
-            strategy="quasi",
-            trials=configurations,
+            strategy="random",
+            enqueue=points,
+            trials=len(points),
             trainer={"max_epochs": task.epochs, "enable_checkpointing": False, "logger": False, "accelerator": "cpu"},
             fuse="always",
             root_dir=root,
@@ -191,11 +213,7 @@ def make_table(name: str, configurations: int) -> None:
     for trial in trials:
         values = [np.nan if value is None else value for value in trial.metrics.get(task.monitor, [])]
         curves[trial.number, : len(values)] = values
-    TABLES.mkdir(exist_ok=True)
-    units = np.float32(task.space.to_unit([trial.hparams for trial in trials]))
-    np.savez_compressed(TABLES / f"{name}.npz", units=units, curves=_short(curves))
-    states = {state: sum(trial.state == state for trial in trials) for state in {trial.state for trial in trials}}
-    print(f"{name}: {len(trials)} configurations in {time.perf_counter() - began:.0f} s, {states}")
+    return np.float32(task.space.to_unit([trial.hparams for trial in trials])), _short(curves)
 
 
 def _short(values: Any) -> Any:

@@ -1,0 +1,151 @@
+"""What is tried next: the queue, rounds that wait for earlier ones, and what is noted of them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from lightning_hp import Choice, CoarseToFine, ConfigError, Grid, Log, Random, ReverseLog, Space, Study, Trial
+from lightning_hp.ask import Ask
+from lightning_hp.trial import RoundBegan
+
+SPACE = Space({"lr": Log(1e-4, 1.0)})
+SMALL = CoarseToFine(first=4, size=2)
+
+
+def finished(number, hparams):
+    return Trial(number, hparams, seed=0, state="complete", value=abs(math.log10(hparams["lr"]) + 1.3))
+
+
+def asked(ask, numbers, order=None):
+    """Proposes trials, and has them finish in that order or in theirs."""
+    proposed = []
+    for number in numbers:
+        proposed.append(ask.propose(number))
+        ask.begin(number)
+    for index in order if order is not None else range(len(numbers)):
+        ask.finish(finished(numbers[index], proposed[index]))
+    return proposed
+
+
+def test_a_round_waits_for_the_rounds_before():
+    ask = Ask(SPACE, SMALL, 0)
+    first = [ask.propose(number) for number in range(4)]
+    for number in range(4):
+        ask.begin(number)
+    assert ask.propose(4) is None
+    for number in (3, 0, 2):
+        ask.finish(finished(number, first[number]))
+    assert ask.propose(4) is None
+    ask.finish(finished(1, first[1]))
+    assert ask.propose(4) is not None
+
+
+def test_the_order_in_which_trials_finish_changes_nothing():
+    one, other = Ask(SPACE, SMALL, 0), Ask(SPACE, SMALL, 0)
+    assert asked(one, range(4)) == asked(other, range(4), order=[2, 0, 3, 1])
+    assert one.propose(4) == other.propose(4)
+    one.begin(4)
+    one.finish(finished(4, one.propose(4)))
+    # What a round has made of itself is not seen by its other trials.
+    assert one.propose(5) == other.propose(5)
+
+
+def test_each_round_is_told_with_what_it_has_seen():
+    told = []
+    ask = Ask(SPACE, SMALL, 0, tell=told.append)
+    for numbers in (range(4), range(4, 6), range(6, 8)):
+        asked(ask, numbers)
+    assert [(each.first, each.seen) for each in told] == [(0, ""), (4, "0-3"), (6, "0-5")]
+    assert told[1].notes["region"]["lr"].keys() == {"low", "high", "unit", "reason"}
+
+
+def test_a_sampler_of_ones_own_is_asked_one_by_one_and_what_it_saw_is_told():
+    class Mine:
+        def propose(self, space, seed, numbers, history, mode="min"):
+            return [{"lr": 10.0 ** -len(history)} for _ in numbers]
+
+    told = []
+    ask = Ask(SPACE, Mine(), 0, tell=told.append)
+    assert asked(ask, range(3)) == [{"lr": 1.0}] * 3
+    assert ask.propose(3) == {"lr": 0.001}
+    assert told[-1] == RoundBegan(3, "0-2", {})
+
+
+def test_the_queue_comes_first_and_takes_no_trial_from_a_grid():
+    ask = Ask(SPACE, Grid(3), 0, queue=[{"lr": 0.3}, {"lr": 0.2}])
+    assert [ask.propose(number) for number in range(6)] == [{"lr": lr} for lr in (0.3, 0.2, 1e-4, 1e-2, 1.0)] + [None]
+
+
+def test_what_the_queue_has_made_is_seen_by_the_later_rounds():
+    best = {"lr": 0.0501}
+    ask = Ask(SPACE, SMALL, 0, queue=[best])
+    assert asked(ask, range(5))[0] == best
+    assert abs(math.log10(ask.propose(5)["lr"]) + 1.3) < 0.5
+
+
+def test_enqueued_hyperparameters_are_tried_first_and_filled_up(search):
+    loop = search(enqueue=[{"lr": 0.5}, {"activation": "tanh", "momentum": 0.8}], strategy="random")
+    drawn = Random().propose(loop.space, 0, range(3), [])
+    trials = loop.run().trials
+    assert trials[0].hparams == {**drawn[0], "lr": 0.5}
+    assert trials[1].hparams == {**drawn[1], "activation": "tanh", "momentum": 0.8}
+    assert trials[2].hparams == drawn[0]
+
+
+@pytest.mark.parametrize(
+    ("enqueue", "told"),
+    [
+        ([{"lrr": 0.1}], "enqueue[0]['lrr'] is not in the space (did you mean 'lr'?)"),
+        ([{}, {"lr": 5.0}], "enqueue[1]: hparams['lr']: 5.0 is outside [0.01, 1.0]"),
+        ({"lr": 0.1}, "enqueue needs a list of hyperparameters, such as [{'lr': 0.1}], got {'lr': 0.1}"),
+        ([0.1], "enqueue[0] needs hyperparameters by name, such as {'lr': 0.1}, got 0.1"),
+    ],
+)
+def test_what_cannot_be_enqueued_is_told(search, enqueue, told):
+    with pytest.raises(ConfigError) as error:
+        search(enqueue=enqueue)
+    assert str(error.value) == told
+
+
+def test_an_earlier_study_is_a_warm_start(search, tmp_path):
+    search(root_dir=tmp_path / "earlier", trials=4).run()
+    sampler = CoarseToFine(first=2, size=2)
+    cold, warm = (
+        search(root_dir=tmp_path / name, strategy=sampler, trials=2, warm_start=start)
+        for name, start in (("cold", ()), ("warm", tmp_path / "earlier"))
+    )
+    # All its values are accuracies of different trials, so there is something to go by from the first round on.
+    assert [each.hparams for each in cold.run().trials] != [each.hparams for each in warm.run().trials]
+    assert [(began.first, began.seen) for began in Study(tmp_path / "warm").rounds] == [(0, "-4--1")]
+    assert Study(tmp_path / "warm").asked["warm_start"] == [str(tmp_path / "earlier"), "4 trials"]
+
+
+def test_an_earlier_study_that_does_not_fit_is_refused(search, tmp_path):
+    earlier = tmp_path / "earlier"
+    search(root_dir=earlier, trials=1).run()
+    with pytest.raises(ConfigError, match="has the objective val_acc \\(max\\), this search has val_loss \\(min\\)"):
+        search(warm_start=earlier, monitor="val_loss", mode="min")
+    with pytest.raises(ConfigError, match="has no finished trial in this space"):
+        search(warm_start=earlier, space={"lr": Log(1e-9, 1e-8)})
+    with pytest.raises(ConfigError, match="holds no study"):
+        search(warm_start=tmp_path / "nothing")
+    with pytest.raises(ConfigError, match="warm_start needs the folder of a study, or several, got 3"):
+        search(warm_start=3)
+
+
+def test_trials_of_an_earlier_study_in_another_space_count_where_they_lie_in_this_one(search, tmp_path):
+    earlier = tmp_path / "earlier"
+    search(root_dir=earlier, trials=3, enqueue=[{"lr": 0.02}, {"lr": 0.5}, {"lr": 0.6}]).run()
+    narrower = {"lr": Log(0.1, 1.0), "momentum": ReverseLog(0.5, 0.95), "activation": Choice("tanh", "relu", "gelu")}
+    assert [each.hparams["lr"] for each in search(warm_start=[earlier], space=narrower).earlier] == [0.5, 0.6]
+
+
+def test_a_search_in_rounds_gives_the_same_table_with_two_workers(search, tmp_path):
+    sampler = CoarseToFine(first=4, size=2)
+    alone = search(strategy=sampler, trials=8, root_dir=tmp_path / "alone").run()
+    beside = search(strategy=sampler, trials=8, root_dir=tmp_path / "beside", executor="processes", workers=2).run()
+    assert [(each.hparams, each.value) for each in alone.trials] == [(each.hparams, each.value) for each in beside.trials]
+    assert [began.first for began in alone.rounds] == [0, 4, 6]
+    assert alone.rounds == beside.rounds

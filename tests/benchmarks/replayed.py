@@ -2,13 +2,14 @@
 
 A trial's curve is the sum of two parts. What its hyperparameters make of it is predicted by extremely randomized trees (Geurts
 et al., Machine Learning, 2006) from all configurations of the table, as in the surrogate benchmarks of the literature
-(Eggensperger et al., AAAI 2015). What luck makes of it is taken from a configuration near by that was trained several times:
-one of its curves less their mean. So what a search sees is as noisy as training is, and what it has found can be judged
-without the noise.
+(Eggensperger et al., AAAI 2015). What luck makes of it is taken from a configuration about as good that was trained several
+times: one of its curves, relative to their mean. So what a search sees is as noisy as training is, and what it has found can be
+judged without the noise.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -68,21 +69,19 @@ def replayed(name: str) -> Replayed:
 class _Table:
     def __init__(self, name: str) -> None:
         with np.load(TABLES / f"{name}.npz") as arrays:
-            units, curves, again_units, again = (
-                arrays[key].astype(float) for key in ("units", "curves", "repeated_units", "repeated")
-            )
+            units, curves, again = (arrays[key].astype(float) for key in ("units", "curves", "repeated"))
         self.space, self.units = TASKS[name].space, units
         self._points, self._curves = features(self.space, units), curves
         # How bad a bad one is does not matter, and would outweigh all else.
         self._worst = 2 * float(np.nanmedian(curves[:, 0]))
         self._trees = ExtraTreesRegressor(TREES, min_samples_leaf=2, random_state=0)
         self._trees.fit(self._points, np.minimum(np.nan_to_num(curves, nan=self._worst), self._worst))
-        whole = np.isfinite(again).all(axis=(1, 2))
-        self._noisy_points = features(self.space, again_units[whole])
-        again = np.minimum(again[whole], self._worst)
+        again = np.log(np.minimum(again[np.isfinite(again).all(axis=(1, 2))], self._worst))
+        mean = again.mean(axis=1, keepdims=True)
         # Less a mean of few, their deviations are too small.
         times = again.shape[1]
-        self._luck = (again - again.mean(axis=1, keepdims=True)) * (times / (times - 1)) ** 0.5
+        self._luck = (again - mean) * (times / (times - 1)) ** 0.5
+        self._lucky = mean[:, 0].min(axis=1)
 
     def expected(self, units: Array) -> Array:
         predicted: Array = self._trees.predict(features(self.space, units))
@@ -90,8 +89,9 @@ class _Table:
 
     def curve(self, units: Array, luck: int) -> Array:
         point = features(self.space, units[None])
-        nearest = _nearest(self._noisy_points, point)
-        curve: Any = self.expected(units[None])[0] + self._luck[nearest, luck % self._luck.shape[1]]
+        expected = self.expected(units[None])[0]
+        alike = int(np.argmin(np.abs(self._lucky - math.log(expected.min()))))
+        curve: Any = expected * np.exp(self._luck[alike, luck % self._luck.shape[1]])
         like = self._curves[_nearest(self._points, point)]
         curve[~np.isfinite(like)] = np.nan
         return curve

@@ -179,13 +179,12 @@ def make_table(name: str, configurations: int) -> None:
     task, began = TASKS[name], time.perf_counter()
     units, curves = _trained(task, Quasi().propose(task.space, 0, range(configurations), []))
     some = Quasi().propose(task.space, 1, range(REPEATED), [])
-    again_units, again = _trained(task, [hparams for hparams in some for _ in range(TIMES)])
+    _, again = _trained(task, [hparams for hparams in some for _ in range(TIMES)])
     TABLES.mkdir(exist_ok=True)
     np.savez_compressed(
         TABLES / f"{name}.npz",
         units=units,
         curves=curves,
-        repeated_units=again_units[::TIMES],
         repeated=again.reshape(REPEATED, TIMES, task.epochs),
     )
     diverged = int(np.isnan(curves).any(axis=1).sum())

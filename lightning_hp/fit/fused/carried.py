@@ -62,6 +62,10 @@ class Carried:
         """Looks at the first model, so that `read` does not take what has changed by now for a change."""
         self._seen = state(model)
 
+    def changed(self, model: nn.Module) -> bool:
+        """Whether the first model has other values than when it was last looked at."""
+        return bool(changes(self._seen, state(model)))
+
     def keep(self, rows: Sequence[int]) -> None:
         """Leaves only these rows."""
         self._values = {path: values[list(rows)] for path, values in self._values.items()}

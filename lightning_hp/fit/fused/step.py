@@ -110,6 +110,13 @@ class FusedStep:
         if changed:
             self.lists.look()
 
+    def follow_batch_hooks(self) -> None:
+        """Does that where the first model has changed: to look through all takes as long as some steps of small ones."""
+        with self.lists.apart(self.stack.models[:1]):
+            changed = self.carried.changed(self.stack.models[0])
+        if changed:
+            self.follow_values()
+
     def look(self) -> None:
         """Takes what has changed in the models by now for what the template has done as well."""
         with self.lists.apart(self.stack.models[:1]):

@@ -66,7 +66,7 @@ ZOO: dict[str, Entry] = {
     "quantile regression, metric object": Entry(others.QuantileRegression, data.diabetes),
     "metric collections": Entry(others.Measured),
     "metric collections, AUROC": Entry(others.AreaUnderCurve),
-    "outputs kept for the epoch's end": Entry(others.Collecting, unfused="validation_step changes outputs"),
+    "outputs kept for the epoch's end": Entry(others.Collecting),
     "mixture of experts": Entry(images.MixtureOfExperts),
     "weight_norm": Entry(images.WeightNorm),
     "spectral_norm": Entry(images.SpectralNorm),

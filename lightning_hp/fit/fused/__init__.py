@@ -3,7 +3,10 @@
 stack       parameters and buffers of all models, stacked along a trial axis; each model keeps views of its row
 step        the user's own training and validation step, run for all rows at once by torch.func.vmap
 autocast    half precision in it, as in an ordinary step
+state       the plain values in a module, by where they are, to see what differs and what changes
 carried     numbers that differ between the models and may be read in a step
+lists       what the models' lists get of a step, for hooks at the end of the epoch
+trees       nests of containers with tensors in them
 rules       SGD and other optimizers on stacked parameters; Adam and its kin are in rules_adam
 loss_scales each row's own loss scale, where it trains in float16
 optimizer   one update for all rows, each by its own optimizer's current values

@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
-from lightning_hp.fit.fused.carried import Path, changes, readable, state
 from lightning_hp.fit.fused.errors import CannotFuseError
+from lightning_hp.fit.fused.lists import Added, Growth, rows
 from lightning_hp.fit.fused.metrics import metrics
-from lightning_hp.fit.fused.step import FusedStep, Logged, StepOutput, loss_of, metric_paths, step_log, taken_apart
+from lightning_hp.fit.fused.state import MISSING, Path, changes, find, leaves, readable, same, state
+from lightning_hp.fit.fused.step import FusedStep, Logged, StepOutput, loss_of, metric_paths, step_log
+from lightning_hp.fit.fused.trees import put_together, taken_apart
 from lightning_hp.fit.rng import isolated_rngs, rng_states, set_rng_states
 
 # Largest difference that is rounding: relative, and absolute in units of the largest value.
@@ -23,7 +25,7 @@ TOLERANCE = 1e-3
 
 
 def check(step: FusedStep, name: str, args: tuple[Any, ...]) -> None:
-    """Compares what a step returns and logs, its metrics and its gradients with those of each model's own on the same batch.
+    """Compares what a step returns, logs and adds to lists, its metrics and gradients with each model's own on the same batch.
 
     In single precision, also where half is asked for, so that a difference is no rounding.
 
@@ -54,14 +56,14 @@ def check(step: FusedStep, name: str, args: tuple[Any, ...]) -> None:
 def seconds(step: FusedStep, args: tuple[Any, ...]) -> tuple[float, float]:
     """The time that a training step takes for all rows: fused, and one after another."""
     models: list[LightningModule] = step.stack.models  # type: ignore[assignment]
-    paths = metric_paths(models[0])
+    paths, lists = metric_paths(models[0]), Growth(models[0])
     with isolated_rngs(), _undone(step):
 
         def fused() -> None:
             torch.autograd.backward(loss_of(step("training_step", *args)).sum())
 
         def ordinary() -> None:
-            with step_log(models[0], paths) as output:
+            with lists.taken(), step_log(models[0], paths) as output:
                 output.output = models[0].training_step(*args)
             torch.autograd.backward(loss_of(output))
 
@@ -81,6 +83,7 @@ def _compare_steps(step: FusedStep, name: str, args: tuple[Any, ...]) -> None:
     output = step(name, *args)
     fused = _result(name, output, step.stack.parameters, step.metrics.states)
     _compare_values(name, own, fused)
+    _compare_added(name, step.stack.models, [each.added for each in own], fused.added)
     _compare_gradients(own, fused)
 
 
@@ -115,6 +118,7 @@ class _Result:
     logged: list[Logged]
     states: Mapping[str, Mapping[str, Any]]
     gradients: dict[str, Tensor | None]
+    added: Added
 
 
 def _result(
@@ -126,18 +130,21 @@ def _result(
         of_loss = torch.autograd.grad(loss_of(output).sum(), list(trained.values()), allow_unused=True)
         gradients = dict(zip(trained, of_loss, strict=True))
     returned = [tensor.detach() for tensor in taken_apart(output.output)[1] if tensor.is_floating_point()]
-    return _Result(returned, output.logged, states, gradients)
+    return _Result(returned, output.logged, states, gradients, output.added)
 
 
 def _ordinary(model: LightningModule, name: str, args: tuple[Any, ...]) -> StepOutput:
     """A model's own step."""
     states = rng_states()
+    lists = Growth(model)
     changed: list[Path] = []
     for _ in range(2):
         set_rng_states(states)
         before = state(model)
-        with step_log(model, metric_paths(model)) as output:
+        with lists.taken() as added, step_log(model, metric_paths(model)) as output:
             output.output = getattr(model, name)(*args)
+        nest, tensors = taken_apart(added)
+        output.added = put_together(nest, [tensor.detach() for tensor in tensors])
         changed = changes(before, state(model))
         if not changed:
             return output
@@ -146,15 +153,38 @@ def _ordinary(model: LightningModule, name: str, args: tuple[Any, ...]) -> StepO
 
 
 def _compare_values(name: str, own: Sequence[_Result], fused: _Result) -> None:
-    for index, rows in enumerate(fused.returned):
-        _compare(f"what {name} returns", torch.stack([each.returned[index] for each in own]), rows)
+    for index, returned in enumerate(fused.returned):
+        _compare(f"what {name} returns", torch.stack([each.returned[index] for each in own]), returned)
     for index, logged in enumerate(fused.logged):
         if isinstance(logged.values, Tensor):
             values = [each.logged[index].values for each in own]
             _compare(f"the logged {logged.name}", torch.stack(values), logged.values)  # type: ignore[arg-type]
     for path, states in fused.states.items():
-        for key, rows in states.items():
-            _compare(f"the metric {path}", torch.stack([each.states[path][key] for each in own]), rows)
+        for key, values in states.items():
+            _compare(f"the metric {path}", torch.stack([each.states[path][key] for each in own]), values)
+
+
+def _compare_added(name: str, models: Sequence[nn.Module], own: Sequence[Added], fused: Added) -> None:
+    for path in {path: None for each in (*own, fused) for path in each}:
+        what = f"what {name} adds to {readable(path)}"
+        lists = [find(model, path) for model in models]
+        if MISSING not in lists and len({id(each) for each in lists}) < len(lists):
+            raise CannotFuseError(f"{readable(path)} is one list for several trials")
+        ours = [leaves(each.get(path, [])) for each in own]
+        theirs = [leaves(each) for each in rows(fused.get(path, []), len(models))]
+        for place in {place: None for each in (*ours, *theirs) for place in each}:
+            pairs = [(one.get(place, MISSING), other.get(place, MISSING)) for one, other in zip(ours, theirs, strict=True)]
+            if not all(_alike(*pair) for pair in pairs):
+                raise CannotFuseError(f"{what} differs from what the ordinary step adds")
+            if isinstance(pairs[0][0], Tensor) and pairs[0][0].is_floating_point():
+                _compare(what, *map(torch.stack, zip(*pairs, strict=True)))  # type: ignore[arg-type]
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two values are the same, or tensors of the same kind."""
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one.shape == other.shape and one.dtype == other.dtype
+    return same(one, other)
 
 
 def _compare_gradients(own: Sequence[_Result], fused: _Result) -> None:
@@ -162,11 +192,11 @@ def _compare_gradients(own: Sequence[_Result], fused: _Result) -> None:
         # Where the true gradient is zero, as before a normalization, both are noise.
         scale = max((_scale(gradient) for gradient in result.gradients.values() if gradient is not None), default=0.0)
         for name, one in result.gradients.items():
-            rows = fused.gradients[name]
-            if (one is None) != (rows is None):
+            all_rows = fused.gradients[name]
+            if (one is None) != (all_rows is None):
                 raise CannotFuseError(f"the fused step and the ordinary one do not both use {name}")
-            if one is not None and rows is not None:
-                _compare(f"the gradient of {name}", one, rows[row], scale)
+            if one is not None and all_rows is not None:
+                _compare(f"the gradient of {name}", one, all_rows[row], scale)
 
 
 def _compare(what: str, own: Tensor, fused: Tensor, scale: float | None = None) -> None:

@@ -31,7 +31,9 @@ class Journal:
         """Has ``self.log`` of the model, in the loop that runs now, go to this trial's own results."""
         loop = self._loop
         training = loop._results.training
-        own = self._results[training] = self._results.get(training) or _ResultCollection(training=training)
+        if training not in self._results:
+            self._results[training] = _ResultCollection(training=training)
+        own = self._results[training]
         others, loop._results = loop._results, own
         try:
             yield own

@@ -217,6 +217,8 @@ class Member:
     def end_validation_epoch(self, logs: list[Entry], row: int) -> None:
         """What Lightning does at the end of a validation, before ``on_validation_end``."""
         connector = self.trainer._logger_connector
+        # Steps that log nothing leave the mark of the last training batch.
+        connector.epoch_end_reached()
         with self.journal.open() as results:
             metrics: dict[str, Any] = {}
             for index in dict.fromkeys(entry.dataloader_idx for entry in logs):

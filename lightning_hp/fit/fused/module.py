@@ -76,6 +76,7 @@ class FusedModule(LightningModule):
         output = self.step("training_step", *args)
         losses = loss_of(output)
         self.losses, self.returned = losses, output.output
+        self.step.lists.give(self.step.stack.models, output.added)
         self.logs["training_step"].add(output.logged, batch, self.step.metrics.values)
         # Each member's gradient is that of its own loss.
         total: Tensor = losses.sum()
@@ -99,6 +100,7 @@ class FusedModule(LightningModule):
         self._check("validation_step", args, dataloader_idx)
         output = self.step("validation_step", *args)
         self.returned = output.output
+        self.step.lists.give(self.step.stack.models, output.added)
         self.logs["validation_step"].add(output.logged, batch, self.step.metrics.values, dataloader_idx if several else None)
 
     def _arguments(self, name: str, batch: Any, batch_idx: int) -> tuple[Any, ...]:
@@ -111,6 +113,8 @@ class FusedModule(LightningModule):
             return
         self._checked.add((name, dataloader_idx))
         check(self.step, name, args)
+        # What the check's steps have made in the models is no doing of hooks.
+        self.step.look()
         if name == "training_step":
             self._check_time(args)
 
@@ -161,7 +165,10 @@ class FusedModule(LightningModule):
         self.step.metrics.scatter()
         self.members = [self.members[row] for row in rows]
         models = [member.model for member in self.members]
-        self.step = FusedStep(Stack(models), Carried(models, self.trainer.strategy.root_device))
+        lists = self.step.lists
+        with lists.apart(models):
+            carried = Carried(models, self.trainer.strategy.root_device)
+            self.step = FusedStep(Stack(models), carried, lists.grown)
         self.logs = {name: EpochLogs(logs.training) for name, logs in self.logs.items()}
         try:
             yield
@@ -185,6 +192,6 @@ class FusedModule(LightningModule):
         self.step.metrics.gather()
         # To look through all models takes as long as some steps of small ones.
         if any(member.hooked for member in self.members):
-            self.step.carried.read([member.model for member in self.members])
+            self.step.follow_values()
             self.step.stack.follow()
             self.optimizer.follow()

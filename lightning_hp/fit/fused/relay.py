@@ -188,6 +188,8 @@ class Relay(Callback):
             self._guarded(row, hook.call, *arguments(row))
         if looking:
             self.module.step.metrics.gather()
+        if self._watched and hooks:
+            self.module.step.follow_batch_hooks()
 
     def _loader(self, index: int) -> tuple[int, ...]:
         """A validation loader's number, where there are several."""

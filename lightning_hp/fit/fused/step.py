@@ -15,12 +15,15 @@ from torch import Tensor, nn
 from torch.func import vmap
 from torchmetrics import Metric
 
-from lightning_hp.fit.fused.carried import Carried, Path, changes, readable, state
+from lightning_hp.fit.fused.carried import Carried
 from lightning_hp.fit.fused.errors import CannotFuseError
+from lightning_hp.fit.fused.lists import Added, Lists, marked
 from lightning_hp.fit.fused.metrics import MetricStates, Pending, metrics
 from lightning_hp.fit.fused.overrides import Vectorizable
 from lightning_hp.fit.fused.places import Places
 from lightning_hp.fit.fused.stack import Stack
+from lightning_hp.fit.fused.state import Path, changes, readable, state
+from lightning_hp.fit.fused.trees import put_together, taken_apart
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,12 @@ class StepOutput:
     Attributes:
         output: the step's return value, its tensors with a first axis for the rows.
         logged: in the order of the calls.
+        added: to lists that the module keeps.
     """
 
     output: Any
     logged: list[Logged] = field(default_factory=list)
+    added: Added = field(default_factory=dict)
 
 
 class FusedStep:
@@ -57,19 +62,21 @@ class FusedStep:
     Args:
         stack: the models' tensors.
         carried: the models' numbers.
+        grown: the models' lists that have grown, see `Lists`.
 
     Attributes:
         randomness: whether each row draws random numbers of its own (``"different"``) or all draw the ``"same"``.
     """
 
-    def __init__(self, stack: Stack, carried: Carried) -> None:
+    def __init__(self, stack: Stack, carried: Carried, grown: Mapping[Path, int] | None = None) -> None:
         self.stack = stack
         self.carried = carried
-        self.template = _copied(stack.models[0])  # type: ignore[arg-type]
+        self.template = _template(stack.models[0])  # type: ignore[arg-type]
         # The module itself only refers to it weakly.
         self._trainer = _SharedTrainer(self.template.trainer)
         self.template.trainer = self._trainer  # type: ignore[assignment]
         self.metrics = MetricStates(stack.models, self.template)
+        self.lists = Lists(self.template, grown)
         self.randomness = "different"
         self._places = Places(self.template)
         self._paths = metric_paths(self.template)
@@ -88,12 +95,40 @@ class FusedStep:
         for own, other in zip(self.template.modules(), self.stack.models[0].modules(), strict=True):
             own.training = other.training
 
+    def follow_values(self) -> None:
+        """Takes over what the models' hooks have changed of numbers, lists and all else that the step may read."""
+        models = self.stack.models
+        self.lists.notice(models[0])
+        with self.lists.apart((*models, self.template)):
+            changed = self.carried.read(models)
+            for name, key in changed:
+                own, theirs = vars(self.template.get_submodule(name)), vars(models[0].get_submodule(name))
+                if key in theirs:
+                    own[key] = _copied(theirs[key], {id(models[0]): self.template, id(models[0].trainer): self._trainer})
+                else:
+                    own.pop(key, None)
+        if changed:
+            self.lists.look()
+
+    def follow_batch_hooks(self) -> None:
+        """Does that where the first model has changed: to look through all takes as long as some steps of small ones."""
+        with self.lists.apart(self.stack.models[:1]):
+            changed = self.carried.changed(self.stack.models[0])
+        if changed:
+            self.follow_values()
+
+    def look(self) -> None:
+        """Takes what has changed in the models by now for what the template has done as well."""
+        with self.lists.apart(self.stack.models[:1]):
+            self.carried.look(self.stack.models[0])
+
     def __call__(self, name: str, *args: Any) -> StepOutput:
         """Runs the step of that name.
 
         Raises:
             CannotFuseError: it does what vmap cannot.
         """
+        self.lists.follow(self.stack.models[0])
         before = state(self.template) if name not in self._ran else None
         run = getattr(self.template, name)
         stacked = {**self.stack.parameters, **self.stack.buffers}
@@ -105,12 +140,13 @@ class FusedStep:
                 self.metrics.lent(*states) as after,
                 step_log(self.template, self._paths) as output,
                 self._places.lent(tensors) as renewed,
+                self.lists.lent(name) as added,
                 Vectorizable(),
             ):
                 output.output = run(*args)
             values = [logged.values for logged in output.logged]
             calls = [call.arguments for call in self.metrics.calls]
-            notes["parts"], leaves = taken_apart((output.output, values, renewed, after, calls))
+            notes["parts"], leaves = taken_apart((output.output, values, renewed, after, calls, marked(added)))
             notes["logged"] = output.logged
             return leaves
 
@@ -122,12 +158,13 @@ class FusedStep:
             raise CannotFuseError(f"{name} cannot be vectorized: {first_line(error)}") from error
         if before is not None:
             self._refuse_changes(name, before)
-        output, values, renewed, after, arguments = _put_together(notes["parts"], leaves)
+        output, values, renewed, after, arguments, added = put_together(notes["parts"], leaves)
         self.stack.replace(renewed)
         calls = [replace(call, arguments=given) for call, given in zip(self.metrics.calls, arguments, strict=True)]
         made = self.metrics.take(after, calls)
         values = [made[value.call] if isinstance(value, Pending) else value for value in values]
-        return StepOutput(output, [replace(each, values=v) for each, v in zip(notes["logged"], values, strict=True)])
+        logged = [replace(each, values=v) for each, v in zip(notes["logged"], values, strict=True)]
+        return StepOutput(output, logged, added)
 
     def _refuse_changes(self, name: str, before: Mapping[Path, Any]) -> None:
         """Lets a step make nothing in the template but what is the same for all rows, such as a mask that it keeps."""
@@ -217,49 +254,20 @@ def loss_of(output: StepOutput) -> Tensor:
     return loss
 
 
-def _copied(model: LightningModule) -> LightningModule:
+def _template(model: LightningModule) -> LightningModule:
     trainer = model.trainer
     # Of the fit it shall see what its model sees, and not have a copy of all that.
     model.trainer = None
     try:
-        template = copy.deepcopy(model)
-    except Exception as error:
-        raise CannotFuseError(f"the module cannot be copied ({type(error).__name__}: {error})") from error
+        template: LightningModule = _copied(model)
     finally:
         model.trainer = trainer
     template.trainer = trainer
     return template
 
 
-@dataclass(frozen=True)
-class _Slot:
-    """Where a tensor was in a nest of containers."""
-
-    index: int
-
-
-def taken_apart(tree: Any) -> tuple[Any, list[Tensor]]:
-    """A nest of containers with slots in the tensors' places, and the tensors."""
-    tensors: list[Tensor] = []
-
-    def walk(node: Any) -> Any:
-        if isinstance(node, Tensor):
-            tensors.append(node)
-            return _Slot(len(tensors) - 1)
-        if isinstance(node, Mapping):
-            return {key: walk(value) for key, value in node.items()}
-        if isinstance(node, (list, tuple)):
-            return [walk(value) for value in node]
-        return node
-
-    return walk(tree), tensors
-
-
-def _put_together(tree: Any, tensors: list[Tensor]) -> Any:
-    if isinstance(tree, _Slot):
-        return tensors[tree.index]
-    if isinstance(tree, dict):
-        return {key: _put_together(value, tensors) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [_put_together(value, tensors) for value in tree]
-    return tree
+def _copied(value: Any, known: dict[int, Any] | None = None) -> Any:
+    try:
+        return copy.deepcopy(value, known)
+    except Exception as error:
+        raise CannotFuseError(f"the module cannot be copied ({type(error).__name__}: {error})") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -134,6 +135,38 @@ class Numbers(Classifier):
         return loss
 
 
+class InObject(Classifier):
+    """Numbers in an object that is no module."""
+
+    def __init__(self, lr: float, momentum: float, weight: float):
+        super().__init__(lr, momentum)
+        self.settings = SimpleNamespace(penalty=SimpleNamespace(weight=weight, power=2), name="digits")
+
+    def training_step(self, batch, batch_idx):
+        penalty = self.settings.penalty
+        size = sum((parameter**penalty.power).sum() for parameter in self.net.parameters())
+        return super().training_step(batch, batch_idx) + penalty.weight * size
+
+
+class Warming(Classifier):
+    """What hooks change in all models alike: a number, a list's contents, an object's, and a string that the step goes by."""
+
+    def make(self):
+        self.factor, self.pieces, self.by = 1.0, [1.0, 2.0], SimpleNamespace(kind="sum", power=1)
+        return super().make()
+
+    def on_train_epoch_start(self):
+        self.factor = 1 / (2 + self.current_epoch)
+        self.pieces.append(float(self.current_epoch))
+        self.by.kind = "mean" if self.current_epoch else "sum"
+        self.added = {"power": self.current_epoch}
+
+    def training_step(self, batch, batch_idx):
+        pieces = self.pieces[:2]
+        total = sum(pieces) if self.by.kind == "sum" else sum(pieces) / len(self.pieces)
+        return super().training_step(batch, batch_idx) * self.factor * total + self.added["power"]
+
+
 class Counting(Classifier):
     """A buffer that the step makes anew."""
 
@@ -161,6 +194,8 @@ KINDS = {
     "an optimizer without a rule": (Rprop, "sgd", {}),
     "metric objects": (Measured, "sgd", {}),
     "numbers in the step": (Numbers, "sgd", {"space": {**SPACE, "weight": Log(1e-4, 1e-2), "smoothing": Linear(0, 0.3)}}),
+    "numbers in an object": (InObject, "sgd", {"space": {**SPACE, "weight": Log(1e-4, 1e-2)}}),
+    "numbers that all hooks change alike": (Warming, "sgd", {"trainer": {"max_epochs": 3}}),
     "a buffer made anew": (Counting, "sgd", {}),
     "clipping by norm": (Classifier, "sgd", {"trainer": {"gradient_clip_val": 0.3}}),
     "clipping by value": (Convolutional, "adamw", {"trainer": {"gradient_clip_val": 0.01, "gradient_clip_algorithm": "value"}}),

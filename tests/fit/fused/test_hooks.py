@@ -447,3 +447,20 @@ def test_metric_objects_are_at_hand_between_batches(tmp_path):
                 self.accuracy.reset()
 
     both(Measured, tmp_path)
+
+
+@pytest.mark.parametrize("hook", ["on_train_batch_start", "on_train_batch_end", "on_validation_batch_end"])
+def test_what_hooks_of_a_batch_change_has_a_part_in_the_next_step(hook, tmp_path):
+    class Annealed(Classifier):
+        def make(self):
+            self.weights = {"loss": 1.0}
+            return super().make()
+
+        def training_step(self, batch, batch_idx):
+            return super().training_step(batch, batch_idx) * self.weights["loss"]
+
+    def anneal(self, *args):
+        self.weights["loss"] *= 0.9
+
+    setattr(Annealed, hook, anneal)
+    both(Annealed, tmp_path)

@@ -193,6 +193,19 @@ class Stepped(Classifier):
         return [optimizer], [{"scheduler": lr_scheduler.ExponentialLR(optimizer, 0.9), "interval": "step", "frequency": 2}]
 
 
+class AtTheEnd(Classifier):
+    """Only a hook logs anything of the validation, and others run at each batch."""
+
+    def validation_step(self, batch, batch_idx):
+        pass
+
+    def on_train_batch_end(self, outputs, batch, batch_idx):
+        pass
+
+    def on_validation_epoch_end(self):
+        self.log("val_loss", self.net[0].weight.square().mean())
+
+
 def monitored(**arguments):
     return {"trainer": {"callbacks": [lambda: LearningRateMonitor(**arguments)]}}
 
@@ -203,6 +216,8 @@ CASES = {
     "reductions": (Reduced, {}),
     "whole numbers": (Whole, {}),
     "from hooks": (FromHooks, {}),
+    "at the validation's end": (AtTheEnd, {}),
+    "at the validation's end, without a sanity check": (AtTheEnd, {"trainer": {"num_sanity_val_steps": 0}}),
     "epoch and step": (Counted, {}),
     "two validation loaders": (Two, {"data": two_loaders}),
     "no validation": (Unvalidated, {"monitor": "train_loss"}),

@@ -83,17 +83,6 @@ class OwnStep(Classifier):
         optimizer.step(closure=optimizer_closure)
 
 
-class Appending(Classifier):
-    def make(self):
-        self.outputs = []
-        return super().make()
-
-    def training_step(self, batch, batch_idx):
-        loss = super().training_step(batch, batch_idx)
-        self.outputs.append(loss.detach())
-        return loss
-
-
 class Logging(Classifier):
     def training_step(self, batch, batch_idx):
         loss = super().training_step(batch, batch_idx)
@@ -217,7 +206,6 @@ CASES = {
     "a branch": (Branching, "training_step cannot be vectorized: .*data-dependent control flow", {}),
     "manual optimization": (Manual, "manual optimization", {}),
     "optimizer_step": (OwnStep, "the module has its own optimizer_step", {}),
-    "a list of outputs": (Appending, r"training_step changes outputs", {}),
     "the logger": (Logging, "the step reads trainer.logger", {}),
     "TensorBoard": (Writing, "the step reads trainer.logger", {}),
     "the optimizer": (Looking, "the step reads trainer.(strategy|optimizers)", {}),

@@ -1,0 +1,51 @@
+"""Nests of containers with tensors in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """Where a tensor was in a nest of containers."""
+
+    index: int
+
+
+def taken_apart(tree: Any) -> tuple[Any, list[Tensor]]:
+    """A nest of containers with slots in the tensors' places, and the tensors."""
+    tensors: list[Tensor] = []
+
+    def walk(node: Any) -> Any:
+        if isinstance(node, Tensor):
+            tensors.append(node)
+            return _Slot(len(tensors) - 1)
+        if isinstance(node, Mapping):
+            return {key: walk(value) for key, value in node.items()}
+        if isinstance(node, (list, tuple)):
+            return alike(node, map(walk, node))
+        return node
+
+    return walk(tree), tensors
+
+
+def put_together(tree: Any, tensors: list[Tensor]) -> Any:
+    """The nest with these tensors."""
+    if isinstance(tree, _Slot):
+        return tensors[tree.index]
+    if isinstance(tree, dict):
+        return {key: put_together(value, tensors) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return alike(tree, (put_together(value, tensors) for value in tree))
+    return tree
+
+
+def alike(sequence: list[Any] | tuple[Any, ...], values: Iterable[Any]) -> Any:
+    """A list, a tuple or a named tuple, as the sequence is one, of other values."""
+    if isinstance(sequence, list):
+        return list(values)
+    return type(sequence)(*values) if hasattr(sequence, "_fields") else tuple(values)

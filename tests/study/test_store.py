@@ -165,7 +165,7 @@ def test_a_database_of_another_layout_is_refused_and_left_alone(tmp_path):
     connection.close()
     before = (tmp_path / "study.db").read_bytes()
     for create in (True, False):
-        with pytest.raises(ConfigError, match="has layout 99, this version of lightning_hp reads layout 2"):
+        with pytest.raises(ConfigError, match="has layout 99, this version of lightning_hp reads layout 3"):
             Store(tmp_path, create=create)
     assert (tmp_path / "study.db").read_bytes() == before
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_hp.pruners.standing import Standing, check, describe, geometric_rung, ranking
+from lightning_hp.pruners.standing import Standing, check, describe, geometric_rung, judge_by_rank
 from lightning_hp.trial import Mode, Unit
 
 
@@ -49,5 +49,4 @@ class Asha:
         return range(sys.maxsize)
 
     def judge(self, standings: Mapping[int, Standing], complete: bool, mode: Mode) -> dict[int, bool]:
-        best = set(ranking(standings, mode)[: max(1, len(standings) // self.factor)])
-        return {number: number in best for number, each in standings.items() if each.goes_on is None}
+        return judge_by_rank(standings, self.factor, mode)

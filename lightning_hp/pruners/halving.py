@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning_hp.bounds import whole_number
-from lightning_hp.pruners.standing import Standing, check, describe, geometric_rung, ranking
+from lightning_hp.pruners.standing import Standing, check, describe, geometric_rung, judge_by_rank
 from lightning_hp.trial import Mode, Unit
 
 # Trials of a bracket where the search has no number of trials.
@@ -29,7 +29,7 @@ class Halving:
         unit: ``"epochs"`` or ``"steps"`` of the optimizer. Trials are compared only at the end of an epoch, so a rung in steps
             is reached at the end of the first epoch that has come so far: choose rungs further apart than an epoch.
         size: trials of a bracket. Give one where a search without rounds has very many trials, or no number of them (then 32),
-            or is to grow later: what has been decided in a bracket stays so.
+            or is to grow later: what has been decided in a bracket stays so, whoever comes to it afterwards.
 
     Raises:
         ConfigError: a number is not whole or too small, or there is no such unit.
@@ -64,10 +64,4 @@ class Halving:
         return range(first, min(first + size, round_.stop))
 
     def judge(self, standings: Mapping[int, Standing], complete: bool, mode: Mode) -> dict[int, bool]:
-        if not complete:
-            return {}
-        going_on = sum(each.goes_on is True for each in standings.values())
-        left = max(max(1, len(standings) // self.factor) - going_on, 0)
-        undecided = [number for number, each in standings.items() if each.goes_on is None]
-        best = set(ranking({number: standings[number] for number in undecided}, mode)[:left])
-        return {number: number in best for number in undecided}
+        return judge_by_rank(standings, self.factor, mode) if complete else {}

@@ -40,6 +40,16 @@ def ranking(standings: Mapping[int, Standing], mode: Mode) -> list[int]:
     return [number for _, number in sorted(ranked)]
 
 
+def judge_by_rank(standings: Mapping[int, Standing], factor: int, mode: Mode) -> dict[int, bool]:
+    """Has one in ``factor`` go on, at least the best, and decides about all that are undecided.
+
+    >>> judge_by_rank({0: Standing(0.5, goes_on=True), 1: Standing(0.4), 2: Standing(0.6), 3: Standing(None)}, 3, "max")
+    {1: False, 2: True, 3: False}
+    """
+    best = set(ranking(standings, mode)[: max(1, len(standings) // factor)])
+    return {number: number in best for number, each in standings.items() if each.goes_on is None}
+
+
 def geometric_rung(first: int, factor: int, index: int, most: int | None) -> int | None:
     """Rung number ``index`` of those at first, first * factor and so on; None if it is not below ``most``.
 

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from lightning_hp.errors import ConfigError, LightningHPError, MonitorError, SearchStoppedError, StorageError
+from lightning_hp.pruners import Asha, Halving
 from lightning_hp.samplers import CoarseToFine, Grid, Quasi, Random
 from lightning_hp.scales import Choice, Int, Linear, Log, LogInt, ReverseLog
 from lightning_hp.space import Space
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Asha",
     "Babysitter",
     "Choice",
     "CoarseToFine",
     "ConfigError",
     "Grid",
+    "Halving",
     "Int",
     "LightningHPError",
     "Linear",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
 from lightning_hp.samplers import Explains, InRounds, Sampler
+from lightning_hp.samplers.rounds import ONE_ROUND
 from lightning_hp.space import Hparams, Space
 from lightning_hp.trial import Mode, RoundBegan, Trial, ranges
 
@@ -40,6 +41,15 @@ class Ask:
 
     def __post_init__(self) -> None:
         self._history += [replace(trial, number=trial.number - len(self.queue)) for trial in self.earlier]
+
+    def round_of(self, number: int) -> range:
+        """The trials that are proposed together with this one; all, where the sampler knows no rounds."""
+        if not isinstance(self.sampler, InRounds):
+            return ONE_ROUND
+        round_ = self.sampler.round_of(max(number - len(self.queue), 0))
+        # Those that the user gives go with the first.
+        first = round_.start + len(self.queue) if round_.start > 0 else 0
+        return range(first, min(round_.stop + len(self.queue), ONE_ROUND.stop))
 
     def begin(self, number: int) -> None:
         """Notes that a trial has begun, which later rounds wait for."""

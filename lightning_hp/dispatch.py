@@ -10,10 +10,11 @@ from pathlib import Path
 
 from lightning_hp.ask import Ask
 from lightning_hp.errors import SearchStoppedError
+from lightning_hp.ladder import Ladder
 from lightning_hp.plan import Plan
 from lightning_hp.seeds import trial_seed
 from lightning_hp.space import Hparams
-from lightning_hp.trial import Emit, Event, Finished, Job, Retried, Started, Trial, Unfused
+from lightning_hp.trial import Emit, Event, Finished, Job, Paused, Retried, Started, Trial, Unfused
 
 # This many failures of one kind, with nothing else before them, condemn the search.
 SAME_FAILURES = 5
@@ -33,6 +34,7 @@ class Dispatch:
         sinks: take every event.
         plan: puts the trials into jobs.
         begun: hyperparameters, by number, of trials that were begun and not finished.
+        ladder: knows which trials wait at a rung; None where no trial is pruned.
     """
 
     ask: Ask
@@ -44,6 +46,7 @@ class Dispatch:
     sinks: Sequence[Emit]
     plan: Plan = field(default_factory=lambda: Plan(most=1))
     begun: Mapping[int, Hparams] = field(default_factory=dict)
+    ladder: Ladder | None = None
     _running: dict[int, Trial] = field(default_factory=dict)
     _losses: dict[int, int] = field(default_factory=dict)
     _failures: list[Trial] = field(default_factory=list)
@@ -60,11 +63,17 @@ class Dispatch:
 
     def next_job(self) -> Job | None:
         """The next job; None if there is none now."""
-        while len(self.plan) < self.plan.lookahead and (trial := self._new_trial()) is not None:
-            self.plan.add(trial)
+        # Those at a rung are looked at when there is room, so that trials that came there together are compared.
+        self._settle(self._closed)
+        self._fill()
+        if not self.plan and not self._running:
+            # Nothing will come any more to the rungs at which trials wait.
+            self._settle(closed=True)
+            self._fill()
         job = self.plan.next_job()
         for trial in job.trials if job is not None else ():
             self._running[trial.number] = trial
+            # Again after each rung: how it stands is told anew.
             self._tell(Started(trial, time.time(), self.max_epochs(trial.hparams)))
         return job
 
@@ -76,27 +85,49 @@ class Dispatch:
             SearchStoppedError: the first five trials failed in the same way.
         """
         if isinstance(event, Finished):
-            self._finish(event)
+            self._finish(self._running.pop(event.number), event)
             return
+        if isinstance(event, Paused):
+            assert self.ladder is not None
+            self.ladder.pause(self._running.pop(event.number), event)
         if isinstance(event, Unfused):
             self.plan.refuse([self._running.pop(number) for number in event.numbers])
         self._tell(event)
+
+    def _settle(self, closed: bool) -> None:
+        """Has it decided who goes on from the rungs, and who is over."""
+        if self.ladder is None:
+            return
+        settled = self.ladder.settle(self._next, closed)
+        for judged in settled.judged:
+            self._tell(judged)
+        for trial in settled.going_on:
+            self.plan.add(trial)
+        for trial, event in settled.pruned:
+            self._finish(trial, event)
+
+    def _fill(self) -> None:
+        while len(self.plan) < self.plan.lookahead and (trial := self._new_trial()) is not None:
+            self.plan.add(trial)
+
+    @property
+    def _closed(self) -> bool:
+        """Whether no further trial begins, whatever finishes."""
+        ended = self.trials is not None and self._next >= self.trials
+        return ended or (self.deadline is not None and time.monotonic() >= self.deadline)
 
     def _new_trial(self) -> Trial | None:
         while self._next in self._finished:
             self._next += 1
         number = self._next
-        ended = self.trials is not None and number >= self.trials
-        late = self.deadline is not None and time.monotonic() >= self.deadline
-        hparams = None if ended or late else self.begun.get(number) or self.ask.propose(number)
+        hparams = None if self._closed else self.begun.get(number) or self.ask.propose(number)
         if hparams is None:
             return None
         self._next += 1
         self.ask.begin(number)
         return Trial(number, hparams, trial_seed(self.ask.seed, number))
 
-    def _finish(self, event: Finished) -> None:
-        trial = self._running.pop(event.number)
+    def _finish(self, trial: Trial, event: Finished) -> None:
         lost = self._losses.get(event.number, 0)
         if event.outcome.retriable and lost < self.retries:
             self._losses[event.number] = lost + 1
@@ -109,6 +140,8 @@ class Dispatch:
         self._tell(event)
         done = event.outcome.applied_to(trial)
         self.ask.finish(done)
+        if self.ladder is not None:
+            self.ladder.finish(done)
         self._finished.add(event.number)
         self._complete |= done.state == "complete"
         if event.outcome.error is not None and not self._complete:

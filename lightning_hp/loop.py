@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,9 @@ from lightning_hp.executors.choose import executor_for
 from lightning_hp.fit import Recipe, load_model, run_job
 from lightning_hp.fit.quiet import quiet
 from lightning_hp.interrupts import interruptible
+from lightning_hp.ladder import Ladder
 from lightning_hp.plan import MOST_TOGETHER, Plan
+from lightning_hp.pruners import Pruner, pruner_for
 from lightning_hp.samplers import DEFAULT, STRATEGIES, Grid, InRounds, Sampler, sampler_for
 from lightning_hp.scales import Scale
 from lightning_hp.space import Space
@@ -30,8 +34,8 @@ from lightning_hp.study import Recorder, Study
 from lightning_hp.study.config import write_config
 from lightning_hp.tracking.progress import Progress
 from lightning_hp.tracking.search_run import SearchRun
-from lightning_hp.tracking.trial_run import end_lost_runs
-from lightning_hp.trial import Mode, Unfused
+from lightning_hp.tracking.trial_run import end_runs
+from lightning_hp.trial import Judged, Mode, Rung, Trial, Unfused, trial_folder
 
 # What may differ when a study is continued.
 _FREE = frozenset({"trials", "total", "max_time"})
@@ -57,6 +61,9 @@ class SearchLoop:
             drawn at random.
         warm_start: folders of earlier studies of the same objective, whose trials the strategy sees as well, as far as they
             lie in this space.
+        pruner: ``"halving"``, ``"asha"``, or a pruner such as ``Halving(first=2)``: trials pause at rungs, and only the best go
+            on from there. The others end as ``pruned``, keep their metrics, and can be trained on by `finish`. None prunes no
+            trial.
         trainer: keyword arguments of ``lightning.pytorch.Trainer``. Callbacks and loggers as functions that make one,
             since each trial needs its own: ``{"callbacks": [lambda: EarlyStopping("val_loss")]}``. A trial runs on one device
             unless ``devices`` says otherwise, on the accelerator that Lightning finds unless ``accelerator`` does.
@@ -70,7 +77,8 @@ class SearchLoop:
         jobs_per_device: how many trials share a GPU.
         retries: how often a trial is tried again that a dead worker or a lack of memory has ended. It goes on from its last
             checkpoint. Errors of your own code are not tried again.
-        trial_timeout: time that a trial may take, in the forms of ``max_time``; then it is ended as failed.
+        trial_timeout: time that a trial may take, in the forms of ``max_time``; then it is ended as failed. With a pruner it is
+            the time from one rung to the next.
         memory_limit: GiB of memory that a worker may use; None for no limit.
         keep_checkpoints: how many trials keep their checkpoints, the best ones; None for all.
         seed: decides the trials' hyperparameters, their weights, the data's split and the batch order.
@@ -106,6 +114,7 @@ class SearchLoop:
         strategy: str | Sampler = DEFAULT,
         enqueue: Sequence[Mapping[str, Any]] = (),
         warm_start: str | Path | Sequence[str | Path] = (),
+        pruner: str | Pruner | None = None,
         trainer: Mapping[str, Any] | None = None,
         babysit: bool | Babysitter = False,
         executor: str = "auto",
@@ -145,6 +154,8 @@ class SearchLoop:
             keep_checkpoints=self.keep_checkpoints,
             babysitter=partial(self.babysitter.for_search, monitor, mode) if self.babysitter is not None else None,
         )
+        self.pruner = pruner_for(pruner)
+        _check_pruning(self.pruner, self.recipe)
         self.executor = executor_for(
             executor,
             accelerator=self.recipe.accelerator,
@@ -176,14 +187,38 @@ class SearchLoop:
             StorageError: the folder cannot be written, is full, damaged, or in use by another search.
             KeyboardInterrupt: Ctrl-C or SIGTERM. The study is whole, and the same search goes on from there.
         """
-        with interruptible():
-            recorder = Recorder(self.root, self.asked(), _FREE, self.space, self.keep_checkpoints)
-            try:
-                write_config(self.root, self.config or self._as_config())
-                self._run(recorder)
-            finally:
-                recorder.close()
-        return Study(self.root, self.space, partial(load_model, self.recipe))
+        with self._recording() as recorder:
+            write_config(self.root, self.config or self._as_config())
+            self._run(recorder)
+        return self._study()
+
+    def finish(self, number: int) -> Trial:
+        """Trains a trial that was pruned to its end, from its last checkpoint, and records how it ends.
+
+        If it is no longer among the trials that keep their checkpoints, it begins anew, and a warning says so.
+
+        Args:
+            number: of the trial.
+
+        Returns:
+            The trial as it is now: ``complete``, unless it has failed or diverged.
+
+        Raises:
+            ConfigError: there is no such trial, it was not pruned, or the folder holds a study of another search.
+            StorageError: as in `run`.
+            KeyboardInterrupt: Ctrl-C or SIGTERM. The trial waits to be finished, or for `run` to leave it pruned.
+        """
+        Study(self.root)
+        with self._recording() as recorder:
+            trials = {trial.number: trial for trial in recorder.trials()}
+            # Of one whose finishing was interrupted, only the pruner's decision is left.
+            going_on = [number in judged.going_on for judged in recorder.judged() if number in judged.values]
+            trial = trials.get(number)
+            if trial is None or not (trial.state == "pruned" or (trial.state == "waiting" and going_on[-1:] == [False])):
+                found = f"trial {number} is {trial.state}" if trial is not None else f"there is no trial {number!r}"
+                raise ConfigError(f"finish({number!r}) needs the number of a pruned trial, but {found}")
+            self._finish(recorder, trial)
+        return next(each for each in self._study().trials if each.number == number)
 
     def asked(self) -> dict[str, Any]:
         """What this search asks for, as plain values: what a study is known by."""
@@ -197,6 +232,7 @@ class SearchLoop:
             "max_time": self.seconds,
             **_strategy(self.sampler),
             "enqueue": [self.space.labels(each) for each in self.queue] or None,
+            "pruner": described(self.pruner),
             "warm_start": [*map(str, self.warm_start), f"{len(self.earlier)} trials"] if self.warm_start else None,
             "seed": self.seed,
             "babysit": False if self.babysitter is None else described(self.babysitter),
@@ -204,30 +240,74 @@ class SearchLoop:
             "space": self.space.describe(),
         }
 
+    @contextmanager
+    def _recording(self) -> Iterator[Recorder]:
+        with interruptible():
+            recorder = Recorder(self.root, self.asked(), _FREE, self.space, self.keep_checkpoints)
+            try:
+                yield recorder
+            finally:
+                recorder.close()
+
+    def _study(self) -> Study:
+        return Study(self.root, self.space, partial(load_model, self.recipe))
+
     def _run(self, recorder: Recorder) -> None:
         trials = recorder.trials()
         finished = [trial for trial in trials if trial.finished]
-        search_run = SearchRun(self.root / "search", self.space, self.recipe.monitor, self.recipe.mode, finished)
+        ask = Ask(self.space, self.sampler, self.seed, self.recipe.mode, self.queue, self.earlier)
+        ladder = self._ladder(ask, recorder.judged(), finished) if self.pruner is not None else None
+        plan = self._plan(ladder.until) if ladder is not None else self._plan()
+        begun = {trial.number: trial.hparams for trial in trials if not trial.finished}
         progress = Progress(self.total, self.recipe.monitor, self.recipe.mode, finished, self.progress)
+        self._dispatch(recorder, progress, ask, finished, plan, trials=self.trials, begun=begun, ladder=ladder)
+
+    def _finish(self, recorder: Recorder, trial: Trial) -> None:
+        if not (trial_folder(self.root, trial.number) / "checkpoints").exists():
+            warnings.warn(
+                f"trial {trial.number} has no checkpoint any more and begins anew; keep_checkpoints says how many do",
+                stacklevel=3,
+            )
+        others = [each for each in recorder.trials() if each.finished and each.number != trial.number]
+        plan = self._plan()
+        plan.add(Trial(trial.number, trial.hparams, trial.seed))
+        progress = Progress(1, self.recipe.monitor, self.recipe.mode, [], self.progress)
+        self._dispatch(recorder, progress, Ask(self.space, self.sampler, self.seed), others, plan, trials=0)
+
+    def _dispatch(
+        self, recorder: Recorder, progress: Progress, ask: Ask, finished: list[Trial], plan: Plan, **arguments: Any
+    ) -> None:
+        search_run = SearchRun(self.root / "search", self.space, self.recipe.monitor, self.recipe.mode, finished)
         dispatch = Dispatch(
-            Ask(self.space, self.sampler, self.seed, self.recipe.mode, self.queue, self.earlier),
-            self.trials,
-            time.monotonic() + self.seconds if self.seconds is not None else None,
-            self.retries,
-            self.recipe.max_epochs,
-            finished,
-            [recorder.record, search_run.record, progress.record, partial(end_lost_runs, self.root)],
-            self._plan(),
-            {trial.number: trial.hparams for trial in trials if not trial.finished},
+            ask,
+            deadline=time.monotonic() + self.seconds if self.seconds is not None else None,
+            retries=self.retries,
+            max_epochs=self.recipe.max_epochs,
+            finished=finished,
+            sinks=[recorder.record, search_run.record, progress.record, partial(end_runs, self.root)],
+            plan=plan,
+            **arguments,
         )
         with search_run, progress, quiet(self.verbose):
             if self.fuse == "auto" and self._apart is not None:
                 progress.record(Unfused((), self._apart))
             self.executor.run(dispatch.next_job, partial(run_job, self.recipe, always=self.fuse == "always"), dispatch.take)
 
-    def _plan(self) -> Plan:
+    def _ladder(self, ask: Ask, judged: list[Judged], finished: list[Trial]) -> Ladder:
+        assert self.pruner is not None
+        most = self.recipe.max_epochs if self.pruner.unit == "epochs" else self.recipe.max_steps
+
+        def round_of(number: int) -> range:
+            round_ = ask.round_of(number)
+            # An earlier run may have had more trials.
+            cut = self.total if self.total is not None and number < self.total else round_.stop
+            return range(round_.start, min(round_.stop, cut))
+
+        return Ladder(self.pruner, self.recipe.mode, most, round_of, judged, finished)
+
+    def _plan(self, until: Callable[[Trial], Rung | None] = lambda trial: None) -> Plan:
         together = self.fuse != "never" and self._apart is None
-        return Plan(self.executor.at_a_time, MOST_TOGETHER if together else 1)
+        return Plan(self.executor.at_a_time, MOST_TOGETHER if together else 1, until)
 
     def _total(self) -> int | None:
         """How many trials there will be; None if only time will tell."""
@@ -265,6 +345,25 @@ def _apart(sampler: Sampler, devices: int) -> str | None:
     if not isinstance(sampler, InRounds):
         return f"{type(sampler).__name__} may want to see what has finished before it proposes more"
     return None
+
+
+def _check_pruning(pruner: Pruner | None, recipe: Recipe) -> None:
+    """Raises ConfigError where a pruner could not compare trials before they end, or have them go on."""
+    if pruner is None:
+        return
+    if recipe.trainer.get("enable_checkpointing") is False or "trainer.enable_checkpointing" in recipe.space:
+        raise ConfigError(
+            "pruner needs the checkpoints from which trials go on: leave trainer['enable_checkpointing'] out, or the pruner"
+        )
+    searched = [name for name in ("max_epochs", "max_steps") if f"trainer.{name}" in recipe.space]
+    epochs, steps = recipe.max_epochs({}), recipe.max_steps({})
+    if not searched and epochs == 1:
+        raise ConfigError("pruner compares trials at the ends of epochs, and with trainer max_epochs=1 none goes on from there")
+    unit, most = ("max_epochs", epochs) if pruner.unit == "epochs" else ("max_steps", steps)
+    if not searched and most is not None and pruner.rung(0, most) is None:
+        raise ConfigError(
+            f"pruner {described(pruner)} compares no trial before its end: let first= be below trainer {unit}={most}"
+        )
 
 
 def _strategy(sampler: Sampler) -> dict[str, Any]:

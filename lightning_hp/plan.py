@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from lightning_hp.space import Hparams, split
-from lightning_hp.trial import Job, Trial
+from lightning_hp.trial import Job, Rung, Trial
 
 # More rows than this gain little, and their trials end together late.
 MOST_TOGETHER = 128
@@ -22,16 +22,18 @@ class Plan:
     Args:
         places: how many jobs run at a time; trials that go together are divided among them.
         most: trials in a job; 1 for each by itself.
+        until: tells the rung to which a trial trains next; None for its end.
     """
 
     places: int = 1
     most: int = MOST_TOGETHER
-    # Each with its structure, since all that wait are looked through for each job.
-    _waiting: dict[int, tuple[Trial, Hashable]] = field(default_factory=dict)
+    until: Callable[[Trial], Rung | None] = lambda trial: None
+    # Each with what all of a job have in common, since all that wait are looked through for each job.
+    _waiting: dict[int, tuple[Trial, _Kind]] = field(default_factory=dict)
     # Trials that have to train by themselves, and what they have in common.
     _alone: set[int] = field(default_factory=set)
-    _refused: set[Hashable] = field(default_factory=set)
-    _shares: dict[Hashable, int] = field(default_factory=dict)
+    _refused: set[_Kind] = field(default_factory=set)
+    _shares: dict[_Kind, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -43,7 +45,7 @@ class Plan:
 
     def add(self, trial: Trial) -> None:
         """Takes a trial that is to start."""
-        self._waiting[trial.number] = trial, structure(trial.hparams)
+        self._waiting[trial.number] = trial, _Kind(structure(trial.hparams), self.until(trial))
 
     def refuse(self, trials: list[Trial]) -> None:
         """Takes back trials that cannot train as one; neither will others like them."""
@@ -60,16 +62,24 @@ class Plan:
         """The job of the trial that has waited longest, with as many others as may go with it."""
         if not self._waiting:
             return None
-        first, key = next(iter(self._waiting.values()))
+        first, kind = next(iter(self._waiting.values()))
         alike = [first]
-        if self.most > 1 and key not in self._refused and first.number not in self._alone:
-            alike = [trial for trial, its in self._waiting.values() if its == key and trial.number not in self._alone]
+        if self.most > 1 and kind not in self._refused and first.number not in self._alone:
+            alike = [trial for trial, its in self._waiting.values() if its == kind and trial.number not in self._alone]
         # The last shares are not made smaller for those that come late.
-        self._shares[key] = size = max(self._shares.get(key, 1), min(self.most, -(-len(alike) // self.places)))
+        self._shares[kind] = size = max(self._shares.get(kind, 1), min(self.most, -(-len(alike) // self.places)))
         together = tuple(alike[:size])
         for trial in together:
             del self._waiting[trial.number]
-        return Job(together)
+        return Job(together, kind.until)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What the trials of a job have in common. At a rung that few reach, to train as one may be slower and is refused."""
+
+    structure: Hashable
+    until: Rung | None
 
 
 def structure(hparams: Hparams) -> Hashable:

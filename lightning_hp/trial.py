@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 State = Literal["waiting", "running", "complete", "pruned", "failed", "diverged"]
 FINISHED: tuple[State, ...] = ("complete", "pruned", "failed", "diverged")
 Mode = Literal["min", "max"]
+Unit = Literal["epochs", "steps"]
 LONGEST_REASON = 500
 # One value an epoch; None where the metric was not logged in that epoch.
 Metrics: TypeAlias = Mapping[str, list[float | None]]
@@ -102,10 +103,32 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Rung:
+    """How far a trial trains before its pruner says whether it goes on.
+
+    A trial is compared at the end of the first epoch by which it has made so many epochs or optimizer steps and its
+    objective has been logged.
+
+    >>> str(Rung(3)), str(Rung(100, "steps"))
+    ('epoch 3', 'step 100')
+    """
+
+    at: int
+    unit: Unit = "epochs"
+
+    def reached(self, epochs: int, steps: int) -> bool:
+        return (epochs if self.unit == "epochs" else steps) >= self.at
+
+    def __str__(self) -> str:
+        return f"{self.unit.removesuffix('s')} {self.at}"
+
+
+@dataclass(frozen=True)
 class Job:
-    """Trials that run together in one process on one device."""
+    """Trials that run together in one process on one device: to their end, or to a rung, where they pause."""
 
     trials: tuple[Trial, ...]
+    until: Rung | None = None
 
 
 @dataclass(frozen=True)
@@ -151,6 +174,36 @@ class Finished:
 
 
 @dataclass(frozen=True)
+class Paused:
+    """A trial has reached the rung of its job, and trains no further until it is decided who goes on.
+
+    Attributes:
+        number: of the trial.
+        outcome: how it ends if it does not go on: ``pruned``.
+        time: in seconds since the epoch of the clock.
+    """
+
+    number: int
+    outcome: Outcome
+    time: float
+
+
+@dataclass(frozen=True)
+class Judged:
+    """It is decided which trials go on from a rung.
+
+    Attributes:
+        rung: epochs or steps.
+        values: by number, the best that each trial had there; None for one that failed, diverged or had none.
+        going_on: the numbers of those that go on.
+    """
+
+    rung: int
+    values: Mapping[int, float | None]
+    going_on: frozenset[int]
+
+
+@dataclass(frozen=True)
 class Retried:
     """A trial's attempt was lost for this reason, none of the user's making; it will start once more."""
 
@@ -174,7 +227,7 @@ class Printed:
     line: str
 
 
-Event: TypeAlias = RoundBegan | Started | EpochEnded | Finished | Retried | Unfused | Printed
+Event: TypeAlias = RoundBegan | Started | EpochEnded | Paused | Judged | Finished | Retried | Unfused | Printed
 Emit: TypeAlias = Callable[[Event], None]
 
 

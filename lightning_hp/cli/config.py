@@ -11,9 +11,10 @@ from lightning_hp.babysit import Babysitter
 from lightning_hp.bounds import whole_number
 from lightning_hp.cli.sections import SectionFactory, TrainerSection
 from lightning_hp.cli.settings import SETTINGS, read_config
-from lightning_hp.errors import ConfigError, did_you_mean
+from lightning_hp.errors import ConfigError, did_you_mean, one_of
 from lightning_hp.fit.signature import arguments
 from lightning_hp.loop import SearchLoop
+from lightning_hp.pruners import PRUNERS, Pruner
 from lightning_hp.samplers import DEFAULT, STRATEGIES, Grid
 from lightning_hp.space import Hparams, Space, split
 
@@ -132,6 +133,8 @@ def _build(config: Mapping[str, Any], default_root: str) -> SearchLoop:
     babysit = search.pop("babysit", False)
     if isinstance(babysit, Mapping):
         babysit = babysitter_for(babysit)
+    if "pruner" in search:
+        search["pruner"] = _pruner(search["pruner"])
     loop = SearchLoop(
         model,
         space=space,
@@ -187,3 +190,20 @@ def _strategy(strategy: Any, points: Any) -> str | Grid:
     if strategy != "grid":
         raise ConfigError(f"search.points is for strategy grid, got strategy {strategy!r}")
     return Grid(points)
+
+
+def _pruner(settings: Any) -> Pruner | str | None:
+    """The pruner of a config: a name, or a mapping of that and its arguments."""
+    if settings is None:
+        return None
+    if not isinstance(settings, Mapping):
+        return one_of("search.pruner", settings, PRUNERS)
+    if "name" not in settings:
+        raise ConfigError(f"search.pruner.name is missing: one of {', '.join(PRUNERS)}")
+    kind = PRUNERS[one_of("search.pruner.name", settings["name"], PRUNERS)]
+    given = {key: value for key, value in settings.items() if key != "name"}
+    known, _, _ = arguments(kind)
+    for key in given:
+        if key not in known:
+            raise ConfigError(f"search.pruner.{key} is not an argument of {settings['name']}{did_you_mean(str(key), known)}")
+    return kind(**given)

@@ -17,6 +17,7 @@ SETTINGS = {
     "max_time": "no trial begins after this much time: seconds or DD:HH:MM:SS",
     "strategy": "coarse-to-fine, quasi, random or grid (default coarse-to-fine)",
     "points": "with grid: values per hyperparameter, a number or {name: number} (default 3)",
+    "pruner": "ends trials early that others beat: halving, asha, or {name: halving, first: 2, factor: 3} (default none)",
     "space": "scales by name: {model.lr: {scale: log, low: 1e-4, high: 1.0}}",
     "enqueue": "hyperparameters to try first: [{model.lr: 0.1}]; what one leaves out is drawn at random",
     "warm_start": "the folder of an earlier study, or several, whose trials the strategy sees too",

@@ -30,5 +30,6 @@ class Executor(Protocol):
             work: trains one job, reporting its events.
             emit: takes the events in this process, one at a time. What it raises ends the run.
 
-        A job whose process is lost ends with a `Finished` for each of its trials, ``failed`` and retriable.
+        A job whose process is lost ends with a `Finished` for each of its trials that has neither finished nor paused,
+        ``failed`` and retriable.
         """

@@ -23,7 +23,7 @@ from lightning_hp.executors.launch import CAN_FORK, ForkServer, Launcher, Proces
 from lightning_hp.executors.resources import Place
 from lightning_hp.executors.scratch import scratch_folder
 from lightning_hp.executors.worker import Broken, Lost, Order, Raised, RankFailed
-from lightning_hp.trial import LONGEST_REASON, Emit, EpochEnded, Event, Finished, Job, Outcome, Printed, Unfused
+from lightning_hp.trial import LONGEST_REASON, Emit, EpochEnded, Event, Finished, Job, Outcome, Paused, Printed, Unfused
 
 # Seconds without a look at the clock; a queue takes no infinity.
 LONGEST_WAIT = 3600.0
@@ -43,7 +43,7 @@ class Processes:
 
     Args:
         places: one per job that may run at the same time.
-        trial_timeout: seconds that a trial may take; None for no limit.
+        trial_timeout: seconds that a trial may take, to its end or to the rung of its job; None for no limit.
         memory_limit: bytes that a process may use; None for no limit.
         fork: fork workers from a server; otherwise start each anew, which works everywhere and takes seconds.
         verbose: let Lightning say what it has to say.
@@ -186,13 +186,13 @@ class _Run:
             team.said.append(message.line)
             self._print(team, message.line)
         elif team.fate is None:
-            if isinstance(message, Finished):
+            if isinstance(message, (Finished, Paused)):
                 team.unfinished.discard(message.number)
             elif isinstance(message, Unfused):
                 team.unfinished.difference_update(message.numbers)
             if not team.unfinished:
                 team.allow(GRACE)
-            if isinstance(message, (EpochEnded, Finished, Unfused)):
+            if isinstance(message, (EpochEnded, Finished, Paused, Unfused)):
                 self._emit(message)
 
     def _print(self, team: _Team, line: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,13 @@ from lightning_hp.fit.checkpoints import Resumable, resumable, sync_best
 from lightning_hp.fit.recipe import Recipe
 from lightning_hp.fit.reporter import Reporter
 from lightning_hp.fit.rng import seed_environment, seed_rngs, seeded_states, set_rng_states
+from lightning_hp.fit.safe import load
 from lightning_hp.fit.together import cut_out
 from lightning_hp.fit.trainer import make_trainer
 from lightning_hp.seeds import data_seed
 from lightning_hp.space import split
 from lightning_hp.tracking.trial_run import TrialLogger
-from lightning_hp.trial import LONGEST_REASON, Emit, EpochEnded, Outcome, Trial, trial_folder
+from lightning_hp.trial import LONGEST_REASON, Emit, EpochEnded, Event, Finished, Outcome, Paused, Rung, Trial, trial_folder
 
 
 @dataclass(frozen=True)
@@ -77,14 +79,24 @@ def is_interrupt(error: BaseException) -> bool:
     return isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt)
 
 
-def begin(recipe: Recipe, trial: Trial, emit: Emit) -> Attempt:
-    """Opens a trial's folder and curves, where it was interrupted or from nothing."""
+def paused_before(recipe: Recipe, trial: Trial, until: Rung | None) -> Outcome | None:
+    """How a trial stands that was at its rung before, when its search was interrupted; None if it has to train."""
+    if until is None:
+        return None
+    reporter = _reporter(recipe, trial, lambda event: None, until)
+    checkpoint = _resumable(reporter)
+    if checkpoint is None:
+        return None
+    reporter.load_state_dict(load(checkpoint.path, mmap=True)["callbacks"]["Reporter"])
+    reporter.paused = reporter.at_rung(checkpoint.step)
+    return outcome_of(reporter) if reporter.paused else None
+
+
+def begin(recipe: Recipe, trial: Trial, emit: Emit, until: Rung | None = None) -> Attempt:
+    """Opens a trial's folder and curves, where it was interrupted or paused, or from nothing."""
     folder = trial_folder(recipe.root, trial.number)
-    reporter = _reporter(recipe, trial, folder, emit)
-    checkpoint = None
-    if reporter.folder is not None:
-        cut_out(reporter.folder, reporter.identity)
-        checkpoint = resumable(reporter.folder, reporter.identity)
+    reporter = _reporter(recipe, trial, emit, until)
+    checkpoint = _resumable(reporter)
     if checkpoint is None and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         # What an interrupted attempt has left is of no use, and its curves would mix with the new ones.
         shutil.rmtree(folder, ignore_errors=True)
@@ -94,18 +106,28 @@ def begin(recipe: Recipe, trial: Trial, emit: Emit) -> Attempt:
 
 
 def end(attempt: Attempt, outcome: Outcome) -> None:
-    """Closes a trial's curves, when its files are safe."""
+    """Closes a trial's curves, for good unless it has paused, when its files are safe."""
     if outcome.checkpoint is not None:
         # Before the study says that there is one.
         sync_best(outcome.checkpoint.parent)
-    attempt.logger.end(outcome)
+    if outcome.state == "pruned":
+        attempt.logger.pause()
+    else:
+        attempt.logger.end(outcome)
+
+
+def ended(trial: Trial, outcome: Outcome) -> Event:
+    """What to tell of a trial whose fit is over: that it has paused, if it has, for others to say whether it is pruned."""
+    kind = Paused if outcome.state == "pruned" else Finished
+    return kind(trial.number, outcome, time.time())
 
 
 def outcome_of(reporter: Reporter) -> Outcome:
+    """How a fit has ended. One that has paused is pruned, unless it goes on."""
     record: dict[str, Any] = {"epochs": reporter.epochs, "metrics": reporter.metrics, "checkpoint": reporter.best_path}
     if reporter.diverged:
         return Outcome("diverged", reason=reporter.diverged, **record)
-    return Outcome("complete", value=reporter.best, **record)
+    return Outcome("pruned" if reporter.paused else "complete", value=reporter.best, **record)
 
 
 def failure_of(reporter: Reporter, exception: BaseException) -> Outcome:
@@ -162,12 +184,20 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _reporter(recipe: Recipe, trial: Trial, folder: Path, emit: Emit) -> Reporter:
+def _reporter(recipe: Recipe, trial: Trial, emit: Emit, until: Rung | None) -> Reporter:
     saving = trainer_settings(recipe, trial).get("enable_checkpointing") is not False
     return Reporter(
         recipe.monitor,
         recipe.mode,
-        folder / "checkpoints" if saving else None,
+        trial_folder(recipe.root, trial.number) / "checkpoints" if saving else None,
         repr((trial.number, trial.seed, recipe.space.labels(trial.hparams))),
         lambda epoch, metrics: emit(EpochEnded(trial.number, epoch, metrics)),
+        until,
     )
+
+
+def _resumable(reporter: Reporter) -> Resumable | None:
+    if reporter.folder is None:
+        return None
+    cut_out(reporter.folder, reporter.identity)
+    return resumable(reporter.folder, reporter.identity)

@@ -99,6 +99,11 @@ class Recipe:
         asked = split(hparams)["trainer"].get("max_epochs", self.trainer.get("max_epochs"))
         return asked if isinstance(asked, int) and asked > 0 else None
 
+    def max_steps(self, hparams: Hparams) -> int | None:
+        """How many optimizer steps a trial has at most; None if only its epochs tell."""
+        asked = split(hparams)["trainer"].get("max_steps", self.trainer.get("max_steps"))
+        return asked if isinstance(asked, int) and asked > 0 else None
+
     def make_model(self, hparams: Hparams) -> LightningModule:
         # One trial after another would train or change what is among the choices or in a partial: a backbone, a list.
         model = _own(self.model)(**copy.deepcopy(hparams))

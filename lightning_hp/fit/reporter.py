@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor
+from lightning.pytorch.loops.utilities import _is_max_limit_reached
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lightning_hp.babysit.watch import Watch, logged_since
 from lightning_hp.errors import MonitorError, missing_metric
 from lightning_hp.fit.checkpoints import BEST, LAST
-from lightning_hp.trial import Mode, add_epoch, is_better
+from lightning_hp.trial import Mode, Rung, add_epoch, is_better
 
 # Training batches from one look at the loss to the next: a look waits for the device.
 LOSS_CHECK_INTERVAL = 50
@@ -33,8 +34,11 @@ class Reporter(Checkpoint):
         folder: where ``best.ckpt`` and ``last.ckpt`` go; None writes none.
         identity: what tells this trial from any other; a checkpoint of another is not gone on from.
         on_epoch: called with (epoch, metrics) at the end of each epoch, and when a fit goes on, for each epoch it had.
+        until: where the fit pauses; None if it goes on to its end.
 
     Attributes:
+        least: epochs and steps that a fit makes whoever wants it to stop, in a fit whose loop does not know them.
+        paused: whether the fit has been stopped at its rung, to go on later or not at all.
         best: best value of ``monitor`` so far, over all validations.
         epochs: epochs that were finished.
         metrics: per metric one value an epoch.
@@ -50,12 +54,16 @@ class Reporter(Checkpoint):
         folder: Path | None,
         identity: str = "",
         on_epoch: Callable[[int, Mapping[str, float]], None] | None = None,
+        until: Rung | None = None,
     ) -> None:
         self.monitor = monitor
         self.mode: Mode = mode
         self.folder = folder
         self.identity = identity
         self.on_epoch = on_epoch
+        self.until = until
+        self.least: tuple[int, int] | None = None
+        self.paused = False
         self.best: float | None = None
         self.epochs = 0
         self.metrics: dict[str, list[float | None]] = {}
@@ -68,6 +76,11 @@ class Reporter(Checkpoint):
         self._plateaus: dict[int, float] = {}
         self._shown: dict[str, torch.Tensor] = {}
         self._stopping = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the fit has been stopped here, which no min_epochs puts off."""
+        return self.paused or self.diverged is not None
 
     @property
     def best_path(self) -> Path | None:
@@ -164,9 +177,14 @@ class Reporter(Checkpoint):
             self._stopping = trainer.should_stop
             self._shown = {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()}
             trainer.save_checkpoint(self.last_path)
+            self._pause(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self.error = exception
+
+    def at_rung(self, steps: int) -> bool:
+        """Whether the fit, which has made so many steps, has come to its rung with a value to be judged by."""
+        return self.until is not None and self.best is not None and self.until.reached(self.epochs, steps)
 
     def plateaus_have_stepped(self) -> None:
         """Tells that a checkpoint from now on has the plateau schedulers as they are after this epoch."""
@@ -202,13 +220,37 @@ class Reporter(Checkpoint):
 
     def _stop_diverged(self, trainer: Trainer, name: str, value: float) -> None:
         self.diverged = self.diverged or f"{name} is {value} in epoch {trainer.current_epoch}, step {trainer.global_step}"
-        # min_epochs and min_steps would have it train on for nothing.
-        trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = 0, None
-        trainer.should_stop = True
+        _stop(trainer)
+
+    def _pause(self, trainer: Trainer) -> None:
+        """Stops a fit that has come to its rung and would go on by itself, once what it goes on from has been written."""
+        if self.until is None:
+            return
+        pausing = self.at_rung(trainer.global_step) and not self._is_over(trainer)
+        if trainer.strategy.reduce_boolean_decision(pausing, all=True):
+            self.paused = True
+            _stop(trainer)
+
+    def _is_over(self, trainer: Trainer) -> bool:
+        """Whether this epoch was the fit's last. (Lightning's own ``done`` counts the epoch as completed.)"""
+        loop = trainer.fit_loop
+        epochs, steps = loop.epoch_progress.current.processed, loop.epoch_loop.global_step  # type: ignore[attr-defined]
+        least = self.least or (loop.min_epochs or 0, loop.epoch_loop.min_steps or 0)
+        return (
+            _is_max_limit_reached(steps, loop.max_steps)
+            or _is_max_limit_reached(epochs, -1 if loop.max_epochs is None else loop.max_epochs)
+            or (trainer.should_stop and epochs >= least[0] and steps >= least[1])
+        )
 
     def _report(self, epoch: int, metrics: Mapping[str, float]) -> None:
         if self.on_epoch is not None:
             self.on_epoch(epoch, metrics)
+
+
+def _stop(trainer: Trainer) -> None:
+    # min_epochs and min_steps would have it train on for nothing.
+    trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = 0, None
+    trainer.should_stop = True
 
 
 def _coming_plateau_steps(trainer: Trainer) -> dict[int, float]:

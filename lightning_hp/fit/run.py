@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -12,27 +10,29 @@ from lightning_hp.fit.attempt import (
     Attempt,
     begin,
     end,
+    ended,
     failure_of,
     is_interrupt,
     make_data,
     make_model,
     make_trial_trainer,
     outcome_of,
+    paused_before,
 )
 from lightning_hp.fit.fused.run import run_fused
 from lightning_hp.fit.recipe import Recipe
 from lightning_hp.fit.rng import isolated_rngs
 from lightning_hp.fit.safe import load
 from lightning_hp.fit.seeding import Seeding
-from lightning_hp.trial import Emit, Finished, Job, Outcome, Trial, trial_folder
+from lightning_hp.trial import Emit, Job, Outcome, Rung, Trial, trial_folder
 
 
 def run_job(recipe: Recipe, job: Job, emit: Emit, always: bool = False) -> None:
     """Trains the trials of a job: one in a full ``Trainer.fit``, several as one vectorised fit.
 
-    Whatever a trial does, it ends with a `Finished` event; only an interrupt (Ctrl-C, SIGTERM) and a disk that takes no more
-    leave without one. A trial that was interrupted before goes on from its last checkpoint. Trials that cannot train as one
-    are given back by an `Unfused`.
+    Whatever a trial does, it ends with a `Finished` event, or a `Paused` at its job's rung; only an interrupt (Ctrl-C, SIGTERM)
+    and a disk that takes no more leave without one. A trial that was interrupted or paused before goes on from its last
+    checkpoint. Trials that cannot train as one are given back by an `Unfused`.
 
     Args:
         recipe: what all trials share.
@@ -45,10 +45,15 @@ def run_job(recipe: Recipe, job: Job, emit: Emit, always: bool = False) -> None:
         ConfigError: with ``always``, they cannot train as one.
     """
     with isolated_rngs():
-        several = len(job.trials) > 1
-        for trial in run_fused(recipe, job.trials, emit, always) if several else job.trials:
-            outcome = _run_trial(recipe, trial, emit)
-            emit(Finished(trial.number, outcome, time.time()))
+        trials = []
+        for trial in job.trials:
+            outcome = paused_before(recipe, trial, job.until)
+            if outcome is None:
+                trials.append(trial)
+            else:
+                emit(ended(trial, outcome))
+        for trial in run_fused(recipe, trials, emit, always, job.until) if len(trials) > 1 else trials:
+            emit(ended(trial, _run_trial(recipe, trial, emit, job.until)))
 
 
 def load_model(recipe: Recipe, trial: Trial) -> LightningModule:
@@ -67,9 +72,9 @@ def load_model(recipe: Recipe, trial: Trial) -> LightningModule:
     return model.eval()
 
 
-def _run_trial(recipe: Recipe, trial: Trial, emit: Emit) -> Outcome:
+def _run_trial(recipe: Recipe, trial: Trial, emit: Emit, until: Rung | None) -> Outcome:
     with storage_errors(trial_folder(recipe.root, trial.number)):
-        attempt = begin(recipe, trial, emit)
+        attempt = begin(recipe, trial, emit, until)
         outcome = _fitted(recipe, attempt)
         end(attempt, outcome)
     return outcome

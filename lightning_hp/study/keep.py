@@ -35,6 +35,8 @@ class Keep:
             return []
         # One that failed may be worth a look, as long as there is room.
         rank = math.inf if trial.value is None else self._sign * trial.value
+        # One that was pruned may have been trained on.
+        self._best = [each for each in self._best if each[1] != trial.number]
         insort(self._best, (rank, trial.number))
         lost, self._best = self._best[self.most :], self._best[: self.most]
         return [number for _, number in lost]

@@ -16,7 +16,20 @@ from lightning_hp.study.keep import Keep, remove_checkpoints
 from lightning_hp.study.lock import Lock
 from lightning_hp.study.records import write_record
 from lightning_hp.study.store import FILE, Store
-from lightning_hp.trial import EpochEnded, Event, Finished, RoundBegan, Started, State, Trial, Unfused, add_epoch, trial_folder
+from lightning_hp.trial import (
+    EpochEnded,
+    Event,
+    Finished,
+    Judged,
+    Paused,
+    RoundBegan,
+    Started,
+    State,
+    Trial,
+    Unfused,
+    add_epoch,
+    trial_folder,
+)
 
 # How a running trial stands is for onlookers, so it is written at most this often, in seconds: a write costs a sync.
 UPDATE_INTERVAL = 1.0
@@ -71,6 +84,7 @@ class Recorder:
             self._forget(("failed", "running", "waiting") if changes else ("failed",))
             if before and changes:
                 # Also what a trial has left that was killed before it was written down.
+                self._store.forget_judged()
                 shutil.rmtree(self._root / "trials", ignore_errors=True)
         elif changes:
             raise ConfigError(
@@ -94,16 +108,29 @@ class Recorder:
         """All trials by number, without their curves and tracebacks."""
         return [replace(trial, hparams=self._space.from_labels(trial.hparams)) for trial in self._store.trials(brief=True)]
 
+    def judged(self) -> list[Judged]:
+        """What a pruner has decided so far."""
+        return self._store.judged()
+
     def record(self, event: Event) -> None:
         """Writes one event. A finished trial is on the disk when this returns; the rest is for onlookers and may wait."""
         if isinstance(event, RoundBegan):
             self._store.write_round(event)
+        elif isinstance(event, Judged):
+            self._store.write_judged(event)
         elif isinstance(event, Started):
-            self._running[event.trial.number] = Running(event, self._labelled(event.trial))
+            before = self._running.get(event.trial.number)
+            # It may have been at a rung, or lost its process: it began when it did so first.
+            began = before.began if before is not None else event.time
+            self._running[event.trial.number] = Running(began, self._labelled(event.trial))
         elif isinstance(event, EpochEnded):
             running = self._running[event.number]
             add_epoch(running.metrics, event.epoch, event.metrics)
-            running.epochs = event.epoch + 1
+            running.epochs, running.changed = event.epoch + 1, True
+        elif isinstance(event, Paused):
+            running = self._running[event.number]
+            running.state, running.reason, running.changed = "waiting", "paused: it is not decided yet who goes on", True
+            running.epochs, running.metrics = event.outcome.epochs, dict(event.outcome.metrics)
         elif isinstance(event, Finished):
             self._finish(event)
         elif isinstance(event, Unfused):
@@ -128,8 +155,8 @@ class Recorder:
         lost = self._keep.add(trial) if self._keep is not None else []
         if trial.number in lost:
             trial = replace(trial, checkpoint=None)
-        write_record(self._root, self._asked, trial, running.started.time, event.time)
-        self._store.write(trial, running.started.time, event.time)
+        write_record(self._root, self._asked, trial, running.began, event.time)
+        self._store.write(trial, running.began, event.time)
         self._drop(lost)
 
     def _drop(self, numbers: list[int]) -> None:
@@ -139,10 +166,10 @@ class Recorder:
             remove_checkpoints(self._root, numbers)
 
     def _update(self) -> None:
-        self._store.write_all(
-            (replace(each.trial, state="running", epochs=each.epochs, metrics=each.metrics), each.started.time, None)
-            for each in self._running.values()
-        )
+        changed = [each for each in self._running.values() if each.changed]
+        self._store.write_all((each.standing(), each.began, None) for each in changed)
+        for each in changed:
+            each.changed = False
         self._updated = time.monotonic()
 
     def _labelled(self, trial: Trial) -> Trial:
@@ -151,12 +178,19 @@ class Recorder:
 
 @dataclass
 class Running:
-    """What the recorder knows of a trial that runs. Its hyperparameters are labels."""
+    """What the recorder knows of a trial that runs, or waits at a rung. Its hyperparameters are labels."""
 
-    started: Started
+    began: float
     trial: Trial
+    state: State = "running"
+    reason: str | None = None
     epochs: int = 0
     metrics: dict[str, list[float | None]] = field(default_factory=dict)
+    changed: bool = True
+
+    def standing(self) -> Trial:
+        """The trial as it stands."""
+        return replace(self.trial, state=self.state, reason=self.reason, epochs=self.epochs, metrics=self.metrics)
 
 
 def _make(root: Path) -> None:

@@ -14,14 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from lightning_hp.errors import ConfigError, StorageError, cannot_write
-from lightning_hp.trial import Mode, RoundBegan, Trial
+from lightning_hp.trial import Judged, Mode, RoundBegan, Trial
 
 FILE = "study.db"
 # Kept in SQLite's user_version: a file of another layout is refused and not misread.
-LAYOUT = 2
+LAYOUT = 3
 _ROUNDS = "CREATE TABLE rounds (first INTEGER PRIMARY KEY, seen TEXT NOT NULL, notes TEXT NOT NULL)"
+_RUNGS = """CREATE TABLE rungs (
+    number INTEGER NOT NULL,
+    rung INTEGER NOT NULL,
+    value REAL,
+    goes_on INTEGER NOT NULL,
+    PRIMARY KEY (number, rung)
+)"""
 # What brings a file of an older layout to the next.
-_UPGRADES = {1: _ROUNDS}
+_UPGRADES = {1: _ROUNDS, 2: _RUNGS}
 _SCHEMA = f"""
 CREATE TABLE study (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE trials (
@@ -40,6 +47,7 @@ CREATE TABLE trials (
 );
 CREATE INDEX ranking ON trials (state, value, number);
 {_ROUNDS};
+{_RUNGS};
 PRAGMA user_version = {LAYOUT};
 """
 _COLUMNS = "number, hparams, seed, state, value, epochs, metrics, reason, checkpoint, traceback"
@@ -169,17 +177,44 @@ class Store:
 
     def rounds(self) -> list[RoundBegan]:
         """The rounds of trials so far, by their first."""
-        if not self._read("SELECT 1 FROM sqlite_master WHERE name = 'rounds'"):
+        if not self._has("rounds"):
             return []
         return [
             RoundBegan(first, seen, json.loads(notes))
             for first, seen, notes in self._read("SELECT * FROM rounds ORDER BY first")
         ]
 
+    def write_judged(self, judged: Judged) -> None:
+        """Writes which trials go on from a rung, all or none."""
+        with self._transaction():
+            rows = [(number, judged.rung, value, number in judged.going_on) for number, value in judged.values.items()]
+            self._connection.executemany("INSERT OR REPLACE INTO rungs VALUES (?, ?, ?, ?)", rows)
+
+    def judged(self) -> list[Judged]:
+        """Which trials have gone on from each rung and which have not, from the lowest up."""
+        if not self._has("rungs"):
+            return []
+        values: dict[int, dict[int, float | None]] = {}
+        going_on: dict[int, set[int]] = {}
+        for number, rung, value, goes_on in self._read("SELECT * FROM rungs ORDER BY rung, number"):
+            values.setdefault(rung, {})[number] = value
+            going_on.setdefault(rung, set()).update([number] if goes_on else [])
+        return [Judged(rung, values[rung], frozenset(going_on[rung])) for rung in values]
+
+    def forget_judged(self) -> None:
+        """Removes what has been decided at rungs."""
+        with self._transaction():
+            self._connection.execute("DELETE FROM rungs")
+
+    def _has(self, table: str) -> bool:
+        return bool(self._read("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)))
+
     def forget(self, numbers: list[int]) -> None:
         """Removes trials."""
         with self._transaction():
-            self._connection.executemany("DELETE FROM trials WHERE number = ?", [(number,) for number in numbers])
+            values = [(number,) for number in numbers]
+            for table in ("trials", "rungs"):
+                self._connection.executemany(f"DELETE FROM {table} WHERE number = ?", values)
 
     def drop_checkpoints(self, numbers: list[int]) -> None:
         """Notes that these trials have no checkpoints any more."""

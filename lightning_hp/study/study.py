@@ -12,7 +12,7 @@ from typing import Any
 from lightning_hp.errors import ConfigError
 from lightning_hp.space import Space
 from lightning_hp.study.store import Store
-from lightning_hp.trial import RoundBegan, Trial
+from lightning_hp.trial import Judged, RoundBegan, Trial
 
 
 class Study:
@@ -84,6 +84,15 @@ class Study:
         """
         with self._open() as store:
             return store.rounds()
+
+    @property
+    def rungs(self) -> list[Judged]:
+        """What a pruner has decided, by rung: the best value that each trial had there, and which have gone on.
+
+        Empty for a search without a pruner.
+        """
+        with self._open() as store:
+            return store.judged()
 
     def leaderboard(self, most: int | None = None) -> list[Trial]:
         """The complete trials, best first, at most so many; equals by number."""

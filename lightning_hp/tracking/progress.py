@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, T
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from lightning_hp.trial import EpochEnded, Event, Finished, Mode, Printed, Retried, Started, Trial, Unfused, is_better
+from lightning_hp.trial import EpochEnded, Event, Finished, Mode, Paused, Printed, Retried, Started, Trial, Unfused, is_better
 
 MOST_BARS = 8
 # The terminal echoes ^C where the bars end: on a full line it would wrap, and the bars would stand there twice.
@@ -93,6 +93,8 @@ class Progress:
                 self._bars.update(self._epochs[event.number], description=told, completed=event.epoch + 1)
         elif isinstance(event, Finished):
             self._finish(event)
+        elif isinstance(event, Paused):
+            self._hide(event.number)
         elif isinstance(event, Retried):
             self._hide(event.number)
             self._tell(f"trial {event.number} is tried again: {event.reason}")
@@ -127,7 +129,7 @@ class Progress:
             of = f"/{self._trials}" if self._trials is not None else ""
             best = f"; {self._headline()}" if self._best else ""
             self._print(f"[{self._done}{of}] trial {event.number}: {outcome.state}, {told}{best}")
-        elif outcome.state != "complete":
+        elif outcome.state not in ("complete", "pruned"):
             self._print(f"trial {event.number} {outcome.state}: {told}")
 
     def _note(self, number: int, value: float | None) -> None:

@@ -14,7 +14,7 @@ from lightning_hp.errors import storage_errors
 from lightning_hp.space import Space
 from lightning_hp.tracking.hparams import add_summary, experiment
 from lightning_hp.tracking.trial_run import FLUSH_INTERVAL, OBJECTIVE
-from lightning_hp.trial import Event, Finished, Mode, Trial, is_better
+from lightning_hp.trial import Event, Finished, Mode, State, Trial, is_better
 
 OBJECTIVE_CURVE, BEST_CURVE = "search/objective", "search/best"
 
@@ -46,13 +46,13 @@ class SearchRun:
             self._writer = SummaryWriter(folder)
             add_summary(self._writer, experiment(space, OBJECTIVE, monitor))
             for trial in finished:
-                self._add(trial.number, trial.value)
+                self._add(trial.number, trial.value, trial.state)
             self._writer.flush()
 
     def record(self, event: Event) -> None:
         if isinstance(event, Finished):
             with storage_errors(self._folder):
-                self._add(event.number, event.outcome.value)
+                self._add(event.number, event.outcome.value, event.outcome.state)
                 if time.monotonic() - self._flushed >= FLUSH_INTERVAL:
                     self._flushed = time.monotonic()
                     self._writer.flush()
@@ -69,10 +69,12 @@ class SearchRun:
         with suppress(OSError):
             self._writer.close()
 
-    def _add(self, number: int, value: float | None) -> None:
+    def _add(self, number: int, value: float | None, state: State) -> None:
         if value is None:
             return
-        if is_better(value, self._best, self._mode):
+        if state == "complete" and is_better(value, self._best, self._mode):
             self._best = value
         self._writer.add_scalar(OBJECTIVE_CURVE, value, number)
-        self._writer.add_scalar(BEST_CURVE, self._best, number)
+        # As in the leaderboard, what has not trained to its end is not the best.
+        if self._best is not None:
+            self._writer.add_scalar(BEST_CURVE, self._best, number)

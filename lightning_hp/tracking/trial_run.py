@@ -79,20 +79,31 @@ class TrialLogger(TensorBoardLogger):
         add_summary(self.experiment, session(space, hparams, name=Path(self.save_dir).name))
 
     @rank_zero_only
+    def pause(self) -> None:
+        """Closes the file and leaves the session open, since it may go on."""
+        self.experiment.close()
+
+    @rank_zero_only
     def end(self, outcome: Outcome) -> None:
         """Closes the session with the true objective and status, and the file."""
-        writer = self.experiment
-        if outcome.value is not None:
-            writer.add_scalar(OBJECTIVE, outcome.value, outcome.epochs)
-        add_summary(writer, session_end(success=outcome.state in ("complete", "pruned")))
-        writer.close()
+        _end(self.experiment, outcome)
+        self.experiment.close()
 
 
-def end_lost_runs(root: Path, event: Event) -> None:
-    """Writes the status of a trial whose process has died and could not do so itself."""
-    if isinstance(event, Finished) and event.outcome.state == "failed" and event.outcome.traceback is None:
+def end_runs(root: Path, event: Event) -> None:
+    """Ends the run of a trial that could not do so itself: its process has died, or it was pruned while it waited."""
+    if not isinstance(event, Finished):
+        return
+    outcome = event.outcome
+    if outcome.state == "pruned" or (outcome.state == "failed" and outcome.traceback is None):
         folder = trial_folder(root, event.number)
         with storage_errors(folder):
             writer = SummaryWriter(folder)
-            add_summary(writer, session_end(success=False))
+            _end(writer, outcome)
             writer.close()
+
+
+def _end(writer: SummaryWriter, outcome: Outcome) -> None:
+    if outcome.value is not None:
+        writer.add_scalar(OBJECTIVE, outcome.value, outcome.epochs)
+    add_summary(writer, session_end(success=outcome.state in ("complete", "pruned")))

@@ -112,6 +112,22 @@ def test_a_changed_search_is_refused_in_one_line(run, config):
     assert "seed was 0, is 9" in line
 
 
+def test_a_pruner_is_a_name_or_a_mapping_and_the_written_config_goes_on_with_it(run, config):
+    config["trainer"]["max_epochs"] = 3
+    config["search"] |= {"trials": 3, "pruner": {"name": "halving", "first": 2}}
+    assert run(config, "search", "config.yaml").code == 0
+    assert sorted((trial["state"], trial["epochs"]) for trial in shown(run, "study")["trials"]) == [
+        ("complete", 3),
+        ("pruned", 2),
+        ("pruned", 2),
+    ]
+    again = run(None, "search", "study/config.yaml")
+    assert (again.code, again.err.split(":")[0]) == (0, "nothing to run")
+    config["search"]["root"] = "other"
+    assert run(config, "search", "config.yaml", "--pruner", "halving").code == 0
+    assert Study("other").asked["pruner"] == "halving"
+
+
 def test_every_setting_is_a_flag(run, config):
     assert config["search"].keys() <= SETTINGS.keys()
     space = {"model.lr": {"scale": "log", "low": 0.1, "high": 0.5}}
@@ -122,6 +138,9 @@ def test_every_setting_is_a_flag(run, config):
         "max_time": "00:00:05:00",
         "strategy": "grid",
         "points": 2,
+        "enqueue": "[{model.lr: 0.1}]",
+        "warm_start": "[]",
+        "pruner": "{name: asha, factor: 2}",
         "space": json.dumps(space),
         "enqueue": "[{model.lr: 0.2}]",
         "warm_start": "earlier",
@@ -142,8 +161,10 @@ def test_every_setting_is_a_flag(run, config):
     objective = ["--monitor", "val_loss", "--mode", "min", "--root", "earlier", "--trials", "1", "--space", json.dumps(space)]
     assert run(config, "search", "config.yaml", *objective).code == 0
     arguments = [part for name, value in flags.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    config["trainer"]["max_epochs"] = 2
     assert run(config, "search", "config.yaml", *arguments).code == 0
     asked = Study("flags").asked
+    assert asked["pruner"] == {"name": "asha", "factor": 2}
     kept = {"monitor": "val_loss", "mode": "min", "trials": 1, "max_time": 300.0, "seed": 4, "space": space}
     assert kept.items() <= asked.items()
     assert (asked["strategy"], asked["points"], asked["babysit"]["patience"]) == ("grid", 2, 3)

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_hp import ConfigError, StorageError, Trial
-from lightning_hp.study.store import Store
+from lightning_hp.study.store import FILE, Store
+from lightning_hp.trial import Judged
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 VALUES = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | TEXT
@@ -114,7 +115,8 @@ FIVE_ROWS = """
 import os, signal, sys
 from pathlib import Path
 from lightning_hp import Trial
-from lightning_hp.study.store import Store
+from lightning_hp.study.store import FILE, Store
+from lightning_hp.trial import Judged
 
 store = Store(Path(sys.argv[1]), create=True)
 for number in range(5):
@@ -165,7 +167,7 @@ def test_a_database_of_another_layout_is_refused_and_left_alone(tmp_path):
     connection.close()
     before = (tmp_path / "study.db").read_bytes()
     for create in (True, False):
-        with pytest.raises(ConfigError, match="has layout 99, this version of lightning_hp reads layout 2"):
+        with pytest.raises(ConfigError, match="has layout 99, this version of lightning_hp reads layout 3"):
             Store(tmp_path, create=create)
     assert (tmp_path / "study.db").read_bytes() == before
 
@@ -175,3 +177,18 @@ def test_a_read_only_folder_is_told(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(StorageError, match="unable to open"):
         Store(tmp_path, create=True)
+
+
+def test_a_database_of_an_older_layout_is_read_as_it_is_and_brought_up_by_a_search(tmp_path):
+    Store(tmp_path, create=True).close()
+    connection = sqlite3.connect(tmp_path / FILE)
+    connection.executescript("DROP TABLE rungs; DROP TABLE rounds; PRAGMA user_version = 1")
+    connection.close()
+    reader = Store(tmp_path)
+    assert (reader.judged(), reader.rounds()) == ([], [])
+    reader.close()
+    writer = Store(tmp_path, create=True)
+    judged = Judged(1, {0: 0.5, 1: None}, frozenset({0}))
+    writer.write_judged(judged)
+    assert (writer.judged(), writer.rounds()) == ([judged], [])
+    writer.close()

@@ -16,7 +16,7 @@ from lightning_hp import Choice, ConfigError, Log, Space, StorageError, Study, T
 from lightning_hp.study import Recorder
 from lightning_hp.study import recorder as recorder_module
 from lightning_hp.study.records import repair
-from lightning_hp.trial import EpochEnded, Finished, Outcome, Started, add_epoch
+from lightning_hp.trial import EpochEnded, Finished, Judged, Outcome, Paused, Started, add_epoch
 
 SPACE = Space({"lr": Log(0.1, 1.0), "cell": Choice(dict, list)})
 ASKED = {"monitor": "val_acc", "mode": "max", "trials": 9, "seed": 0, "space": SPACE.describe()}
@@ -186,6 +186,34 @@ def test_onlookers_see_a_running_trial(tmp_path, monkeypatch):
     recorder.close()
     (trial,) = Study(tmp_path).trials
     assert (trial.state, trial.reason) == ("waiting", "interrupted: the same search goes on with it")
+
+
+def test_a_trial_that_waits_at_a_rung_is_seen_to_do_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(recorder_module, "UPDATE_INTERVAL", 0.0)
+    recorder = Recorder(tmp_path, ASKED, FREE, SPACE)
+    started = Started(Trial(0, {"lr": 0.5, "cell": list}, seed=1), time=1.0)
+    recorder.record(started)
+    recorder.record(Paused(0, Outcome("pruned", 0.25, 1, {"val_acc": [0.25]}), 2.0))
+    (trial,) = Study(tmp_path).trials
+    assert (trial.state, trial.epochs, trial.metrics) == ("waiting", 1, {"val_acc": [0.25]})
+    assert trial.reason == "paused: it is not decided yet who goes on"
+    recorder.record(started)
+    assert [trial.state for trial in Study(tmp_path).trials] == ["running"]
+    recorder.close()
+
+
+def test_what_a_pruner_has_decided_is_read_back_and_goes_with_the_search(tmp_path):
+    recorder = Recorder(tmp_path, ASKED, FREE, SPACE)
+    decided = [Judged(1, {0: 0.5, 1: 0.25, 2: None}, frozenset({0})), Judged(3, {0: 0.75}, frozenset())]
+    for judged in reversed(decided):
+        recorder.record(judged)
+    recorder.close()
+    assert Study(tmp_path).rungs == decided
+    same = Recorder(tmp_path, ASKED, FREE, SPACE)
+    assert same.judged() == decided
+    same.close()
+    Recorder(tmp_path, {**ASKED, "seed": 1}, FREE, SPACE).close()
+    assert Study(tmp_path).rungs == []
 
 
 def test_epochs_are_written_no_more_often_than_onlookers_need(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from lightning_hp.tracking.progress import MOST_BARS, Progress
-from lightning_hp.trial import EpochEnded, Finished, Outcome, Started, Trial
+from lightning_hp.trial import EpochEnded, Finished, Outcome, Paused, Started, Trial
 
 DONE = Trial(0, {}, 0, state="complete", value=0.5)
 FAILED = Trial(1, {}, 0, state="failed", reason="no")
@@ -107,6 +107,19 @@ def test_each_running_trial_has_a_bar_of_its_own(drawn):
         search, *bars = drawn(progress)
         assert "1/3" in search
         assert [re.search(r"trial \d", bar)[0] for bar in bars] == ["trial 0", "trial 2"]
+
+
+def test_a_trial_that_waits_at_a_rung_is_not_done_and_one_that_is_pruned_there_is(drawn):
+    outcome = Outcome("pruned", value=0.5)
+    with Progress(3, "val_acc", "max", [], console=terminal()) as progress:
+        progress.record(Started(Trial(0, {}, 0), 0.0, max_epochs=10))
+        progress.record(Paused(0, outcome, 1.0))
+        (search,) = drawn(progress)
+        assert "0/3" in search
+        progress.record(Finished(0, outcome, 1.0))
+        (search,) = drawn(progress)
+        assert "1/3" in search
+        assert "best" not in search
 
 
 def test_of_many_running_trials_some_are_shown_and_the_next_takes_a_place_that_is_free(drawn):

@@ -46,6 +46,8 @@ class Relay(Callback):
         self._least = (trainer.fit_loop.min_epochs or 0, trainer.fit_loop.epoch_loop.min_steps or 0)
         # Members stop by themselves; the loop ends with the last.
         trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = 0, None
+        for member in self.module.members:
+            member.reporter.least = self._least
         self._each(lambda member: member.join(trainer))
         self._let_failed_go()
 
@@ -246,7 +248,7 @@ class Relay(Callback):
         rows = [
             row
             for row, member in enumerate(self.module.members)
-            if member.error is not None or (member.trainer.should_stop and (may or member.reporter.diverged))
+            if member.error is not None or (member.trainer.should_stop and (may or member.reporter.stopped))
         ]
         if not rows:
             return
@@ -289,7 +291,9 @@ class Relay(Callback):
         """Writes the checkpoints of trials that are over, but for those that would be deleted at once for better ones here."""
         self.module.optimizer.distribute()
         kept = Keep(self._keep, self._mode)
-        lost = {number for member in leaving for number in kept.add(member.standing())}
+        # Those that have paused may have to go on.
+        over = [member for member in leaving if not member.reporter.paused]
+        lost = {number for member in over for number in kept.add(member.standing())}
         with same_progress(leaving):
             for row, member in enumerate(self.module.members):
                 if member in leaving:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import time
 from collections.abc import Callable, Sequence
 
 import torch
@@ -16,6 +15,7 @@ from lightning_hp.fit.attempt import (
     Attempt,
     begin,
     end,
+    ended,
     failure_of,
     is_interrupt,
     make_data,
@@ -33,13 +33,15 @@ from lightning_hp.fit.fused.relay import Relay
 from lightning_hp.fit.recipe import Recipe
 from lightning_hp.fit.seeding import Seeding
 from lightning_hp.fit.trainer import DEFAULTS, trainer_kwargs
-from lightning_hp.trial import Emit, Finished, Trial, Unfused
+from lightning_hp.trial import Emit, Rung, Trial, Unfused
 
 # Takes a trial's attempt that is over, and what it has raised if it has failed.
 Finish = Callable[[Attempt, BaseException | None], None]
 
 
-def run_fused(recipe: Recipe, trials: Sequence[Trial], emit: Emit, always: bool = False) -> list[Trial]:
+def run_fused(
+    recipe: Recipe, trials: Sequence[Trial], emit: Emit, always: bool = False, until: Rung | None = None
+) -> list[Trial]:
     """Trains trials as one, or as many at a time as memory takes.
 
     Args:
@@ -47,6 +49,7 @@ def run_fused(recipe: Recipe, trials: Sequence[Trial], emit: Emit, always: bool 
         trials: of one job.
         emit: takes their events.
         always: also where that is slower than one after another.
+        until: where they pause; None if they go on to their end.
 
     Returns:
         The trials that have none to train with: where memory takes only one, or where no other stands at the same step.
@@ -54,14 +57,14 @@ def run_fused(recipe: Recipe, trials: Sequence[Trial], emit: Emit, always: bool 
     Raises:
         ConfigError: with ``always``, they cannot train as one.
     """
-    attempts = {trial.number: begin(recipe, trial, emit) for trial in trials}
+    attempts = {trial.number: begin(recipe, trial, emit, until) for trial in trials}
 
     def finish(attempt: Attempt, error: BaseException | None) -> None:
         with storage_errors(attempt.folder):
             outcome = outcome_of(attempt.reporter) if error is None else failure_of(attempt.reporter, error)
             end(attempt, outcome)
         del attempts[attempt.trial.number]
-        emit(Finished(attempt.trial.number, outcome, time.time()))
+        emit(ended(attempt.trial, outcome))
 
     alone, most = [], len(trials)
     try:
@@ -74,7 +77,7 @@ def run_fused(recipe: Recipe, trials: Sequence[Trial], emit: Emit, always: bool 
                 left = [_leave(attempts, each) for each in together if each.trial.number in attempts]
                 most = -(-len(left) // 2)
                 # What they had written of their curves is written anew.
-                attempts = {trial.number: begin(recipe, trial, emit) for trial in left} | attempts
+                attempts = {trial.number: begin(recipe, trial, emit, until) for trial in left} | attempts
     except CannotFuseError as reason:
         if attempts and always:
             raise ConfigError(f"fuse='always', but these trials cannot train as one: {reason}") from reason

@@ -1,0 +1,82 @@
+"""Pruners: which trials stop early, so that the others get their time.
+
+A trial that reaches a rung pauses there. A pruner compares those that have, and says who goes on; the others end as pruned.
+It is a pure function of the values that the trials had at the rung.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from lightning_hp.errors import ConfigError, one_of
+from lightning_hp.pruners.asha import Asha
+from lightning_hp.pruners.halving import Halving
+from lightning_hp.pruners.standing import Standing
+from lightning_hp.trial import Mode, Unit
+
+__all__ = ["PRUNERS", "Asha", "Halving", "Pruner", "Standing", "pruner_for"]
+
+
+class Pruner(Protocol):
+    """What decides which trials go on.
+
+    Attributes:
+        unit: whether its rungs are at epochs or at optimizer steps.
+    """
+
+    @property
+    def unit(self) -> Unit: ...
+
+    def rung(self, index: int, most: int | None) -> int | None:
+        """Where rung number ``index`` is, from 0; None where the trial trains to its end.
+
+        Args:
+            index: how many rungs the trial has passed.
+            most: how many epochs or steps it has in all; None if that is open. All rungs lie below.
+        """
+
+    def bracket(self, number: int, round_: range) -> range:
+        """The numbers of the trials that a trial is compared with.
+
+        Args:
+            number: of the trial.
+            round_: the trials that the sampler proposes together with it; all of the search, where it knows no rounds.
+        """
+
+    def judge(self, standings: Mapping[int, Standing], complete: bool, mode: Mode) -> dict[int, bool]:
+        """Decides about trials of one bracket at one rung.
+
+        Args:
+            standings: of those that have come so far, by number. A trial that has ended before comes with its last value.
+            complete: whether no more will come.
+            mode: whether small values are good, or large ones.
+
+        Returns:
+            Whether they go on, for those that it decides about now; the others are asked for again when more have come. When
+            no more will come, it has to decide about all.
+        """
+
+
+PRUNERS: dict[str, type[Halving | Asha]] = {"halving": Halving, "asha": Asha}
+
+
+def pruner_for(pruner: str | Pruner | None) -> Pruner | None:
+    """The pruner of a name, or the pruner itself; None for none.
+
+    Raises:
+        ConfigError: there is no such pruner.
+
+    >>> pruner_for("halving")
+    Halving(first=1, factor=3, unit='epochs', size=None)
+    """
+    if pruner is None:
+        return None
+    if isinstance(pruner, str):
+        return PRUNERS[one_of("pruner", pruner, PRUNERS)]()
+    if isinstance(pruner, type):
+        raise ConfigError(f"pruner needs a pruner, got the class {pruner.__name__}: write {pruner.__name__}()")
+    if not all(callable(getattr(pruner, name, None)) for name in ("rung", "bracket", "judge")):
+        raise ConfigError(f"pruner needs one of {', '.join(PRUNERS)}, or a pruner with judge(), got {pruner!r}")
+    one_of("pruner.unit", getattr(pruner, "unit", None), ("epochs", "steps"))
+    return pruner

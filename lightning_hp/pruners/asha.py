@@ -1,0 +1,52 @@
+"""Asynchronous successive halving: whoever comes to a rung is told at once whether to go on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lightning_hp.pruners.standing import Standing, check, describe, geometric_rung, judge_by_rank
+from lightning_hp.trial import Mode, Unit
+
+
+@dataclass(frozen=True)
+class Asha:
+    """Asynchronous successive halving: a trial goes on from a rung if it is among the best that have come there so far.
+
+    Nobody waits for anybody, which keeps all workers busy; in return who goes on depends on who was first, and early trials
+    are compared with few. Li et al., "A System for Massively Parallel Hyperparameter Tuning", 2018.
+
+    Args:
+        first: epochs or steps after which a trial is compared for the first time.
+        factor: one in so many goes on, and trains so many times as long until it is compared again.
+        unit: ``"epochs"`` or ``"steps"``, as for `Halving`.
+
+    Raises:
+        ConfigError: a number is not whole or too small, or there is no such unit.
+
+    >>> come = {0: Standing(0.5, goes_on=True), 1: Standing(0.4, goes_on=False)}
+    >>> [Asha().judge({**come, 2: Standing(value)}, complete=False, mode="max") for value in (0.6, 0.3)]
+    [{2: True}, {2: False}]
+    """
+
+    first: int = 1
+    factor: int = 3
+    unit: Unit = "epochs"
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def describe(self) -> str | dict[str, Any]:
+        """As a config has it."""
+        return describe(self, Asha())
+
+    def rung(self, index: int, most: int | None) -> int | None:
+        return geometric_rung(self.first, self.factor, index, most)
+
+    def bracket(self, number: int, round_: range) -> range:
+        return range(sys.maxsize)
+
+    def judge(self, standings: Mapping[int, Standing], complete: bool, mode: Mode) -> dict[int, bool]:
+        return judge_by_rank(standings, self.factor, mode)

@@ -1,0 +1,67 @@
+"""Successive halving: all of a bracket train a little, the best of them more, until the best of all have trained to the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lightning_hp.bounds import whole_number
+from lightning_hp.pruners.standing import Standing, check, describe, geometric_rung, judge_by_rank
+from lightning_hp.trial import Mode, Unit
+
+# Trials of a bracket where the search has no number of trials.
+SIZE = 32
+
+
+@dataclass(frozen=True)
+class Halving:
+    """Successive halving in rungs: where all trials of a bracket have come to a rung, the best of them go on.
+
+    Who goes on depends on the trials alone, never on the number of workers or which was first. A bracket is a round of the
+    strategy where that has rounds, otherwise the whole search. Jamieson and Talwalkar, "Non-stochastic Best Arm Identification
+    and Hyperparameter Optimization", 2016.
+
+    Args:
+        first: epochs or steps after which trials are compared for the first time.
+        factor: one in so many goes on, and trains so many times as long until it is compared again.
+        unit: ``"epochs"`` or ``"steps"`` of the optimizer. Trials are compared only at the end of an epoch, so a rung in steps
+            is reached at the end of the first epoch that has come so far: choose rungs further apart than an epoch.
+        size: trials of a bracket. Give one where a search without rounds has very many trials, or no number of them (then 32),
+            or is to grow later: what has been decided in a bracket stays so, whoever comes to it afterwards.
+
+    Raises:
+        ConfigError: a number is not whole or too small, or there is no such unit.
+
+    >>> standings = {0: Standing(0.5), 1: Standing(0.9), 2: Standing(0.7), 3: Standing(None)}
+    >>> Halving(factor=2).judge(standings, complete=True, mode="max")
+    {0: False, 1: True, 2: True, 3: False}
+    >>> Halving(factor=2).judge(standings, complete=False, mode="max")
+    {}
+    """
+
+    first: int = 1
+    factor: int = 3
+    unit: Unit = "epochs"
+    size: int | None = None
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.size is not None:
+            whole_number("Halving(size=)", self.size, 1)
+
+    def describe(self) -> str | dict[str, Any]:
+        """As a config has it."""
+        return describe(self, Halving())
+
+    def rung(self, index: int, most: int | None) -> int | None:
+        return geometric_rung(self.first, self.factor, index, most)
+
+    def bracket(self, number: int, round_: range) -> range:
+        size = self.size or (len(round_) if round_.stop < sys.maxsize else SIZE)
+        first = round_.start + (number - round_.start) // size * size
+        return range(first, min(first + size, round_.stop))
+
+    def judge(self, standings: Mapping[int, Standing], complete: bool, mode: Mode) -> dict[int, bool]:
+        return judge_by_rank(standings, self.factor, mode) if complete else {}

@@ -15,6 +15,9 @@ from lightning_hp.trial import Mode, Trial
 
 Array = NDArray[np.float64]
 
+# Differences that are smaller than this part are rounding.
+ROUNDING = 1e-12
+LARGEST = 1e150
 # A value worse than the median by this many times the distance from the median to the best says no more than that it is bad.
 WORST = 2.0
 
@@ -25,7 +28,7 @@ class Evidence:
 
     Attributes:
         units: their positions in the unit cube, of shape (n, len(space)).
-        values: small ones are good; mean 0 and standard deviation 1, all 0 where there is no difference between them.
+        values: 0 for the best, 1 for one in the middle.
     """
 
     units: Array
@@ -55,15 +58,14 @@ def evidence(space: Space, history: Sequence[Trial], mode: Mode, most: int | Non
     if not len(finite):
         return Evidence(np.empty((0, len(space))), np.empty(0))
     median, best = float(np.median(finite)), float(finite.min())
-    spread = median - best if median > best else float(np.ptp(finite))
+    spread = median - best or float(np.ptp(finite))
+    if spread <= ROUNDING * abs(best):
+        # Then only those that diverged are worse.
+        spread = max(abs(best), 1.0)
     values = np.minimum(np.where(np.isfinite(raw), raw, np.inf), median + WORST * spread)
+    values = (values - best) / spread
     kept = _kept(values, most)
-    units = space.to_unit([told[index].hparams for index in kept])
-    values = values[kept]
-    deviation = float(values.std())
-    # Equal values have a deviation by rounding.
-    alike = deviation <= 1e-12 * max(float(np.abs(values).max()), np.finfo(float).tiny)
-    return Evidence(units, np.zeros(len(kept)) if alike else (values - values.mean()) / deviation)
+    return Evidence(space.to_unit([told[index].hparams for index in kept]), values[kept])
 
 
 def features(space: Space, units: Array) -> Array:
@@ -82,7 +84,9 @@ def features(space: Space, units: Array) -> Array:
 def _cost(trial: Trial, mode: Mode) -> float:
     if trial.state == "diverged" or trial.value is None or not math.isfinite(trial.value):
         return math.nan
-    return trial.value if mode == "min" else -trial.value
+    # Beyond these, differences may overflow.
+    value = min(max(trial.value, -LARGEST), LARGEST)
+    return value if mode == "min" else -value
 
 
 def _kept(values: Array, most: int | None) -> list[int]:

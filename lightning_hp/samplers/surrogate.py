@@ -19,6 +19,8 @@ Array = NDArray[np.float64]
 # Bounds of the kernel's lengths, in units of the cube's side, and of the share of the variance that is noise.
 LENGTHS = (0.05, 8.0)
 NOISE = (1e-6, 0.5)
+# Differences to the best that are smaller count as they are, larger ones by their logarithm. The first is the plain scale.
+FINE = (100.0, 1.0, 0.1, 0.01)
 # Standard deviations above which an improvement is so far that its expectation has its limit's form.
 FAR = 1e3
 # Keeps a covariance matrix positive definite against rounding, in units of its largest variance.
@@ -54,25 +56,19 @@ class Posterior:
 
 
 class Surrogate:
-    """A Gaussian process fitted to measurements.
+    """A Gaussian process fitted to measurements, on the scale of values on which they are most likely.
+
+    The best of a search often lie close together, and far from the rest, as losses do: then the logarithm of their distance to
+    the best one is what varies evenly (Snelson et al., Warped Gaussian Processes, 2004).
 
     Args:
         points: of shape (n, features).
-        values: n, of which small ones are good; their mean shall be 0 and their standard deviation 1.
+        values: n, of which small ones are good: 0 for the best, and about 1 for one in the middle; not all the same.
     """
 
     def __init__(self, points: Array, values: Array) -> None:
-        # Here, since they take seconds to import and other samplers do without.
-        from sklearn.gaussian_process import GaussianProcessRegressor
-        from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
-
-        features = points.shape[1]
-        smooth = ConstantKernel(1.0, (0.05, 20.0)) * Matern(np.full(features, 0.5), LENGTHS, nu=2.5)
-        self._process: Any = GaussianProcessRegressor(smooth + WhiteKernel(0.01, NOISE), alpha=JITTER, random_state=0)
-        with warnings.catch_warnings():
-            # That a length has come to its bound: then its coordinate does not matter.
-            warnings.simplefilter("ignore")
-            self._process.fit(points, values)
+        fitted = [_fitted(points, values, fine) for fine in FINE]
+        self._process = max(fitted, key=lambda each: each[0])[1]
 
     def posterior(self, points: Array) -> Posterior:
         """What is believed of the objective at points, of shape (m, features)."""
@@ -83,6 +79,25 @@ class Surrogate:
         cross = smooth(points, process.X_train_)
         gain = solve_triangular(process.L_, cross.T, lower=True)
         return Posterior(cross @ process.alpha_, smooth(points) - gain.T @ gain, process.kernel_.k2.noise_level)
+
+
+def _fitted(points: Array, values: Array, fine: float) -> tuple[float, Any]:
+    """How likely the values are on one scale, as a logarithm, and the process fitted to them there."""
+    # Here, since they take seconds to import and other samplers do without.
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
+    warped = np.log1p(values / fine)
+    deviation = warped.std()
+    smooth = ConstantKernel(1.0, (0.05, 20.0)) * Matern(np.full(points.shape[1], 0.5), LENGTHS, nu=2.5)
+    process: Any = GaussianProcessRegressor(smooth + WhiteKernel(0.01, NOISE), alpha=JITTER, random_state=0)
+    with warnings.catch_warnings():
+        # That a length has come to its bound: then its coordinate does not matter.
+        warnings.simplefilter("ignore")
+        process.fit(points, (warped - warped.mean()) / deviation)
+    # Of the values themselves, whose scale is stretched by this much at each.
+    stretched = float(np.log((fine + values) * deviation).sum())
+    return process.log_marginal_likelihood_value_ - stretched, process
 
 
 def log_expected_improvement(posterior: Posterior, best: float) -> Array:

@@ -2,9 +2,9 @@
 
 A trial's curve is the sum of two parts. What its hyperparameters make of it is predicted by extremely randomized trees (Geurts
 et al., Machine Learning, 2006) from all configurations of the table, as in the surrogate benchmarks of the literature
-(Eggensperger et al., AAAI 2015). What luck makes of it is taken from a configuration about as good that was trained several
-times: one of its curves, relative to their mean. So what a search sees is as noisy as training is, and what it has found can be
-judged without the noise.
+(Eggensperger et al., AAAI 2015). What luck makes of it, in the tasks whose names end in "+luck", is taken from a configuration
+about as good that was trained several times: one of its curves, relative to their mean. So what a search sees is as noisy as
+training is, and what it has found can be judged without the noise.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def replayed(name: str) -> Replayed:
     if name in FUNCTIONS:
         function = FUNCTIONS[name]
         return Replayed(function.space, 1, lambda units, luck: np.array([function(units)]), function, 0.0)
-    table = _Table(name)
+    name, lucky = name.removesuffix("+luck"), name.endswith("+luck")
+    table = _Table(name, lucky)
     points = np.concatenate([table.units, sobol(len(table.space), 0, range(LOOKED_AT))])
     optimum = float(np.min(table.expected(points).min(axis=1)))
     return Replayed(
@@ -67,7 +68,7 @@ def replayed(name: str) -> Replayed:
 
 
 class _Table:
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, lucky: bool) -> None:
         with np.load(TABLES / f"{name}.npz") as arrays:
             units, curves, again = (arrays[key].astype(float) for key in ("units", "curves", "repeated"))
         self.space, self.units = TASKS[name].space, units
@@ -80,7 +81,7 @@ class _Table:
         mean = again.mean(axis=1, keepdims=True)
         # Less a mean of few, their deviations are too small.
         times = again.shape[1]
-        self._luck = (again - mean) * (times / (times - 1)) ** 0.5
+        self._luck = lucky * (again - mean) * (times / (times - 1)) ** 0.5
         self._lucky = mean[:, 0].min(axis=1)
 
     def expected(self, units: Array) -> Array:

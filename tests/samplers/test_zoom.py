@@ -140,8 +140,8 @@ def test_evidence_is_cut_off_far_from_the_best():
     seen = evidence(ONE, [trial(n, h, v) for n, (h, v) in enumerate(zip(points, values, strict=True))], "min")
     assert seen.values[3] == seen.values[4] == seen.values.max()
     assert list(np.argsort(seen.values, kind="stable")) == [0, 1, 2, 3, 4]
-    assert abs(seen.values.mean()) < 1e-9
-    assert abs(seen.values.std() - 1) < 1e-9
+    # The median of what is finite is 2.5.
+    np.testing.assert_allclose(seen.values[:3], [0.0, 1 / 1.5, 2 / 1.5])
 
 
 def test_of_many_trials_the_best_are_kept():

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from lightning_hp.errors import ConfigError, LightningHPError, MonitorError, SearchStoppedError, StorageError
-from lightning_hp.samplers import CoarseToFine, Grid, Quasi, Random
+from lightning_hp.samplers import CoarseToFine, Grid, OptunaSampler, Quasi, Random
 from lightning_hp.scales import Choice, Int, Linear, Log, LogInt, ReverseLog
 from lightning_hp.space import Space
 from lightning_hp.study import Study
@@ -29,6 +29,7 @@ __all__ = [
     "Log",
     "LogInt",
     "MonitorError",
+    "OptunaSampler",
     "Quasi",
     "Random",
     "ReverseLog",

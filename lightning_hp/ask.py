@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
-from lightning_hp.samplers import Explains, InRounds, Sampler
+from lightning_hp.samplers import Explains, InRounds, Sampler, WantsRunning
 from lightning_hp.space import Hparams, Space
 from lightning_hp.trial import Mode, RoundBegan, Trial, ranges
 
@@ -36,18 +36,18 @@ class Ask:
     earlier: Sequence[Trial] = ()
     tell: Callable[[RoundBegan], None] = lambda began: None
     _history: list[Trial] = field(default_factory=list)
-    _open: set[int] = field(default_factory=set)
+    _open: dict[int, Trial] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._history += [replace(trial, number=trial.number - len(self.queue)) for trial in self.earlier]
 
-    def begin(self, number: int) -> None:
+    def begin(self, trial: Trial) -> None:
         """Notes that a trial has begun, which later rounds wait for."""
-        self._open.add(number)
+        self._open[trial.number] = replace(trial, number=trial.number - len(self.queue), state="running")
 
     def finish(self, trial: Trial) -> None:
         """Takes in a finished trial."""
-        self._open.discard(trial.number)
+        self._open.pop(trial.number, None)
         # The curves stay on the disk, so that the search's memory does not grow by them.
         seen = replace(trial, number=trial.number - len(self.queue), metrics={}, traceback=None)
         insort(self._history, seen, key=_number)
@@ -68,7 +68,10 @@ class Ask:
         return self._ask(asked, self._history[: bisect_left(self._history, first, key=_number)], alone=asked == first)
 
     def _ask(self, number: int, seen: list[Trial], alone: bool) -> Hparams | None:
-        proposed = self.sampler.propose(self.space, self.seed, [number], seen, self.mode)
+        shown = seen
+        if isinstance(self.sampler, WantsRunning) and not isinstance(self.sampler, InRounds):
+            shown = sorted([*seen, *self._open.values()], key=_number)
+        proposed = self.sampler.propose(self.space, self.seed, [number], shown, self.mode)
         if proposed and alone:
             notes = (
                 self.sampler.explain(self.space, self.seed, number, seen, self.mode)

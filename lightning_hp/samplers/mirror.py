@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lightning_hp.errors import ConfigError
+from lightning_hp.samplers.threads import one_thread
 from lightning_hp.scales import Choice, Int, LogInt, Scale
 from lightning_hp.space import Hparams, Space
 from lightning_hp.trial import Mode, Trial
@@ -45,7 +46,7 @@ class Mirror:
         self._distributions = {name: _distribution(scale) for name, scale in space.items()}
         # A trial's id in a storage of one study is its position there.
         self._storage = optuna.storages.InMemoryStorage()
-        with _quiet():
+        with quiet():
             self._study = optuna.create_study(
                 storage=self._storage,
                 direction="minimize" if mode == "min" else "maximize",
@@ -100,7 +101,7 @@ class Mirror:
         """
         self._study.sampler = sampler
         try:
-            with _quiet():
+            with quiet(), one_thread():
                 asked = self._study.ask(self._distributions)
         except (ImportError, ValueError) as error:
             raise ConfigError(f"strategy: Optuna's {type(sampler).__name__} cannot propose a trial: {error}") from error
@@ -207,7 +208,7 @@ def _value(scale: Scale, param: Any) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps Optuna from telling of each study, each infinite value and each choice that a sampler leaves to chance."""
     import optuna
 

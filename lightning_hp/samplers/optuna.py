@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from lightning_hp.bounds import whole_number
 from lightning_hp.errors import ConfigError, one_of
 from lightning_hp.samplers.mirror import Mirror
@@ -25,8 +27,8 @@ NAME = "optuna"
 DEFAULT_SAMPLER = "TPESampler"
 # Of a sampler that has to propose in rounds, where the user does not say.
 SIZE = 8
-# So many points are drawn to find one that a round lacks.
-OTHERS = 64
+# A trial that lies that near to one that runs, in every unit coordinate, tells nothing new. So many are drawn to find another.
+NEAR, OTHERS = 1e-3, 64
 # What these propose follows from the results of earlier trials alone. Others make notes on the trials that they propose, such
 # as their generation, and go on from these.
 _WITHOUT_NOTES = ("TPESampler", "GPSampler", "RandomSampler", "BruteForceSampler")
@@ -57,7 +59,8 @@ class OptunaSampler:
             number of workers, and can train as one fit. Without it TPE, the Gaussian process, random and brute force are
             asked for one trial whenever a worker is free, and see what has finished and what runs by then. The others propose
             8 together: they build on what they proposed before (generations of CMA-ES and of the genetic ones, the sequence
-            of QMC), which must not depend on who finishes first.
+            of QMC), which must not depend on who finishes first. What would repeat a trial that runs is drawn at random,
+            unless a population means it.
 
     Raises:
         ConfigError: Optuna is not installed, the sampler is none of Optuna's, or it is one that takes values of
@@ -77,9 +80,8 @@ class OptunaSampler:
         _check(sampler)
         size = SIZE if self.size is None and _makes_notes(sampler) else self.size
         object.__setattr__(self, "sampler", sampler)
-        object.__setattr__(self, "size", size)
         if size is not None:
-            whole_number("OptunaSampler(size=)", size, 1)
+            object.__setattr__(self, "size", whole_number("OptunaSampler(size=)", size, 1))
             # One that has this is in rounds: see InRounds.
             object.__setattr__(self, "round_of", self._round_of)
 
@@ -104,12 +106,13 @@ class OptunaSampler:
         seen = [trial for trial in history if self.size is None or trial.number < first]
         mirror = self._mirror(space, seed, seen, first, mode)
         for each in range(first + len(mirror.proposed), number + 1):
-            before = [trial.hparams for trial in mirror.proposed]
+            running = [trial.hparams for trial in mirror.trials if trial.state == "running"]
             hparams = mirror.ask(each, self._seeded(seed, each))
-            # In a round of TPE or of a Gaussian process a repetition is a waste; what evolves a population may mean it.
-            if hparams in before and not _makes_notes(self.sampler):
-                others = (other for other in space.sample(OTHERS, proposal_seed(seed, each)) if other not in before)
-                mirror.amend(len(mirror.trials) - 1, Trial(each, next(others, hparams), seed=0, state="running"))
+            # Optuna's Gaussian process looks at what runs since version 4.8. What evolves a population may mean it.
+            if _repeats(space, hparams, running) and not _makes_notes(self.sampler):
+                drawn = space.sample(OTHERS, proposal_seed(seed, each))
+                other = next((other for other in drawn if not _repeats(space, other, running)), hparams)
+                mirror.amend(len(mirror.trials) - 1, Trial(each, other, seed=0, state="running"))
         return mirror.proposed[number - first].hparams
 
     def _mirror(self, space: Space, seed: int, seen: list[Trial], first: int, mode: Mode) -> Mirror:
@@ -168,6 +171,11 @@ def check_installed() -> None:
         import optuna  # noqa: F401
     except ImportError as error:
         raise ConfigError(f"Optuna cannot be imported ({error}): pip install 'lightning-hp[optuna]'") from error
+
+
+def _repeats(space: Space, hparams: Hparams, others: list[Hparams]) -> bool:
+    units = space.to_unit([hparams, *others])
+    return bool((np.abs(units[1:] - units[0]).max(axis=1) < NEAR).any())
 
 
 def _made(name: str) -> BaseSampler:

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from lightning_hp import (
     Trial,
 )
 from lightning_hp.ask import Ask
+from lightning_hp.cli.config import build
 from lightning_hp.samplers import InRounds, sampler_for
 from lightning_hp.samplers.reseed import reseeded
 from lightning_hp.seeds import proposal_seed
@@ -325,7 +327,8 @@ def test_the_trials_of_a_round_differ(name, space):
     points = Random().propose(space, 0, range(12), [])
     history = [ended(number, hparams, value=float(number)) for number, hparams in enumerate(points)]
     proposed = OptunaSampler(SAMPLERS[name](), size=4).propose(space, 0, range(12, 16), history)
-    assert len({tuple(each.values()) for each in proposed}) == 4
+    units = space.to_unit(proposed)
+    assert min(np.abs(one - other).max() for one, other in combinations(units, 2)) >= 1e-3
 
 
 def test_where_there_are_fewer_points_than_trials_a_round_repeats_them():
@@ -521,3 +524,25 @@ def test_with_a_size_the_trials_of_a_round_train_as_one_and_are_the_same(search,
     assert hparams_of(fused) == hparams_of(apart)
     assert [trial.value for trial in fused.trials] == pytest.approx([trial.value for trial in apart.trials], abs=0.02)
     assert [began.first for began in fused.rounds] == [4]
+
+
+def test_a_config_names_a_sampler_and_the_study_keeps_the_name(tmp_path):
+    config = {
+        "model": {"class_path": "examples.digits.LitDigits"},
+        "data": {"class_path": "examples.digits.DigitsData"},
+        "trainer": {"max_epochs": 1, "accelerator": "cpu"},
+        "search": {
+            "monitor": "val_acc",
+            "mode": "max",
+            "trials": 2,
+            "strategy": "optuna.samplers.QMCSampler",
+            "executor": "inline",
+            "root": str(tmp_path / "study"),
+            "space": {"model.lr": {"scale": "log", "low": 0.01, "high": 1.0}},
+        },
+    }
+    study = build("digits.yaml", config).run()
+    assert [trial.state for trial in study.trials] == ["complete", "complete"]
+    assert study.asked["strategy"] == "optuna.samplers.QMCSampler"
+    again = {**config, "search": {**config["search"], "strategy": study.asked["strategy"], "trials": 3}}
+    assert [trial.state for trial in build("digits.yaml", again).run().trials] == ["complete"] * 3

@@ -131,7 +131,7 @@ def test_trials_that_run_are_left_out(recorded, tmp_path, optuna):
     recorder.close()
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.filterwarnings("ignore::Warning")
 def test_importances_and_pictures_come_from_it(recorded, optuna):
     pytest.importorskip("matplotlib")
     drawn = Random().propose(SPACE, 1, range(40), [])

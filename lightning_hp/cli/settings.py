@@ -15,7 +15,7 @@ SETTINGS = {
     "mode": "min or max (default min)",
     "trials": "how many trials the study shall have in all",
     "max_time": "no trial begins after this much time: seconds or DD:HH:MM:SS",
-    "strategy": "coarse-to-fine, quasi, random, grid, optuna (its TPE) or optuna.samplers.NAME (default coarse-to-fine)",
+    "strategy": "coarse-to-fine, quasi, random, grid, optuna or optuna.samplers.NAME (default coarse-to-fine)",
     "points": "with grid: values per hyperparameter, a number or {name: number} (default 3)",
     "space": "scales by name: {model.lr: {scale: log, low: 1e-4, high: 1.0}}",
     "enqueue": "hyperparameters to try first: [{model.lr: 0.1}]; what one leaves out is drawn at random",

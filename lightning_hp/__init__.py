@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_hp.errors import ConfigError, LightningHPError, MonitorError, SearchStoppedError, StorageError
 from lightning_hp.pruners import Asha, Halving
-from lightning_hp.samplers import CoarseToFine, Grid, Quasi, Random
+from lightning_hp.samplers import CoarseToFine, Grid, OptunaSampler, Quasi, Random
 from lightning_hp.scales import Choice, Int, Linear, Log, LogInt, ReverseLog
 from lightning_hp.space import Space
 from lightning_hp.study import Study
@@ -32,6 +32,7 @@ __all__ = [
     "Log",
     "LogInt",
     "MonitorError",
+    "OptunaSampler",
     "Quasi",
     "Random",
     "ReverseLog",

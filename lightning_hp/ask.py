@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
-from lightning_hp.samplers import Explains, InRounds, Sampler
+from lightning_hp.samplers import Explains, InRounds, Sampler, WantsRunning
 from lightning_hp.samplers.rounds import ONE_ROUND
 from lightning_hp.space import Hparams, Space
 from lightning_hp.trial import Mode, RoundBegan, Trial, ranges
@@ -37,7 +37,7 @@ class Ask:
     earlier: Sequence[Trial] = ()
     tell: Callable[[RoundBegan], None] = lambda began: None
     _history: list[Trial] = field(default_factory=list)
-    _open: set[int] = field(default_factory=set)
+    _open: dict[int, Trial] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._history += [replace(trial, number=trial.number - len(self.queue)) for trial in self.earlier]
@@ -51,13 +51,13 @@ class Ask:
         first = round_.start + len(self.queue) if round_.start > 0 else 0
         return range(first, min(round_.stop + len(self.queue), ONE_ROUND.stop))
 
-    def begin(self, number: int) -> None:
+    def begin(self, trial: Trial) -> None:
         """Notes that a trial has begun, which later rounds wait for."""
-        self._open.add(number)
+        self._open[trial.number] = replace(trial, number=trial.number - len(self.queue), state="running")
 
     def finish(self, trial: Trial) -> None:
         """Takes in a finished trial."""
-        self._open.discard(trial.number)
+        self._open.pop(trial.number, None)
         # The curves stay on the disk, so that the search's memory does not grow by them.
         seen = replace(trial, number=trial.number - len(self.queue), metrics={}, traceback=None)
         insort(self._history, seen, key=_number)
@@ -78,15 +78,18 @@ class Ask:
         return self._ask(asked, self._history[: bisect_left(self._history, first, key=_number)], first)
 
     def _ask(self, number: int, seen: list[Trial], first: int) -> Hparams | None:
-        given = (self.space, self.seed)
-        proposed = self.sampler.propose(*given, [number], seen, self.mode)
+        given, in_rounds = (self.space, self.seed), isinstance(self.sampler, InRounds)
+        shown = seen
+        if isinstance(self.sampler, WantsRunning) and not in_rounds:
+            shown = sorted([*seen, *self._open.values()], key=_number)
+        proposed = self.sampler.propose(*given, [number], shown, self.mode)
         if not proposed:
             return None
         if number == first:
-            shown = ranges(each.number + len(self.queue) for each in seen)
+            told = ranges(each.number + len(self.queue) for each in seen)
             if isinstance(self.sampler, Explains):
                 notes = self.sampler.explain(*given, number, seen, self.mode)
-                self.tell(RoundBegan(number + len(self.queue), shown, notes))
-            elif not isinstance(self.sampler, InRounds):
-                self.tell(RoundBegan(number + len(self.queue), shown))
+                self.tell(RoundBegan(number + len(self.queue), told, notes))
+            elif not in_rounds:
+                self.tell(RoundBegan(number + len(self.queue), told))
         return proposed[0]

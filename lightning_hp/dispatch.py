@@ -124,8 +124,9 @@ class Dispatch:
         if hparams is None:
             return None
         self._next += 1
-        self.ask.begin(number)
-        return Trial(number, hparams, trial_seed(self.ask.seed, number))
+        trial = Trial(number, hparams, trial_seed(self.ask.seed, number))
+        self.ask.begin(trial)
+        return trial
 
     def _finish(self, trial: Trial, event: Finished) -> None:
         lost = self._losses.get(event.number, 0)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import LightningModule
 
@@ -37,6 +37,9 @@ from lightning_hp.tracking.search_run import SearchRun
 from lightning_hp.tracking.trial_run import end_runs
 from lightning_hp.trial import Judged, Mode, Rung, Trial, Unfused, trial_folder
 
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+
 # What may differ when a study is continued.
 _FREE = frozenset({"trials", "total", "max_time"})
 FUSE = ("auto", "never", "always")
@@ -56,7 +59,8 @@ class SearchLoop:
         trials: how many trials the study shall have in all. May be left out for a grid (all of it) or with ``max_time``.
         max_time: when this much time is over no further trial begins: seconds, ``"DD:HH:MM:SS"``, a timedelta or a dict of
             its arguments. It counts from the start of this run.
-        strategy: ``"coarse-to-fine"``, ``"quasi"``, ``"random"``, ``"grid"``, or a sampler such as ``Grid(points=5)``.
+        strategy: ``"coarse-to-fine"``, ``"quasi"``, ``"random"``, ``"grid"``, ``"optuna"`` (its TPE), or a sampler such as
+            ``Grid(points=5)`` or any of Optuna's; see `OptunaSampler`.
         enqueue: hyperparameters to try first, such as those in use so far: a list of dicts by name. What one leaves out is
             drawn at random.
         warm_start: folders of earlier studies of the same objective, whose trials the strategy sees as well, as far as they
@@ -111,7 +115,7 @@ class SearchLoop:
         data: Any = None,
         trials: int | None = None,
         max_time: Any = None,
-        strategy: str | Sampler = DEFAULT,
+        strategy: str | Sampler | BaseSampler = DEFAULT,
         enqueue: Sequence[Mapping[str, Any]] = (),
         warm_start: str | Path | Sequence[str | Path] = (),
         pruner: str | Pruner | None = None,

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 # First number of each spawn key: one stream per purpose.
-_HPARAMS, _TRIAL, _DATA, _EPOCH, _TRIAL_EPOCH, _LOADERS, _LOADING, _SOBOL, _ROUND = range(9)
+_HPARAMS, _TRIAL, _DATA, _EPOCH, _TRIAL_EPOCH, _LOADERS, _LOADING, _SOBOL, _ROUND, _PROPOSAL = range(10)
 
 
 def hparams_stream(seed: int, number: int) -> np.random.Generator:
@@ -23,6 +23,11 @@ def sobol_seed(seed: int) -> int:
 def round_seed(seed: int, first: int) -> int:
     """The seed of what a sampler draws to propose the round that begins with trial ``first``."""
     return _integer(seed, _ROUND, first)
+
+
+def proposal_seed(seed: int, number: int) -> int:
+    """The seed of what another package's sampler draws to propose trial ``number``."""
+    return _integer(seed, _PROPOSAL, number)
 
 
 def trial_seed(seed: int, number: int) -> int:

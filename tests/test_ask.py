@@ -23,7 +23,7 @@ def asked(ask, numbers, order=None):
     proposed = []
     for number in numbers:
         proposed.append(ask.propose(number))
-        ask.begin(number)
+        ask.begin(Trial(number, proposed[-1], seed=0))
     for index in order if order is not None else range(len(numbers)):
         ask.finish(finished(numbers[index], proposed[index]))
     return proposed
@@ -33,7 +33,7 @@ def test_a_round_waits_for_the_rounds_before():
     ask = Ask(SPACE, SMALL, 0)
     first = [ask.propose(number) for number in range(4)]
     for number in range(4):
-        ask.begin(number)
+        ask.begin(Trial(number, first[number], seed=0))
     assert ask.propose(4) is None
     for number in (3, 0, 2):
         ask.finish(finished(number, first[number]))
@@ -46,8 +46,9 @@ def test_the_order_in_which_trials_finish_changes_nothing():
     one, other = Ask(SPACE, SMALL, 0), Ask(SPACE, SMALL, 0)
     assert asked(one, range(4)) == asked(other, range(4), order=[2, 0, 3, 1])
     assert one.propose(4) == other.propose(4)
-    one.begin(4)
-    one.finish(finished(4, one.propose(4)))
+    fifth = one.propose(4)
+    one.begin(Trial(4, fifth, seed=0))
+    one.finish(finished(4, fifth))
     # What a round has made of itself is not seen by its other trials.
     assert one.propose(5) == other.propose(5)
 

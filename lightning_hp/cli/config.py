@@ -15,7 +15,7 @@ from lightning_hp.errors import ConfigError, did_you_mean, one_of
 from lightning_hp.fit.signature import arguments
 from lightning_hp.loop import SearchLoop
 from lightning_hp.pruners import PRUNERS, Pruner
-from lightning_hp.samplers import DEFAULT, STRATEGIES, Grid
+from lightning_hp.samplers import DEFAULT, NAMES, Grid
 from lightning_hp.space import Hparams, Space, split
 
 SECTIONS = ("model", "data", "trainer", "search")
@@ -184,7 +184,7 @@ def _corners(space: Space) -> list[Hparams]:
 
 def _strategy(strategy: Any, points: Any) -> str | Grid:
     if not isinstance(strategy, str):
-        raise ConfigError(f"search.strategy needs one of {', '.join(STRATEGIES)}, got {strategy!r}")
+        raise ConfigError(f"search.strategy needs one of {', '.join(NAMES)}, got {strategy!r}")
     if points is None:
         return strategy
     if strategy != "grid":

@@ -5,21 +5,40 @@ A sampler is a pure function of the space, the study's seed, the trials' numbers
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, cast, runtime_checkable
 
 from lightning_hp.errors import ConfigError, one_of
 from lightning_hp.samplers.grid import Grid
+from lightning_hp.samplers.optuna import NAME as OPTUNA
+from lightning_hp.samplers.optuna import OptunaSampler, optuna_sampler
 from lightning_hp.samplers.quasi import Quasi
 from lightning_hp.samplers.random import Random
 from lightning_hp.samplers.zoom import CoarseToFine
 from lightning_hp.space import Hparams, Space
 from lightning_hp.trial import Mode, Trial
 
-__all__ = ["CoarseToFine", "Explains", "Grid", "InRounds", "Quasi", "Random", "Sampler", "sampler_for"]
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+
+__all__ = [
+    "CoarseToFine",
+    "Explains",
+    "Grid",
+    "InRounds",
+    "OptunaSampler",
+    "Quasi",
+    "Random",
+    "Sampler",
+    "WantsRunning",
+    "sampler_for",
+]
 
 DEFAULT = "coarse-to-fine"
 STRATEGIES: dict[str, type[Sampler]] = {DEFAULT: CoarseToFine, "quasi": Quasi, "random": Random, "grid": Grid}
+# Optuna's other samplers are named by their class: optuna.samplers.GPSampler.
+NAMES = (*STRATEGIES, OPTUNA)
 
 
 class Sampler(Protocol):
@@ -57,6 +76,17 @@ class InRounds(Protocol):
 
 
 @runtime_checkable
+class WantsRunning(Protocol):
+    """A sampler that is asked for one trial at a time, and shall see in its history the trials that run by then as well.
+
+    These have state ``running`` and no value. A sampler that looks for the most promising point needs them: without, it
+    proposes to each free worker about the same point.
+    """
+
+    wants_running: bool
+
+
+@runtime_checkable
 class Explains(Protocol):
     """A sampler in rounds that can say how it came to one."""
 
@@ -64,16 +94,26 @@ class Explains(Protocol):
         """Notes on the round that begins with trial ``first``, as plain values; arguments as of `Sampler.propose`."""
 
 
-def sampler_for(strategy: str | Sampler) -> Sampler:
-    """The sampler of a strategy's name, or the sampler itself.
+def sampler_for(strategy: str | Sampler | BaseSampler) -> Sampler:
+    """The sampler of a strategy's name, or the sampler itself; around one of Optuna's, what makes it one.
 
     Raises:
         ConfigError: there is no such strategy.
     """
+    if _is_optunas(strategy):
+        return OptunaSampler(strategy)
     if not isinstance(strategy, str):
         if isinstance(strategy, type):
             raise ConfigError(f"strategy needs a sampler, got the class {strategy.__name__}: write {strategy.__name__}()")
         if not callable(getattr(strategy, "propose", None)):
             raise ConfigError(f"strategy needs a name or a sampler with propose(), got {strategy!r}")
-        return strategy
-    return STRATEGIES[one_of("strategy", strategy, STRATEGIES)]()
+        return cast(Sampler, strategy)
+    if strategy == OPTUNA or strategy.startswith(f"{OPTUNA}."):
+        return optuna_sampler(strategy)
+    return STRATEGIES[one_of("strategy", strategy, NAMES)]()
+
+
+def _is_optunas(strategy: object) -> TypeGuard[BaseSampler]:
+    # Whoever has made one has imported Optuna, which takes long.
+    optuna = sys.modules.get("optuna")
+    return optuna is not None and isinstance(strategy, optuna.samplers.BaseSampler)

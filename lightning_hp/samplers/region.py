@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 from lightning_hp.samplers.evidence import Evidence, features
 from lightning_hp.samplers.quasi import scrambled
 from lightning_hp.samplers.surrogate import Posterior, Surrogate, log_expected_improvement
+from lightning_hp.samplers.threads import one_thread
 from lightning_hp.scales import Choice, Int, LogInt, label
 from lightning_hp.space import Space
 
@@ -98,7 +97,7 @@ def zoom(space: Space, seen: Evidence, count: int, generator: np.random.Generato
         count: how many points.
         generator: of what is drawn.
     """
-    with _one_thread():
+    with one_thread():
         belief = _Belief(space, Surrogate(features(space, seen.units), seen.values), generator)
         expected = belief.posterior(seen.units).mean
         best = seen.units[np.argmin(expected)]
@@ -203,12 +202,3 @@ def _reason(low: float, high: float) -> str:
 
 def _integer(generator: np.random.Generator) -> int:
     return int(generator.integers(2**31))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums in one order, whatever the machine has to spare, so that the same trials give the same round."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1):
-        yield

@@ -239,6 +239,11 @@ class Store:
         columns = _BRIEF_COLUMNS if brief else _COLUMNS
         return [self._trial(row) for row in self._read(f"SELECT {columns} FROM trials ORDER BY number")]
 
+    def times(self) -> dict[int, tuple[float, float | None]]:
+        """When trials began and ended, by number, in seconds since the epoch of the clock; None for one that has not."""
+        query = "SELECT number, started, ended FROM trials ORDER BY number"
+        return {number: (started, ended) for number, started, ended in self._read(query)}
+
     def ranked(self, mode: Mode, most: int | None = None) -> list[Trial]:
         """The complete trials, best first; equals by number."""
         order = "DESC" if mode == "max" else "ASC"

@@ -7,12 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning_hp.errors import ConfigError
 from lightning_hp.space import Space
 from lightning_hp.study.store import Store
 from lightning_hp.trial import Judged, RoundBegan, Trial
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.storages import BaseStorage
 
 
 class Study:
@@ -111,6 +115,28 @@ class Study:
             }
         )
         return plain
+
+    def to_optuna(self, storage: str | BaseStorage | None = None, study_name: str | None = None) -> optuna.study.Study:
+        """The finished trials as a study of Optuna's, for ``optuna.visualization``, ``optuna.importance`` and its dashboard.
+
+        Hyperparameters have their values, on Optuna's scales where it has ours; a `ReverseLog` is a plain range there, with
+        the position on its scale as user attribute ``NAME (unit)``. Complete and pruned trials are that; failed and diverged
+        ones are failed. Values reported are those of the monitored metric in each epoch. Further user attributes: ``number``,
+        ``state``, ``seed``, ``epochs``, ``reason``, ``checkpoint``.
+
+        Args:
+            storage: where Optuna keeps it, such as ``"sqlite:///optuna.db"`` for optuna-dashboard; None for memory. Where this
+                study is there by that name already, it gets the trials that it lacks.
+            study_name: what it is called there; the name of the study's folder if left out.
+
+        Raises:
+            ConfigError: Optuna is not installed, or the storage has another study of that name.
+        """
+        from lightning_hp.study.optuna import optuna_study
+
+        with self._open() as store:
+            asked, trials, times = store.asked(), store.trials(), store.times()
+        return optuna_study(self.root, asked, trials, times, storage, study_name)
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {state}" for state, count in sorted(self.counts.items()))

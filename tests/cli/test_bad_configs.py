@@ -73,7 +73,7 @@ BAD = {
     "a strategy that is a number": (
         ("search", "strategy"),
         3,
-        ["search.strategy needs one of coarse-to-fine, quasi, random, grid, got 3"],
+        ["search.strategy needs one of coarse-to-fine, quasi, random, grid, optuna, got 3"],
     ),
     "a time without end": (("search", "max_time"), "99999999999:00:00:00", ["max_time", "leave it out"]),
     "a bound beyond all floats": (LR, {"scale": "int", "low": 1, "high": 10**400}, ["search.space.model.lr", "308 digits"]),

@@ -138,8 +138,6 @@ def test_every_setting_is_a_flag(run, config):
         "max_time": "00:00:05:00",
         "strategy": "grid",
         "points": 2,
-        "enqueue": "[{model.lr: 0.1}]",
-        "warm_start": "[]",
         "pruner": "{name: asha, factor: 2}",
         "space": json.dumps(space),
         "enqueue": "[{model.lr: 0.2}]",

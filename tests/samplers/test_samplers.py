@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_hp import Choice, ConfigError, Grid, Int, Log, Random, ReverseLog, Space, Trial
+from lightning_hp import Choice, ConfigError, Grid, Int, Log, OptunaSampler, Random, ReverseLog, Space, Trial
 from lightning_hp.samplers import STRATEGIES, sampler_for
 
 SPACE = Space({"lr": Log(1e-4, 1.0), "momentum": ReverseLog(0.9, 0.999), "layers": Int(1, 4), "act": Choice("relu", "tanh")})
@@ -78,7 +81,7 @@ def test_a_grid_takes_three_points_where_it_is_not_told():
         (lambda: Grid({"lrr": 2}).values(SPACE), "points['lrr'] is not in the space (did you mean 'lr'?)"),
         (
             lambda: sampler_for("gird"),
-            "strategy='gird' is not one of coarse-to-fine, quasi, random, grid (did you mean 'grid'?)",
+            "strategy='gird' is not one of coarse-to-fine, quasi, random, grid, optuna (did you mean 'grid'?)",
         ),
         (lambda: sampler_for(Grid), "got the class Grid: write Grid()"),
         (lambda: sampler_for(3), "strategy needs a name or a sampler with propose(), got 3"),
@@ -88,6 +91,13 @@ def test_what_makes_no_sampler_is_told(make, told):
     with pytest.raises(ConfigError) as error:
         make()
     assert told in str(error.value)
+
+
+def test_without_optuna_its_name_tells_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    for make in (lambda: sampler_for("optuna"), lambda: sampler_for("optuna.samplers.GPSampler"), OptunaSampler):
+        with pytest.raises(ConfigError, match=re.escape("pip install 'lightning-hp[optuna]'")):
+            make()
 
 
 def test_a_sampler_of_the_users_own_passes():

@@ -78,18 +78,16 @@ class Ask:
         return self._ask(asked, self._history[: bisect_left(self._history, first, key=_number)], first)
 
     def _ask(self, number: int, seen: list[Trial], first: int) -> Hparams | None:
-        given, in_rounds = (self.space, self.seed), isinstance(self.sampler, InRounds)
+        given = (self.space, self.seed)
         shown = seen
-        if isinstance(self.sampler, WantsRunning) and not in_rounds:
+        if isinstance(self.sampler, WantsRunning) and not isinstance(self.sampler, InRounds):
             shown = sorted([*seen, *self._open.values()], key=_number)
         proposed = self.sampler.propose(*given, [number], shown, self.mode)
         if not proposed:
             return None
-        if number == first:
+        learns = not isinstance(self.sampler, InRounds) or self.sampler.round_of(number) != ONE_ROUND
+        if number == first and learns:
             told = ranges(each.number + len(self.queue) for each in seen)
-            if isinstance(self.sampler, Explains):
-                notes = self.sampler.explain(*given, number, seen, self.mode)
-                self.tell(RoundBegan(number + len(self.queue), told, notes))
-            elif not in_rounds:
-                self.tell(RoundBegan(number + len(self.queue), told))
+            notes = self.sampler.explain(*given, number, seen, self.mode) if isinstance(self.sampler, Explains) else {}
+            self.tell(RoundBegan(number + len(self.queue), told, notes))
         return proposed[0]

@@ -32,8 +32,11 @@ from lightning_hp import CoarseToFine, Grid, Quasi, Random
 from lightning_hp.ask import Ask
 from lightning_hp.dispatch import Dispatch
 from lightning_hp.executors.inline import Inline
+from lightning_hp.ladder import Ladder
+from lightning_hp.plan import Plan
+from lightning_hp.pruners import pruner_for
 from lightning_hp.seeds import trial_seed
-from lightning_hp.trial import Emit, Finished, Job, Outcome
+from lightning_hp.trial import Emit, Finished, Job, Outcome, Paused, State
 
 Array = NDArray[np.float64]
 
@@ -57,26 +60,38 @@ class Record:
 
 
 def replay(name: str, strategy: str, seed: int, trials: int) -> Record:
-    """A search of ours."""
+    """A search of ours: ``coarse-to-fine``, or with a pruner ``coarse-to-fine+asha``."""
     task, record = replayed(name), Record([], [])
+    named, _, pruner = strategy.partition("+")
     sampler: Any = {
         "random": Random(),
         "quasi": Quasi(),
         "grid": Grid(max(2, round(trials ** (1 / len(task.space))))),
         "coarse-to-fine": CoarseToFine(),
-    }[strategy.partition("+")[0]]
+    }[named]
+    spent: dict[int, int] = {}
 
     def work(job: Job, emit: Emit) -> None:
         for trial in job.trials:
             units = task.space.to_unit([trial.hparams])[0]
-            curve = task.curve(units, trial.seed)
+            until = job.until.at if job.until is not None else task.epochs
+            curve = task.curve(units, trial.seed)[:until]
             finite = curve[: np.argmin(np.isfinite(curve))] if not np.isfinite(curve).all() else curve
             diverged = len(finite) < len(curve)
             value = None if diverged else float(finite.min())
-            record.add(task, units, len(finite) + diverged, value)
-            emit(Finished(trial.number, Outcome("diverged" if diverged else "complete", value, len(finite)), 0.0))
+            trained, spent[trial.number] = len(finite) + diverged - spent.get(trial.number, 0), len(finite)
+            ended = diverged or job.until is None
+            record.add(task, units, trained, value if ended else None)
+            state: State = "diverged" if diverged else "complete" if ended else "pruned"
+            outcome = Outcome(state, value, len(finite))
+            emit((Finished if ended else Paused)(trial.number, outcome, 0.0))
 
-    dispatch = Dispatch(Ask(task.space, sampler, seed), trials, None, 0, lambda hparams: task.epochs, [], [])
+    ask = Ask(task.space, sampler, seed)
+    most = lambda hparams: task.epochs  # noqa: E731
+    chosen = pruner_for(pruner or None)
+    ladder = Ladder(chosen, "min", most, ask.round_of) if chosen is not None else None
+    plan = Plan(1, 1, ladder.until) if ladder is not None else Plan(most=1)
+    dispatch = Dispatch(ask, trials, None, 0, most, [], [], plan, ladder=ladder)
     Inline().run(dispatch.next_job, work, dispatch.take)
     return record
 
@@ -129,6 +144,7 @@ def _suggested(trial: Any, name: str, scale: Any) -> float:
 
 
 OURS = ("random", "quasi", "grid", "coarse-to-fine")
+PRUNED = tuple(f"{each}+{pruner}" for pruner in ("halving", "asha") for each in OURS)
 PEERS = ("tpe", "gp", "cma", "hyperband")
 
 
@@ -148,7 +164,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--trials", type=int, default=64)
     parser.add_argument("--tasks", nargs="+", default=[*TASKS, *FUNCTIONS])
-    parser.add_argument("--strategies", nargs="+", default=[*OURS, *PEERS])
+    parser.add_argument("--strategies", nargs="+", default=[*OURS, *PRUNED, *PEERS])
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--json", type=Path, help="keep all records here")
     options = parser.parse_args()

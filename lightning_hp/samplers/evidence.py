@@ -29,10 +29,13 @@ class Evidence:
     Attributes:
         units: their positions in the unit cube, of shape (n, len(space)).
         values: 0 for the best, 1 for one in the middle.
+        reached: how far each trained: 1 for those that were not stopped, less for pruned ones, by the logarithm of their
+            epochs.
     """
 
     units: Array
     values: Array
+    reached: Array
 
     @property
     def tells(self) -> bool:
@@ -56,7 +59,7 @@ def evidence(space: Space, history: Sequence[Trial], mode: Mode, most: int | Non
     raw = np.array([_cost(trial, mode) for trial in told])
     finite = raw[np.isfinite(raw)]
     if not len(finite):
-        return Evidence(np.empty((0, len(space))), np.empty(0))
+        return Evidence(np.empty((0, len(space))), np.empty(0), np.empty(0))
     median, best = float(np.median(finite)), float(finite.min())
     spread = median - best or float(np.ptp(finite))
     if spread <= ROUNDING * abs(best):
@@ -65,7 +68,7 @@ def evidence(space: Space, history: Sequence[Trial], mode: Mode, most: int | Non
     values = np.minimum(np.where(np.isfinite(raw), raw, np.inf), median + WORST * spread)
     values = (values - best) / spread
     kept = _kept(values, most)
-    return Evidence(space.to_unit([told[index].hparams for index in kept]), values[kept])
+    return Evidence(space.to_unit([told[index].hparams for index in kept]), values[kept], _reached(told)[kept])
 
 
 def features(space: Space, units: Array) -> Array:
@@ -87,6 +90,11 @@ def _cost(trial: Trial, mode: Mode) -> float:
     # Beyond these, differences may overflow.
     value = min(max(trial.value, -LARGEST), LARGEST)
     return value if mode == "min" else -value
+
+
+def _reached(trials: Sequence[Trial]) -> Array:
+    whole = math.log1p(max(trial.epochs for trial in trials))
+    return np.array([math.log1p(trial.epochs) / whole if trial.state == "pruned" and whole > 0 else 1.0 for trial in trials])
 
 
 def _kept(values: Array, most: int | None) -> list[int]:

@@ -98,7 +98,7 @@ def zoom(space: Space, seen: Evidence, count: int, generator: np.random.Generato
         generator: of what is drawn.
     """
     with one_thread():
-        belief = _Belief(space, Surrogate(features(space, seen.units), seen.values), generator)
+        belief = _Belief(space, seen, generator)
         expected = belief.posterior(seen.units).mean
         best = seen.units[np.argmin(expected)]
         region, lowest = _whole(space), best[None]
@@ -115,16 +115,22 @@ def zoom(space: Space, seen: Evidence, count: int, generator: np.random.Generato
         return Zoom(region, points, len(seen.values))
 
 
-@dataclass(frozen=True)
 class _Belief:
-    """What is believed of the objective over the unit cube of a space."""
+    """What is believed of the objective of whole trials over the unit cube of a space."""
 
-    space: Space
-    surrogate: Surrogate
-    generator: np.random.Generator
+    def __init__(self, space: Space, seen: Evidence, generator: np.random.Generator) -> None:
+        self.space = space
+        self.generator = generator
+        # How much there is still to come is learnt from those that went on, as if it were one more dimension.
+        self._some_stopped = bool((seen.reached < 1).any())
+        self._surrogate = Surrogate(self._features(seen.units, seen.reached), seen.values)
 
     def posterior(self, units: Array) -> Posterior:
-        return self.surrogate.posterior(features(self.space, units))
+        return self._surrogate.posterior(self._features(units, np.ones(len(units))))
+
+    def _features(self, units: Array, reached: Array) -> Array:
+        plain = features(self.space, units)
+        return np.column_stack([plain, reached]) if self._some_stopped else plain
 
     def lowest(self, units: Array) -> Array:
         """Of these points those where one or another function that the objective may be is lowest."""

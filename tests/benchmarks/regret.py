@@ -16,7 +16,8 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ def replay(name: str, strategy: str, seed: int, trials: int) -> Record:
 
     ask = Ask(task.space, sampler, seed)
     most = lambda hparams: task.epochs  # noqa: E731
-    chosen = pruner_for(pruner or None)
+    chosen = eval(pruner, vars(__import__("lightning_hp"))) if "(" in pruner else pruner_for(pruner or None)
     ladder = Ladder(chosen, "min", most, ask.round_of) if chosen is not None else None
     plan = Plan(1, 1, ladder.until) if ladder is not None else Plan(most=1)
     dispatch = Dispatch(ask, trials, None, 0, most, [], [], plan, ladder=ladder)
@@ -179,17 +180,26 @@ def main() -> None:
         for strategy in options.strategies:
             for trials in sorted({job[3] for job in jobs if job[1] == strategy}):
                 of = [records[name, strategy, seed, trials] for seed in range(options.seeds)]
-                told = [_told(of, optimum, count) for count in (16, 32, trials) if count <= trials]
-                epochs = np.median([record.epochs[-1] for record in of])
-                print(f"  {strategy:24} {'   '.join(told)}   {epochs:.0f} epochs", flush=True)
+                print(f"  {strategy:24} {trials:4} {_told(of, optimum, options.trials, replayed(name).epochs)}", flush=True)
         if options.json:
             _keep(options.json, records)
 
 
-def _told(records: Iterable[Record], optimum: float, count: int) -> str:
-    regrets = np.array([record.best[min(count, len(record.best)) - 1] - optimum for record in records])
-    median, low, high = interval(np.where(np.isfinite(regrets), regrets, 1e9))
-    return f"{count:4}: {median:.3g} ({low:.3g} to {high:.3g})"
+def _told(records: Sequence[Record], optimum: float, trials: int, epochs: int) -> str:
+    """The regret after parts of the trials, if all train to the end; otherwise after parts of the epochs that they take."""
+    told = []
+    for part in (0.25, 0.5, 1.0):
+        budget = part * trials * epochs
+        found = [
+            record.best[bisect_right(record.epochs, budget) - 1] if record.epochs[0] <= budget else math.inf
+            for record in records
+        ]
+        median, low, high = interval(np.minimum(np.array(found) - optimum, 1e9))
+        told.append(f"{budget:6.0f}: {median:.3g} ({low:.3g} to {high:.3g})")
+    last = np.array([record.best[-1] for record in records]) - optimum
+    spent = np.median([record.epochs[-1] for record in records])
+    median, low, high = interval(last)
+    return "  ".join([*told, f"end ({spent:.0f}): {median:.3g} ({low:.3g} to {high:.3g})"])
 
 
 def _keep(path: Path, records: dict[Any, Record]) -> None:

@@ -20,6 +20,7 @@ LAYERS = [
     {"space"},
     {"seeds", "trial", "budget"},
     {"samplers"},
+    {"advice"},
     {"study"},
     {"babysit"},
     {"tracking"},

@@ -105,10 +105,11 @@ def _about_number(space: Space, sampler: Sampler | None, trials: int, earlier: i
         return
     if trials <= TRY_OUT:
         return
-    if isinstance(sampler, CoarseToFine) and trials <= sampler.first and not earlier:
+    first = len(sampler.round_of(0)) if isinstance(sampler, CoarseToFine) else 0
+    if trials <= first and not earlier:
         yield (
-            f"coarse-to-fine begins with {sampler.first} quasi-random trials, and {trials} are all there are, so it "
-            f"never zooms in: take more trials, or CoarseToFine(first={max(trials // 2, 1)})"
+            f"coarse-to-fine begins with {first} quasi-random trials, and {trials} are all there are, so it never zooms in: "
+            f"take more, such as {2 * first}"
         )
     # About ten runs an input (Loeppky et al., Choosing the Sample Size of a Computer Experiment, 2009), and of several
     # hyperparameters about a third matters (Bergstra and Bengio, Random Search for Hyper-Parameter Optimization, 2012).

@@ -36,7 +36,7 @@ class Advice:
 
 def advice(findings: Findings) -> list[Advice]:
     """What to know and to do, what is to be changed first."""
-    return [*_ends(findings), *_limits(findings.limit), *_importance(findings), *_trials(findings.gain)]
+    return [*_ends(findings), *_limits(findings.limit), *_importance(findings), *_unknown(findings), *_trials(findings.gain)]
 
 
 def _ends(findings: Findings) -> Iterator[Advice]:
@@ -67,16 +67,20 @@ def _importance(findings: Findings) -> Iterator[Advice]:
         if found.matters is False:
             told = f"no more than about {max(found.high, 0.01):.0%} of the differences between trials are due to it"
             yield Advice("little", name, f"{name} makes little difference in this range: {told}; a fixed value will do")
-    open_ = [name for name, found in findings.importance.items() if found.matters is None]
-    if open_:
-        which = open_[0] if len(open_) == 1 else f"{', '.join(open_[:-1])} and {open_[-1]}"
-        if len(open_) == len(findings.importance) > 1:
-            which = "any of the hyperparameters"
-        told = "do" if findings.finished != 1 else "does"
-        trials = f"{findings.finished} finished trial{'s' if findings.finished != 1 else ''}"
-        matter = "matters" if len(open_) in (1, len(findings.importance)) else "matter"
-        alone = open_[0] if len(open_) == 1 else None
-        yield Advice("unknown", alone, f"{trials} {told} not tell whether {which} {matter}")
+
+
+def _unknown(findings: Findings) -> Iterator[Advice]:
+    names = [name for name, found in findings.importance.items() if found.matters is None]
+    if not names:
+        return
+    count = findings.finished
+    trials = f"{count} finished trial{'s do' if count != 1 else ' does'} not tell whether"
+    if len(names) == 1:
+        yield Advice("unknown", names[0], f"{trials} {names[0]} matters")
+    elif len(names) == len(findings.importance):
+        yield Advice("unknown", None, f"{trials} any of the hyperparameters matters")
+    else:
+        yield Advice("unknown", None, f"{trials} {', '.join(names[:-1])} and {names[-1]} matter")
 
 
 def _trials(gain: Gain | None) -> Iterator[Advice]:

@@ -67,9 +67,11 @@ def _own_root(config: str | None, root: Path, zoom: bool, search: Mapping[str, A
 
 def _space(study: Study) -> Space:
     """The space of a study, where its config has it with the choices' own values, such as lists."""
+    asked = Space(study.asked["space"])
     file = study.root / FILE
-    search = (read_config(file).get("search") or {}) if file.is_file() else {}
-    return Space(search.get("space") or study.asked["space"])
+    written = (read_config(file).get("search") or {}).get("space") if file.is_file() else None
+    # The file may have been edited since.
+    return space if written and (space := Space(written)).describe() == asked.describe() else asked
 
 
 def _plain(space: Space) -> dict[str, Any]:

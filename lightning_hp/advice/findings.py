@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lightning_hp.advice.best import Range, ranges
 from lightning_hp.advice.diverged import Limit, limit
 from lightning_hp.advice.edges import edges
@@ -81,8 +84,9 @@ def find(space: Space, trials: Sequence[Trial], mode: Mode = "min", rounds: Sequ
     """
     finished = [trial for trial in trials if trial.finished]
     with _one_thread():
-        seen = evidence(space, finished, mode, MOST_TREES_SEE)
-        matter = importance(space, seen)
+        told = _thinned([trial for trial in finished if trial.state != "failed"])
+        seen = evidence(space, told, mode)
+        matter = importance(space, seen, _groups(told, rounds))
         # What tells nothing apart narrows nothing either.
         asked = any(each.matters for each in matter.values())
         found = ranges(space, evidence(space, finished, mode, MOST_PROCESS_SEES)) if asked else {}
@@ -93,6 +97,23 @@ def find(space: Space, trials: Sequence[Trial], mode: Mode = "min", rounds: Sequ
         if matter[name].matters and (scale := _wider(name, space[name], upper, cut)) is not None
     }
     return Findings(space, len(finished), matter, found, wider, cut, gain(finished, mode, rounds))
+
+
+def _thinned(trials: list[Trial]) -> list[Trial]:
+    """At most so many of them, drawn at random."""
+    if len(trials) <= MOST_TREES_SEE:
+        return trials
+    drawn = np.random.default_rng(0).choice(len(trials), MOST_TREES_SEE, replace=False)
+    return [trials[index] for index in np.sort(drawn)]
+
+
+def _groups(trials: Sequence[Trial], rounds: Sequence[RoundBegan]) -> NDArray[np.int64]:
+    """Which trials were proposed alike: those before the sampler began to learn, and those after; else the two halves."""
+    numbers = np.array([trial.number for trial in trials], dtype=np.int64)
+    if not rounds or not len(numbers):
+        return np.zeros(len(numbers), dtype=np.int64)
+    first = min(began.first for began in rounds)
+    return (numbers >= (first if first > numbers[0] else np.median(numbers))).astype(np.int64)
 
 
 def _wider(name: str, scale: Scale, upper: bool, cut: Limit | None) -> Bounded | None:

@@ -51,7 +51,7 @@ class Importance:
         return f"{told}: {max(self.share, 0.0):.0%} ({max(self.low, 0.0):.0%} to {max(self.high, 0.0):.0%})"
 
 
-def importance(space: Space, seen: Evidence) -> dict[str, Importance]:
+def importance(space: Space, seen: Evidence, groups: NDArray[np.int64] | None = None) -> dict[str, Importance]:
     """The importance of each hyperparameter over the trials' values, with its uncertainty.
 
     Whether one matters is judged for all of the space as it was searched, by no fewer than 12 trials.
@@ -59,18 +59,22 @@ def importance(space: Space, seen: Evidence) -> dict[str, Importance]:
     Args:
         space: of the search.
         seen: what has finished.
+        groups: of each trial, those that were proposed together. A hyperparameter is shuffled within these only (Strobl et
+            al., Conditional Variable Importance for Random Forests, 2008): a sampler that zooms in moves all hyperparameters
+            at a time, so that each of them tells late trials, which are good, from early ones. One group if left out.
     """
     count = len(seen.values)
     if count < LEAST_TRIALS or not seen.tells:
         return {name: Importance(0.0, 0.0, 1.0, None) for name in space}
     from scipy.stats import t
 
-    predicted, shuffled = _predictions(space, seen)
+    groups = np.zeros(count, dtype=np.int64) if groups is None else groups
+    predicted, shuffled = _predictions(space, seen, groups)
     plain = (seen.values - predicted) ** 2
     variance = float(seen.values.var())
     # To be beaten: the mean of the other trials.
-    alone = (seen.values * count / (count - 1)) ** 2
-    gain, doubt = _mean(alone - plain)
+    untold = (seen.values * count / (count - 1)) ** 2
+    gain, doubt = _mean(untold - plain)
     predicts = gain > t.ppf(PREDICTS, count - 1) * doubt
     explained = gain / variance
     told = {}
@@ -83,16 +87,17 @@ def importance(space: Space, seen: Evidence) -> dict[str, Importance]:
         matters = None
         if predicts and share > certain:
             matters = True
-        missed = _explained(space, seen.units, column, seen.values - predicted) / variance
         reach = t.ppf(INTERVAL, count - 1) * doubt
-        high = min(share + reach + missed, 1.0)
+        missed = _explained(space, seen.units, column, seen.values - predicted) / variance
+        alone = max(_explained(space, seen.units[groups == each], column, seen.values[groups == each]) for each in set(groups))
+        high = min(max(share + reach + missed, alone / variance), 1.0)
         if matters is None and predicts and explained > EXPLAINS and high < LITTLE:
             matters = False
         told[name] = Importance(share, share - reach, high, matters)
     return told
 
 
-def _predictions(space: Space, seen: Evidence) -> tuple[Array, Array]:
+def _predictions(space: Space, seen: Evidence, groups: NDArray[np.int64]) -> tuple[Array, Array]:
     """Out-of-bag predictions, one per trial, and by hyperparameter those with it shuffled, several times."""
     from sklearn.ensemble import RandomForestRegressor
 
@@ -104,7 +109,8 @@ def _predictions(space: Space, seen: Evidence) -> tuple[Array, Array]:
     for column in range(len(space)):
         for _ in range(times):
             mixed = seen.units.copy()
-            mixed[:, column] = generator.permutation(mixed[:, column])
+            for group in np.unique(groups):
+                mixed[groups == group, column] = generator.permutation(mixed[groups == group, column])
             versions.append(features(space, mixed))
     stacked = np.concatenate(versions).astype(np.float32)
     sums, votes = np.zeros((len(versions), count)), np.zeros(count)

@@ -42,6 +42,18 @@ def test_of_noise_that_a_sampler_has_followed_almost_never_anything_is_made():
     assert wrong <= 1
 
 
+@pytest.mark.slow
+def test_what_a_sampler_moved_along_with_the_rest_is_not_said_to_matter():
+    wrong = found = 0
+    for seed in range(6):
+        made, rounds = adaptive(planted, count=48, seed=seed)
+        matters = {name for name, each in find(SPACE, made, "min", rounds).importance.items() if each.matters}
+        wrong += bool(matters - {"lr", "momentum"})
+        found += bool(matters)
+    assert wrong <= 1
+    assert found >= 2
+
+
 # Planted effects
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch import LightningModule
 
 from lightning_hp import budget
+from lightning_hp.advice import lint
 from lightning_hp.ask import Ask
 from lightning_hp.babysit import Babysitter
 from lightning_hp.bounds import whole_number
@@ -175,6 +176,8 @@ class SearchLoop:
         if self.fuse == "always" and self._apart is not None:
             raise ConfigError(f"fuse='always', but {self._apart}. Take fuse='auto'")
         self.total = self._total()
+        # What is unwise in it, told when a new study begins.
+        self.notes = lint(self.space, self.sampler, self.trials, len(self.earlier))
         self.progress = progress
         self.verbose = verbose
         self.config: Mapping[str, Any] | None = None
@@ -293,6 +296,8 @@ class SearchLoop:
             **arguments,
         )
         with search_run, progress, quiet(self.verbose):
+            for line in () if trials else self.notes:
+                progress.tell(f"note: {line}")
             if self.fuse == "auto" and self._apart is not None:
                 progress.record(Unfused((), self._apart))
             self.executor.run(dispatch.next_job, partial(run_job, self.recipe, always=self.fuse == "always"), dispatch.take)

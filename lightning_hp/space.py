@@ -1,4 +1,4 @@
-"""The space of a search: named scales, and what is unwise about them.
+"""The space of a search: named scales.
 
 A `Space` maps points of the unit cube to hyperparameters and back. Its keys say where a hyperparameter goes: ``data.`` to
 the data factory, ``trainer.`` to the Trainer, the rest (with or without ``model.``) to the model.
@@ -6,7 +6,6 @@ the data factory, ``trainer.`` to the Trainer, the rest (with or without ``model
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from itertools import repeat
@@ -29,9 +28,6 @@ SCALES: dict[str, type[Scale]] = {
     "choice": Choice,
 }
 TARGETS = ("model", "data", "trainer")
-# Below 0 these make a fit fail or run away.
-_NEVER_NEGATIVE = frozenset({"lr", "learning_rate", "weight_decay", "momentum", "dropout"})
-MOST_DECADES = 12
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 
 
@@ -152,36 +148,6 @@ def split(hparams: Hparams) -> dict[str, Hparams]:
         target, argument = route(name)
         parts[target][argument] = value
     return parts
-
-
-def lint(space: Space) -> list[str]:
-    """What is unwise in a space, one line each, naming the parameter and the better scale.
-
-    >>> lint(Space({"lr": Linear(1e-4, 1.0)}))
-    ["space['lr']: Linear(low=0.0001, high=1.0) spans 4.0 decades, so 90% of the draws lie above 0.1: use log"]
-    """
-    return [f"space[{name!r}]: {advice}" for name, scale in space.items() if (advice := _advice(name, scale))]
-
-
-def _advice(name: str, scale: Scale) -> str | None:
-    argument = name.rpartition(".")[2]
-    if isinstance(scale, (Linear, Int, ReverseLog)) and scale.low < 0 and argument in _NEVER_NEGATIVE:
-        return f"{scale} starts below 0, which no {argument} can be: start at 0 or above"
-    if isinstance(scale, Log) and math.log10(scale.high) - math.log10(scale.low) > MOST_DECADES:
-        decades = math.log10(scale.high) - math.log10(scale.low)
-        return f"{scale} spans {decades:.0f} decades, so each gets {1 / decades:.1%} of the draws: take a narrower range"
-    if isinstance(scale, (Linear, Int)) and scale.low > 0 and scale.high / scale.low >= 100:
-        better = "log" if isinstance(scale, Linear) else "log_int"
-        share = 1 - (scale.high / 10 - scale.low) / (scale.high - scale.low)
-        return (
-            f"{scale} spans {math.log10(scale.high / scale.low):.1f} decades, so {share:.0%} of the draws lie above "
-            f"{scale.high / 10:g}: use {better}"
-        )
-    if isinstance(scale, (Linear, Log)) and scale.low >= 0.5 and 0.99 <= scale.high < 1:
-        return f"{scale} approaches 1, where the distance to 1 is what matters: use reverse_log"
-    if isinstance(scale, Choice) and len(scale.values) == 1:
-        return f"only one value, {scale.values[0]!r}: a fixed value belongs to the factory, in a config to init_args"
-    return None
 
 
 def _checked_name(name: object) -> str:

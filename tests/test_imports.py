@@ -20,6 +20,7 @@ LAYERS = [
     {"space"},
     {"seeds", "trial", "budget"},
     {"samplers", "pruners"},
+    {"advice"},
     {"study"},
     {"babysit"},
     {"tracking"},

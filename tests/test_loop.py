@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch import nn
 
 from examples.digits import DigitsData, LitDigits
-from lightning_hp import Babysitter, Choice, ConfigError, Grid, Int, Log, MonitorError, SearchStoppedError, Study
+from lightning_hp import Babysitter, Choice, ConfigError, Grid, Int, Linear, Log, MonitorError, SearchStoppedError, Study
 from lightning_hp.fit.rng import seed_rngs
 from lightning_hp.seeds import data_seed
 
@@ -579,3 +579,17 @@ def test_a_partial_may_fix_arguments(search):
 def test_trials_can_be_compared(search):
     study = search(trials=1).run()
     assert study.best == replace(study.trials[0])
+
+
+def test_what_is_unwise_is_noted_once_when_a_study_begins(search, capsys):
+    space = {"lr": Linear(1e-4, 1.0)}
+    note = "note: space['lr']: Linear(low=0.0001, high=1.0) spans 4.0 decades"
+    search(space=space, trials=1, progress=True).run()
+    assert capsys.readouterr().err.startswith(note)
+    search(space=space, trials=2, progress=True).run()
+    assert "note:" not in capsys.readouterr().err
+
+
+def test_without_progress_nothing_is_noted(search, capsys):
+    search(space={"lr": Linear(1e-4, 1.0)}, trials=1, progress=False).run()
+    assert "note:" not in capsys.readouterr().err

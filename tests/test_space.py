@@ -1,4 +1,4 @@
-"""Space: named scales in order, points of the unit cube to hyperparameters and back, and advice on what is unwise."""
+"""Space: named scales in order, points of the unit cube to hyperparameters and back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from lightning_hp import Choice, ConfigError, Int, Linear, Log, LogInt, ReverseLog, Space
-from lightning_hp.space import lint, route, split
+from lightning_hp.space import route, split
 
 SIX = {
     "lr": Log(1e-4, 1.0),
@@ -142,45 +142,6 @@ def test_choices_of_any_objects_are_stored_by_name_and_come_back():
         assert labels["cell"] in ("dict", "list")
         assert labels["depth"] == hparams["depth"]
         assert space.from_labels(labels) == hparams
-
-
-@pytest.mark.parametrize(
-    ("scale", "advice"),
-    [
-        (Linear(1e-4, 1.0), "use log"),
-        (Int(1, 1000), "use log_int"),
-        (Linear(0.9, 0.999), "use reverse_log"),
-        (Log(0.9, 0.999), "use reverse_log"),
-        (Choice("relu"), "only one value, 'relu'"),
-        (Linear(0.0, 0.5), None),
-        (Linear(0.1, 1.0), None),
-        (Int(32, 128), None),
-        (Int(0, 1000), None),
-        (Log(1e-4, 1.0), None),
-        (ReverseLog(0.9, 0.999), None),
-        (LogInt(1, 1024), None),
-        (Choice("relu", "tanh"), None),
-        (Log(1e-20, 1.0), "spans 20 decades, so each gets 5.0% of the draws"),
-        (Log(1e-300, 1e300), "spans 600 decades"),
-        (Linear(-1.0, 1.0), None),
-        (Linear(0.0, 1e-4), None),
-    ],
-    ids=repr,
-)
-def test_lint_tells_what_is_unwise_and_nothing_else(scale, advice):
-    lines = lint(Space({"x": scale}))
-    if advice is None:
-        assert lines == []
-    else:
-        (line,) = lines
-        assert line.startswith("space['x']: ")
-        assert advice in line
-
-
-@pytest.mark.parametrize("name", ["lr", "model.lr", "optimizer.weight_decay", "momentum"])
-def test_lint_tells_of_values_below_zero_where_none_can_be(name):
-    (line,) = lint(Space({name: Linear(-0.1, 0.1)}))
-    assert f"starts below 0, which no {name.split('.')[-1]} can be" in line
 
 
 def test_a_choice_of_lists_may_be_a_plain_dict():

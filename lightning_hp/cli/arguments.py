@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import lightning_hp
-from lightning_hp.cli.settings import BABYSIT_SETTINGS, SETTINGS, parse_value
+from lightning_hp.cli.settings import BABYSIT_SETTINGS, FOLLOW_SETTINGS, SETTINGS, parse_value
 from lightning_hp.errors import ConfigError, did_you_mean
 
 _CONFIG_HELP = "YAML with model, data, trainer (as LightningCLI has them) and search"
 # Taken as they stand: a folder may be called 2024.
-_TEXTS = frozenset({"monitor", "mode", "strategy", "executor", "root"})
-_SWITCHES = frozenset({"babysit", "verbose"})
+_TEXTS = frozenset({"monitor", "mode", "strategy", "executor", "root", "from"})
+_SWITCHES = frozenset({"babysit", "verbose", "zoom"})
 
 
 class _Parser(argparse.ArgumentParser):
@@ -60,8 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     search = commands.add_parser("search", help="run a search, or go on with one", description="Runs or resumes a search.")
-    search.add_argument("config", metavar="CONFIG", help=_CONFIG_HELP)
-    _add_settings(search, SETTINGS)
+    search.add_argument("config", metavar="CONFIG", nargs="?", help=f"{_CONFIG_HELP}; may be left out with --from")
+    _add_settings(search, {**FOLLOW_SETTINGS, **SETTINGS})
 
     babysit = commands.add_parser("babysit", help="one babysat fit", description="One babysat fit of the config as it stands.")
     babysit.add_argument("config", metavar="CONFIG", help=_CONFIG_HELP)
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _flags(command: str) -> list[str]:
     """What may be meant by a flag that is none."""
-    settings = {"search": SETTINGS, "babysit": BABYSIT_SETTINGS}.get(command, {})
+    settings = {"search": {**FOLLOW_SETTINGS, **SETTINGS}, "babysit": BABYSIT_SETTINGS}.get(command, {})
     own = ["--json", "--all"] if command == "show" else []
     return [*(f"--{name.replace('_', '-')}" for name in settings), *own, "--help"]
 

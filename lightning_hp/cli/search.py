@@ -1,22 +1,35 @@
-"""``lightning-hp search``: runs or resumes the search of a config."""
+"""``lightning-hp search``: runs or resumes the search of a config, or one that goes on from another study."""
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from lightning_hp.cli.config import build, load
-from lightning_hp.cli.lint import advice
+from lightning_hp.cli.findings import print_briefly
+from lightning_hp.cli.follow import follow
+from lightning_hp.cli.lint import notes
 from lightning_hp.cli.show import print_leaderboard, table_console
+from lightning_hp.errors import ConfigError
 
 
-def main(config: str, **flags: Any) -> int:
-    loop = build(config, load(config, flags))
-    for line in advice(loop):
-        print(f"note: {line}", file=sys.stderr)
+def main(config: str | None, **flags: Any) -> int:
+    source, zoom = flags.pop("from", None), flags.pop("zoom", False)
+    if not isinstance(zoom, bool):
+        raise ConfigError(f"--zoom needs true or false, got {zoom!r}")
+    if source is None:
+        if zoom:
+            raise ConfigError("--zoom needs --from DIR, the study whose space it zooms into")
+        if config is None:
+            raise ConfigError("search needs a CONFIG, or --from DIR to go on from a study; see lightning-hp search --help")
+        path, asked = config, load(config, flags)
+    else:
+        path, asked = follow(config, source, zoom, flags)
+    loop = build(path, asked)
+    loop.notes = notes(loop)
     study = loop.run()
     console = table_console()
     print_leaderboard(study, console, most=10)
+    print_briefly(study.findings(), console, loop.root)
     ranked = study.leaderboard(1)
     if ranked and ranked[0].checkpoint is not None:
         console.print(f"best checkpoint: {ranked[0].checkpoint}", soft_wrap=True, highlight=False, markup=False)

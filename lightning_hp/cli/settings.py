@@ -34,6 +34,11 @@ SETTINGS = {
     "root": "the study's folder; a study that is there is continued (default runs/ and the config's name)",
     "verbose": "let Lightning say all it has to say (default false)",
 }
+# Flags of a search that goes on from another one. What they lead to is written down as settings.
+FOLLOW_SETTINGS = {
+    "from": "the folder of a finished study, whose trials the strategy sees too; without CONFIG it is searched as it was asked",
+    "zoom": "search the space that the study of --from suggests, narrowed and widened: see what show says of it",
+}
 # Those that one babysat fit has, with what they mean there.
 BABYSIT_SETTINGS = {
     "monitor": "the logged metric to watch (default val_loss)",

@@ -1,4 +1,4 @@
-"""``lightning-hp show``: the leaderboard of a study, as a table or as JSON."""
+"""``lightning-hp show``: the leaderboard of a study and what its trials say, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from lightning_hp.cli.findings import print_findings
 from lightning_hp.space import route
 from lightning_hp.study import Study
 from lightning_hp.trial import Trial
@@ -33,7 +34,9 @@ def main(root: str, as_json: bool, everything: bool) -> int:
     if as_json:
         print(json.dumps(study.to_dict(), indent=2, allow_nan=False))
     else:
-        print_leaderboard(study, table_console(), None if everything else MOST_SHOWN, "--all")
+        console = table_console()
+        print_leaderboard(study, console, None if everything else MOST_SHOWN, "--all")
+        print_findings(study.findings(), console, study.root)
     return 0
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_hp.advice import Advice, Findings, Importance, advice, find
 from lightning_hp.errors import ConfigError
 from lightning_hp.space import Space
 from lightning_hp.study.store import Store
@@ -102,6 +103,26 @@ class Study:
         """The complete trials, best first, at most so many; equals by number."""
         with self._open() as store:
             return self._given(store.ranked(store.asked()["mode"], most))
+
+    def findings(self) -> Findings:
+        """What the finished trials say of their space; `advice`, `importance` and `zoom` are parts of it."""
+        asked = self.asked
+        space = self._space if self._space is not None else Space(asked["space"])
+        return find(space, self.trials, asked["mode"], self.rounds)
+
+    def advice(self) -> list[Advice]:
+        """What to change and to know after the search, in lines to print: ends to widen, bounds that avoid divergence, which
+        hyperparameters matter, whether more trials are likely to help. What the trials do not tell is not made up."""
+        return advice(self.findings())
+
+    def importance(self) -> dict[str, Importance]:
+        """How much each hyperparameter matters, with its uncertainty."""
+        return dict(self.findings().importance)
+
+    def zoom(self) -> Space:
+        """The space to search next: the hyperparameters that matter narrowed to where the best may lie, or widened where the
+        best trials lie at an end. What the trials say nothing of stays as it is."""
+        return self.findings().next_space
 
     def to_dict(self) -> dict[str, Any]:
         """The study as plain values, the form of ``lightning-hp show --json``. Values that JSON lacks (NaN) become None."""

@@ -97,15 +97,15 @@ class Progress:
             self._hide(event.number)
         elif isinstance(event, Retried):
             self._hide(event.number)
-            self._tell(f"trial {event.number} is tried again: {event.reason}")
+            self.tell(f"trial {event.number} is tried again: {event.reason}")
         elif isinstance(event, Unfused):
             for number in event.numbers:
                 self._hide(number)
             if event.reason not in self._told:
                 self._told.add(event.reason)
-                self._tell(f"not fused: {event.reason}")
+                self.tell(f"not fused: {event.reason}")
         elif isinstance(event, Printed):
-            self._tell(f"trial {', '.join(map(str, event.numbers))}: {event.line}")
+            self.tell(f"trial {', '.join(map(str, event.numbers))}: {event.line}")
 
     def _show(self, number: int) -> None:
         if number not in self._epochs and len(self._epochs) < MOST_BARS:
@@ -139,7 +139,8 @@ class Progress:
     def _headline(self) -> str:
         return f"best {self._monitor} {self._best[1]:.4g} (trial {self._best[0]})" if self._best else ""
 
-    def _tell(self, line: str) -> None:
+    def tell(self, line: str) -> None:
+        """Prints a line above the bars."""
         if self._enabled:
             self._print(line)
 

@@ -42,7 +42,8 @@ def test_a_name_that_is_both_fixed_and_searched_is_told(run, config):
 
 def test_a_grid_larger_than_the_trials_is_told(run, config):
     config["search"] |= {"strategy": "grid", "trials": 4}
-    assert linted(run, config) == ["search.trials=4 covers only the first 4 of the grid's 9 combinations"]
+    (line,) = linted(run, config)
+    assert line.startswith("4 trials cover only the first 4 of the grid's 9 combinations")
     config["search"]["trials"] = 9
     assert linted(run, config) == ["nothing to complain about"]
 

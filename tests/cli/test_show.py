@@ -131,7 +131,7 @@ def test_of_many_trials_the_best_are_shown_and_how_to_see_all(study):
 def test_the_command_shows_twenty_or_all(study, run, tmp_path):
     study(complete(25))
     assert "and 5 more: --all" in run(None, "show", str(tmp_path)).out
-    assert "more" not in run(None, "show", str(tmp_path), "--all").out
+    assert "more: --all" not in run(None, "show", str(tmp_path), "--all").out
     assert len(json.loads(run(None, "show", str(tmp_path), "--json").out)["trials"]) == 25
 
 

@@ -1,0 +1,92 @@
+"""Where the best point may lie, one hyperparameter at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_hp.samplers.evidence import Evidence, features
+from lightning_hp.samplers.surrogate import Surrogate
+from lightning_hp.scales import Choice, Int, LogInt, Scale
+from lightning_hp.space import Space
+
+Array = NDArray[np.float64]
+
+# Functions that the objective may be, the points that lines are laid through, and the steps of a line.
+DRAWS, STARTS, STEPS = 256, 16, 21
+# The range holds this share of the places where they are smallest, the best trials, and a margin.
+SHARE, BEST_TRIALS, MARGIN = 0.95, 3, 0.05
+
+
+@dataclass(frozen=True)
+class Range:
+    """Where on its scale the best value of a hyperparameter may lie.
+
+    Attributes:
+        low: lower end, in the unit coordinate.
+        high: upper end.
+        chances: of each value of a choice, that the best point has it; empty for other scales.
+        worse: of each value of a choice, how likely its trials are so bad by chance.
+    """
+
+    low: float
+    high: float
+    chances: tuple[float, ...] = ()
+    worse: tuple[float, ...] = ()
+
+
+def ranges(space: Space, seen: Evidence) -> dict[str, Range]:
+    """For each hyperparameter where its best value may lie, by a Gaussian process over the trials.
+
+    Functions that the objective may be are drawn along one scale at a time, each the mean over lines through the points that
+    are expected to be the best: what the other hyperparameters make of it there is in the mean.
+
+    Args:
+        space: of the search.
+        seen: what has finished; some trials are better than others.
+    """
+    surrogate = Surrogate(features(space, seen.units), seen.values)
+    expected = surrogate.posterior(features(space, seen.units)).mean
+    starts = seen.units[np.argsort(expected, kind="stable")[:STARTS]]
+    best = np.argsort(seen.values, kind="stable")[:BEST_TRIALS]
+    generator = np.random.default_rng(0)
+    found = {}
+    for column, (name, scale) in enumerate(space.items()):
+        steps = _steps(scale)
+        lines = np.repeat(starts[:, None], len(steps), axis=1)
+        lines[:, :, column] = steps
+        posterior = surrogate.posterior(features(space, lines.reshape(-1, len(space))))
+        drawn = posterior.draws(DRAWS, generator).reshape(len(starts), len(steps), DRAWS).mean(axis=0)
+        smallest = drawn.argmin(axis=0)
+        if isinstance(scale, Choice):
+            chances = np.bincount(smallest, minlength=len(steps)) / DRAWS
+            found[name] = Range(0.0, 1.0, tuple(chances.tolist()), _worse(steps, seen.units[:, column], seen.values))
+            continue
+        places = steps[smallest]
+        low, high = np.quantile(places, [(1 - SHARE) / 2, (1 + SHARE) / 2])
+        own = seen.units[best, column]
+        low, high = min(low, own.min()) - MARGIN, max(high, own.max()) + MARGIN
+        found[name] = Range(max(float(low), 0.0), min(float(high), 1.0))
+    return found
+
+
+def _steps(scale: Scale) -> Array:
+    if isinstance(scale, Choice):
+        return (np.arange(len(scale.values)) + 0.5) / len(scale.values)
+    steps = np.linspace(0, 1, STEPS)
+    # The middles of the stretches, where the trials are.
+    return np.unique(scale.to_unit(scale.from_unit(steps))) if isinstance(scale, (Int, LogInt)) else steps
+
+
+def _worse(steps: Array, units: Array, values: Array) -> tuple[float, ...]:
+    """For each value of a choice how likely its trials are no better than this, if it made no difference: by rank sums."""
+    from scipy.stats import mannwhitneyu
+
+    told = []
+    for step in steps:
+        there = np.isclose(units, step)
+        some = there.any() and not there.all()
+        told.append(float(mannwhitneyu(values[there], values[~there], alternative="greater").pvalue) if some else 1.0)
+    return tuple(told)

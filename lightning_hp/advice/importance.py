@@ -1,0 +1,151 @@
+"""Which hyperparameters matter: how much worse a random forest predicts the trials' values once one of them is shuffled.
+
+Breiman, Random Forests, 2001, by its out-of-bag trials, so that the forest is judged by trials that it has not seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_hp.samplers.evidence import Evidence, features
+from lightning_hp.scales import Choice
+from lightning_hp.space import Space
+
+Array = NDArray[np.float64]
+
+TREES, LEAST_LEAF = 100, 3
+# Each hyperparameter is shuffled so often, less often where there are more points than this to predict.
+SHUFFLES, MOST_POINTS = 8, 50_000
+LEAST_TRIALS = 12
+# One-sided: that the forest can predict at all, and then that a hyperparameter matters or does not.
+PREDICTS, CERTAIN, INTERVAL = 0.95, 0.99, 0.95
+# With less than this share it makes little difference. The forest shows shares up to a third too small.
+LITTLE = 0.03
+# Where the forest explains less than this share, what it does not see may be anything.
+EXPLAINS = 0.3
+
+
+@dataclass(frozen=True)
+class Importance:
+    """How much a hyperparameter matters.
+
+    Attributes:
+        share: of the differences between the trials' values, what is due to it, alone or together with others; an estimate
+            that may be below 0. The forest sees less than there is, so it is rather too small than too large.
+        low: lower end of the share's 90% interval.
+        high: upper end, with what the forest may have overlooked.
+        matters: True or False where the trials say so, None where they do not tell.
+    """
+
+    share: float
+    low: float
+    high: float
+    matters: bool | None
+
+    def __str__(self) -> str:
+        told = {True: "matters", False: "makes little difference", None: "cannot tell"}[self.matters]
+        return f"{told}: {max(self.share, 0.0):.0%} ({max(self.low, 0.0):.0%} to {max(self.high, 0.0):.0%})"
+
+
+def importance(space: Space, seen: Evidence, groups: NDArray[np.int64] | None = None) -> dict[str, Importance]:
+    """The importance of each hyperparameter over the trials' values, with its uncertainty.
+
+    Whether one matters is judged for all of the space as it was searched, by no fewer than 12 trials.
+
+    Args:
+        space: of the search.
+        seen: what has finished.
+        groups: of each trial, those that were proposed together. A hyperparameter is shuffled within these only (Strobl et
+            al., Conditional Variable Importance for Random Forests, 2008): a sampler that zooms in moves all hyperparameters
+            at a time, so that each of them tells late trials, which are good, from early ones. One group if left out.
+    """
+    count = len(seen.values)
+    if count < LEAST_TRIALS or not seen.tells:
+        return {name: Importance(0.0, 0.0, 1.0, None) for name in space}
+    from scipy.stats import t
+
+    groups = np.zeros(count, dtype=np.int64) if groups is None else groups
+    predicted, shuffled = _predictions(space, seen, groups)
+    plain = (seen.values - predicted) ** 2
+    variance = float(seen.values.var())
+    # To be beaten: the mean of the other trials.
+    untold = (seen.values * count / (count - 1)) ** 2
+    gain, doubt = _mean(untold - plain)
+    predicts = gain > t.ppf(PREDICTS, count - 1) * doubt
+    explained = gain / variance
+    told = {}
+    for column, (name, versions) in enumerate(zip(space, shuffled, strict=True)):
+        errors = ((seen.values - versions) ** 2).mean(axis=0)
+        # Shuffling adds twice the variance that is due to it: Gregorutti et al., Correlation and Variable Importance in
+        # Random Forests, 2017.
+        share, doubt = _mean((errors - plain) / (2 * variance))
+        certain = t.ppf(CERTAIN, count - 1) * doubt
+        matters = None
+        if predicts and share > certain:
+            matters = True
+        reach = t.ppf(INTERVAL, count - 1) * doubt
+        missed = _explained(space, seen.units, column, seen.values - predicted) / variance
+        alone = max(_explained(space, seen.units[groups == each], column, seen.values[groups == each]) for each in set(groups))
+        high = min(max(share + reach + missed, alone / variance), 1.0)
+        if matters is None and predicts and explained > EXPLAINS and high < LITTLE:
+            matters = False
+        told[name] = Importance(share, share - reach, high, matters)
+    return told
+
+
+def _predictions(space: Space, seen: Evidence, groups: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Out-of-bag predictions, one per trial, and by hyperparameter those with it shuffled, several times."""
+    from sklearn.ensemble import RandomForestRegressor
+
+    points, count = features(space, seen.units), len(seen.values)
+    forest: Any = RandomForestRegressor(TREES, min_samples_leaf=LEAST_LEAF, random_state=0).fit(points, seen.values)
+    generator = np.random.default_rng(0)
+    times = int(np.clip(MOST_POINTS // (count * len(space)), 2, SHUFFLES))
+    versions = [points]
+    for column in range(len(space)):
+        for _ in range(times):
+            mixed = seen.units.copy()
+            for group in np.unique(groups):
+                mixed[groups == group, column] = generator.permutation(mixed[groups == group, column])
+            versions.append(features(space, mixed))
+    stacked = np.concatenate(versions).astype(np.float32)
+    sums, votes = np.zeros((len(versions), count)), np.zeros(count)
+    for tree, drawn in zip(forest.estimators_, forest.estimators_samples_, strict=True):
+        unseen = np.ones(count)
+        unseen[drawn] = 0.0
+        sums += tree.tree_.predict(stacked).reshape(len(versions), count) * unseen
+        votes += unseen
+    predicted = sums / np.maximum(votes, 1)
+    return predicted[0], predicted[1:].reshape(len(space), times, count)
+
+
+def _explained(space: Space, units: Array, column: int, rest: Array) -> float:
+    """The variance of what a forest has left unexplained that one hyperparameter alone would: by a parabola, or by means.
+
+    A forest overlooks a hyperparameter beside stronger ones.
+    """
+    scale = list(space.values())[column]
+    position = units[:, [column]]
+    basis = (
+        features(Space({"only": scale}), position)[:, 1:]
+        if isinstance(scale, Choice)
+        else np.concatenate([position, position**2], axis=1)
+    )
+    basis = np.concatenate([np.ones((len(rest), 1)), basis], axis=1)
+    solved, _, rank, _ = np.linalg.lstsq(basis, rest, rcond=None)
+    free = len(rest) - rank
+    if free <= 0:
+        return float(np.var(rest))
+    # Adjusted for what as many terms explain of noise.
+    noise = float(((rest - basis @ solved) ** 2).sum()) / free
+    variance = float(np.var(rest, ddof=1))
+    return variance - noise if variance > noise else 0.0
+
+
+def _mean(values: Array) -> tuple[float, float]:
+    """The mean and its standard error."""
+    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))

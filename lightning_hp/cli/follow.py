@@ -1,0 +1,90 @@
+"""``lightning-hp search --from ROOT [--zoom]``: a search that goes on where another one has ended, in a folder of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning_hp.cli.config import load
+from lightning_hp.cli.settings import read_config
+from lightning_hp.earlier import earlier_trials
+from lightning_hp.errors import ConfigError
+from lightning_hp.scales import Choice
+from lightning_hp.space import Space
+from lightning_hp.study import Study
+from lightning_hp.study.config import FILE
+
+
+def follow(config: str | None, source: str, zoom: bool, flags: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The config of a search that sees another study's trials.
+
+    Args:
+        config: its file; the study's own by default.
+        source: folder of the other study.
+        zoom: take the space that the other study suggests.
+        flags: laid over the config.
+
+    Returns:
+        The file, and the config.
+
+    Raises:
+        ConfigError: the folder holds no study or, without ``config``, no config; or both searches would share a folder.
+    """
+    root = Path(source).expanduser()
+    study = Study(root)
+    if config is None and not (root / FILE).is_file():
+        raise ConfigError(f"--from {source} holds no {FILE}: say which CONFIG to search")
+    path = str(root / FILE) if config is None else config
+    asked = load(path, flags)
+    search = dict(asked["search"])
+    if zoom:
+        search["space"] = _plain(Study(root, _space(study)).zoom())
+    earlier = search.get("warm_start") or []
+    earlier = [earlier] if isinstance(earlier, str) else list(earlier)
+    if config is None:
+        # These have been tried, in the study whose trials are seen now.
+        search = {key: value for key, value in search.items() if key != "enqueue" or key in flags}
+        if "warm_start" not in flags:
+            earlier = [each for each in earlier if _fits(each, search)]
+    search["warm_start"] = [*earlier, *([source] if source not in earlier else [])]
+    search["root"] = _own_root(config, root, zoom, search, flags)
+    return path, {**asked, "search": search}
+
+
+def _own_root(config: str | None, root: Path, zoom: bool, search: Mapping[str, Any], flags: Mapping[str, Any]) -> str:
+    """A folder for the new study, which is never that of the other one."""
+    beside = f"{root}-{'zoom' if zoom else 'next'}"
+    if config is None and "root" not in flags:
+        return beside
+    asked: str = search.get("root", f"runs/{Path(config).stem}" if config is not None else beside)
+    if Path(asked).expanduser().resolve() != root.resolve():
+        return asked
+    if "root" in flags:
+        raise ConfigError(f"--root {asked} is the study of --from itself, which stays as it is: take another folder")
+    return beside
+
+
+def _space(study: Study) -> Space:
+    """The space of a study, where its config has it with the choices' own values, such as lists."""
+    asked = Space(study.asked["space"])
+    file = study.root / FILE
+    written = (read_config(file).get("search") or {}).get("space") if file.is_file() else None
+    # The file may have been edited since.
+    return space if written and (space := Space(written)).describe() == asked.describe() else asked
+
+
+def _plain(space: Space) -> dict[str, Any]:
+    """A space of a config as it is written there."""
+    return {
+        name: {"scale": "choice", "values": list(scale.values)} if isinstance(scale, Choice) else scale.describe()
+        for name, scale in space.items()
+    }
+
+
+def _fits(root: str, search: Mapping[str, Any]) -> bool:
+    """Whether an earlier study still has a trial in the space."""
+    try:
+        return bool(earlier_trials(Space(search["space"]), search["monitor"], search.get("mode", "min"), [root]))
+    except (ConfigError, KeyError):
+        return False

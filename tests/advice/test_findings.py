@@ -1,0 +1,230 @@
+"""Findings: nothing is made of noise, and what is planted is found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lightning_hp import Choice, Int, Linear, Log, ReverseLog, Space, Trial
+from lightning_hp.advice import advice, find
+from tests.advice.studies import SPACE, adaptive, heavy, noise, trials
+
+
+def said(findings):
+    return {(each.kind, each.hparam) for each in advice(findings)}
+
+
+def changed(findings):
+    return {name for name in findings.space if findings.next_space[name] != findings.space[name]}
+
+
+# Noise
+
+
+@pytest.mark.parametrize("objective", [noise, heavy])
+def test_of_noise_almost_never_anything_is_made(objective):
+    wrong = 0
+    for seed in range(20):
+        findings = find(SPACE, trials(objective, seed=seed))
+        wrong += bool(changed(findings)) or any(each.matters is not None for each in findings.importance.values())
+        assert findings.limit is None
+    assert wrong <= 1
+
+
+@pytest.mark.slow
+def test_of_noise_that_a_sampler_has_followed_almost_never_anything_is_made():
+    wrong = 0
+    for seed in range(6):
+        made, rounds = adaptive(noise, count=48, seed=seed)
+        wrong += bool(changed(find(SPACE, made, "min", rounds)))
+    assert wrong <= 1
+
+
+@pytest.mark.slow
+def test_what_a_sampler_moved_along_with_the_rest_is_not_said_to_matter():
+    wrong = found = 0
+    for seed in range(6):
+        made, rounds = adaptive(planted, count=48, seed=seed)
+        matters = {name for name, each in find(SPACE, made, "min", rounds).importance.items() if each.matters}
+        wrong += bool(matters - {"lr", "momentum"})
+        found += bool(matters)
+    assert wrong <= 1
+    assert found >= 2
+
+
+# Planted effects
+
+
+def planted(unit, hparams, generator):
+    lr, momentum = 9 * (unit["lr"] - 0.6) ** 2, 6 * (unit["momentum"] - 0.7) ** 2
+    return lr + momentum + 0.4 * generator.standard_normal()
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_what_matters_is_found_and_narrowed_to_where_the_best_lies(mode):
+    wide = narrow = 0
+    for seed in range(8):
+        findings = find(SPACE, trials(planted, seed=seed, mode=mode), mode)
+        assert findings.importance["lr"].matters
+        assert findings.importance["lr"].low > 0
+        narrow += findings.next_space["lr"].high < 1.0 and findings.next_space["lr"].low > 1e-4
+        lr = findings.next_space["lr"]
+        wide += lr.low <= SPACE["lr"].from_unit(0.6) <= lr.high
+    assert narrow >= 7
+    assert wide >= 7
+
+
+def test_what_makes_little_difference_is_told_only_beside_what_is_explained():
+    findings = find(SPACE, trials(planted))
+    little = {name for kind, name in said(findings) if kind == "little"}
+    assert little & {"weight_decay", "hidden", "layers", "batch_size"}
+    assert not little & {"lr", "momentum"}
+    assert not any(kind == "little" for kind, _ in said(find(SPACE, trials(noise))))
+
+
+def better_upwards(unit, hparams, generator):
+    return -8 * unit["lr"] + generator.standard_normal()
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_the_best_at_an_end_widen_it(mode):
+    found = [find(SPACE, trials(better_upwards, seed=seed, mode=mode), mode) for seed in range(10)]
+    widened = [each for each in found if ("lr", True) in each.wider]
+    assert len(widened) >= 7
+    for each in widened:
+        assert set(each.wider) == {("lr", True)}
+        assert each.next_space["lr"].high == 10.0
+        assert each.next_space["lr"].low > 1e-4
+        line = next(str(line) for line in advice(each) if line.kind == "widen")
+        assert line == "lr: the best trials lie at its upper end, 1, and improve towards it: set its high to 10"
+
+
+def test_whole_numbers_are_widened_too_but_into_no_nonsense():
+    def more_layers(unit, hparams, generator):
+        return -2 * hparams["layers"] + 0.5 * generator.standard_normal()
+
+    def fewer_layers(unit, hparams, generator):
+        return -more_layers(unit, hparams, generator)
+
+    assert find(SPACE, trials(more_layers)).next_space["layers"].high > 3
+    assert find(SPACE, trials(fewer_layers)).next_space["layers"].low == 1
+
+
+def test_a_best_well_inside_widens_nothing():
+    def inside(unit, hparams, generator):
+        return 5 * (unit["lr"] - 0.75) ** 2 + 0.3 * generator.standard_normal()
+
+    assert sum(bool(find(SPACE, trials(inside, seed=seed)).wider) for seed in range(10)) <= 1
+
+
+def test_a_useless_value_of_a_choice_goes_and_the_others_stay():
+    def tanh_is_bad(unit, hparams, generator):
+        return 3.0 * (hparams["activation"] == "tanh") + 0.5 * generator.standard_normal()
+
+    found = [find(SPACE, trials(tanh_is_bad, seed=seed)).next_space["activation"] for seed in range(6)]
+    assert sum(each == Choice("relu", "gelu") for each in found) >= 4
+    assert all({"relu", "gelu"} <= set(each.values) for each in found)
+
+
+def test_the_best_trial_stays_in_the_next_space():
+    for objective in (planted, better_upwards):
+        for seed in range(5):
+            made = trials(objective, seed=seed)
+            best = min(made, key=lambda trial: trial.value)
+            find(SPACE, made).next_space.to_unit([best.hparams])
+
+
+# Divergence
+
+
+def diverges_above(unit, hparams, generator):
+    return np.inf if hparams["lr"] > 0.1 else generator.standard_normal()
+
+
+def test_a_bound_that_avoids_divergence_is_told_and_taken():
+    findings = find(SPACE, trials(diverges_above))
+    made = trials(diverges_above)
+    bad = [trial for trial in made if trial.state == "diverged"]
+    limit = findings.limit
+    assert (limit.name, limit.side, limit.diverged, limit.tried, limit.elsewhere) == ("lr", "above", len(bad), len(bad), 0)
+    fine = max(trial.hparams["lr"] for trial in made if trial.state == "complete")
+    assert fine < limit.value < min(trial.hparams["lr"] for trial in bad)
+    assert findings.next_space["lr"].high <= limit.value
+    line = next(str(line) for line in advice(findings) if line.kind == "diverges")
+    told = f"diverged in {len(bad)} of {len(bad)} trials, elsewhere none did: set its high to {limit.value:.4g}"
+    assert line == f"lr above {limit.value:.4g} {told}"
+
+
+def test_a_value_that_diverges_is_left_out():
+    def objective(unit, hparams, generator):
+        return np.inf if hparams["activation"] == "gelu" else generator.standard_normal()
+
+    findings = find(SPACE, trials(objective))
+    assert (findings.limit.side, findings.limit.value) == ("at", "gelu")
+    assert findings.next_space["activation"] == Choice("relu", "tanh")
+
+
+def test_divergence_that_no_bound_parts_gives_none():
+    def anywhere(unit, hparams, generator):
+        return np.inf if generator.random() < 0.3 else generator.standard_normal()
+
+    assert [find(SPACE, trials(anywhere, seed=seed)).limit for seed in range(20)] == [None] * 20
+
+
+# Little to go by
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        [],
+        trials(noise, count=1),
+        [replace(trial, state="failed", value=None) for trial in trials(noise)],
+        [replace(trial, state="diverged", value=None) for trial in trials(noise)],
+        [replace(trial, value=0.5) for trial in trials(noise)],
+        [replace(trial, value=float("nan")) for trial in trials(noise)],
+        [replace(trial, state="running", value=None) for trial in trials(noise)],
+    ],
+    ids=["none", "one", "failed", "diverged", "equal", "nan", "running"],
+)
+def test_where_there_is_nothing_to_tell_it_says_so(made):
+    findings = find(SPACE, made)
+    assert not changed(findings)
+    assert {each.matters for each in findings.importance.values()} == {None}
+    assert {kind for kind, _ in said(findings)} <= {"unknown", "trials"}
+    (line,) = [str(each) for each in advice(findings) if each.kind == "unknown"]
+    assert "not tell whether any of the hyperparameters matters" in line
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        Space({"a": Choice("x", "y"), "b": Choice(1, 2, 3)}),
+        Space({"a": Choice("only")}),
+        Space({"lr": Log(1e-4, 1.0)}),
+        Space({"m": ReverseLog(0.9, 0.999), "d": Linear(0.0, 0.5), "i": Int(1, 2)}),
+    ],
+    ids=repr,
+)
+def test_any_space_will_do(space):
+    name = next(iter(space))
+
+    def objective(unit, hparams, generator):
+        return 5 * unit[name] + 0.2 * generator.standard_normal()
+
+    findings = find(space, trials(objective, count=40, space=space))
+    if len({str(value) for value in space.sample(20)}) > 1 and getattr(space[name], "values", None) != ("only",):
+        assert findings.importance[name].matters
+    assert list(findings.next_space) == list(space)
+
+
+def test_the_same_trials_say_the_same():
+    made = trials(planted)
+    assert find(SPACE, made) == find(SPACE, list(made))
+
+
+def test_trials_that_were_given_by_the_user_count_as_well():
+    made = [*trials(planted), Trial(64, SPACE.sample(1, seed=9)[0], 0, "complete", value=1.0)]
+    assert find(SPACE, made).finished == 65

@@ -267,6 +267,8 @@ class SearchLoop:
         plan = self._plan(ladder.until) if ladder is not None else self._plan()
         begun = {trial.number: trial.hparams for trial in trials if not trial.finished}
         progress = Progress(self.total, self.recipe.monitor, self.recipe.mode, finished, self.progress)
+        for line in () if trials else self.notes:
+            progress.tell(f"note: {line}")
         self._dispatch(recorder, progress, ask, finished, plan, trials=self.trials, begun=begun, ladder=ladder)
 
     def _finish(self, recorder: Recorder, trial: Trial) -> None:
@@ -296,8 +298,6 @@ class SearchLoop:
             **arguments,
         )
         with search_run, progress, quiet(self.verbose):
-            for line in () if trials else self.notes:
-                progress.tell(f"note: {line}")
             if self.fuse == "auto" and self._apart is not None:
                 progress.record(Unfused((), self._apart))
             self.executor.run(dispatch.next_job, partial(run_job, self.recipe, always=self.fuse == "always"), dispatch.take)

@@ -85,6 +85,6 @@ def _plain(space: Space) -> dict[str, Any]:
 def _fits(root: str, search: Mapping[str, Any]) -> bool:
     """Whether an earlier study still has a trial in the space."""
     try:
-        return bool(earlier_trials(Space(search["space"]), search["monitor"], search.get("mode", "min"), [root]))
+        return bool(earlier_trials(Space(search["space"]), search["monitor"], search.get("mode", "min"), [Path(root)]))
     except (ConfigError, KeyError):
         return False

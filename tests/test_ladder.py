@@ -131,7 +131,7 @@ def test_halving_ends_the_same_after_any_interruptions(curves, sampler, pruner, 
 @given(CURVES, st.lists(st.integers(0, 12), max_size=4), st.integers(1, 4), st.data())
 @settings(max_examples=60, deadline=None)
 def test_asha_leaves_no_trial_over_and_one_complete(curves, interruptions, workers, data):
-    search = Search(curves, Asha())
+    search = Search(curves, Asha(1, 3))
     for events in interruptions:
         search.run(workers, events=events)
     search.run(workers, lambda jobs: data.draw(st.integers(0, len(jobs) - 1)))
@@ -141,7 +141,7 @@ def test_asha_leaves_no_trial_over_and_one_complete(curves, interruptions, worke
 
 
 def test_each_rung_is_left_by_one_in_so_many():
-    search = run([[number / 100 + epoch / 1000 for epoch in range(10)] for number in range(27)], Halving())
+    search = run([[number / 100 + epoch / 1000 for epoch in range(10)] for number in range(27)], Halving(1, 3))
     epochs = [trial.epochs for trial in search.finished.values()]
     assert {each: epochs.count(each) for each in epochs} == {1: 18, 3: 6, 9: 2, 10: 1}
     assert search.finished[26].state == "complete"
@@ -155,8 +155,8 @@ def test_each_rung_is_left_by_one_in_so_many():
 
 def test_who_has_ended_before_a_rung_takes_a_place_if_it_is_good_and_a_failure_takes_none():
     long, short, failing = [0.5] * 10, [0.9, 0.9], [0.9, None]
-    assert run([long, long, short], Halving(first=3)).table()[0] == ("pruned", 0.5, 3, "not among the best at epoch 3")
-    assert {state for state, *_ in run([long, long, failing], Halving(first=3)).table().values()} == {
+    assert run([long, long, short], Halving(3, 3)).table()[0] == ("pruned", 0.5, 3, "not among the best at epoch 3")
+    assert {state for state, *_ in run([long, long, failing], Halving(3, 3)).table().values()} == {
         "complete",
         "pruned",
         "failed",
@@ -165,7 +165,7 @@ def test_who_has_ended_before_a_rung_takes_a_place_if_it_is_good_and_a_failure_t
 
 def test_a_study_that_grows_keeps_what_was_decided():
     curves = [[number / 100] * 10 for number in range(6)]
-    search = run(curves, Halving())
+    search = run(curves, Halving(1, 3))
     before = search.table()
     search.curves += [[0.5] * 10, [0.0] * 10, [0.0] * 10]
     search.epochs |= dict.fromkeys(range(6, 9), 0)

@@ -19,7 +19,7 @@ class Asha:
     are compared with few. Li et al., "A System for Massively Parallel Hyperparameter Tuning", 2018.
 
     Args:
-        first: epochs or steps after which a trial is compared for the first time.
+        first: epochs or steps after which a trial is compared for the first time; by default so that there are two rungs.
         factor: one in so many goes on, and trains so many times as long until it is compared again.
         unit: ``"epochs"`` or ``"steps"``, as for `Halving`.
 
@@ -31,8 +31,8 @@ class Asha:
     [{2: True}, {2: False}]
     """
 
-    first: int = 1
-    factor: int = 3
+    first: int | None = None
+    factor: int = 4
     unit: Unit = "epochs"
 
     def __post_init__(self) -> None:

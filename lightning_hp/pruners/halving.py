@@ -24,7 +24,7 @@ class Halving:
     and Hyperparameter Optimization", 2016.
 
     Args:
-        first: epochs or steps after which trials are compared for the first time.
+        first: epochs or steps after which trials are compared for the first time; by default so that there are two rungs.
         factor: one in so many goes on, and trains so many times as long until it is compared again.
         unit: ``"epochs"`` or ``"steps"`` of the optimizer. Trials are compared only at the end of an epoch, so a rung in steps
             is reached at the end of the first epoch that has come so far: choose rungs further apart than an epoch.
@@ -41,8 +41,8 @@ class Halving:
     {}
     """
 
-    first: int = 1
-    factor: int = 3
+    first: int | None = None
+    factor: int = 4
     unit: Unit = "epochs"
     size: int | None = None
 

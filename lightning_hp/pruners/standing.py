@@ -50,12 +50,18 @@ def judge_by_rank(standings: Mapping[int, Standing], factor: int, mode: Mode) ->
     return {number: number in best for number, each in standings.items() if each.goes_on is None}
 
 
-def geometric_rung(first: int, factor: int, index: int, most: int | None) -> int | None:
+def geometric_rung(first: int | None, factor: int, index: int, most: int | None) -> int | None:
     """Rung number ``index`` of those at first, first * factor and so on; None if it is not below ``most``.
+
+    Without ``first`` there are two rungs, as far as ``most`` has room for them.
 
     >>> [geometric_rung(1, 3, index, most=10) for index in range(4)]
     [1, 3, 9, None]
+    >>> [geometric_rung(None, 4, index, most=27) for index in range(3)]
+    [2, 8, None]
     """
+    if first is None:
+        first = max(1, round(most / factor**2)) if most is not None else 1
     at = first * factor**index
     return at if most is None or at < most else None
 
@@ -63,7 +69,8 @@ def geometric_rung(first: int, factor: int, index: int, most: int | None) -> int
 def check(pruner: Any) -> None:
     """Raises ConfigError unless a pruner has rungs: ``first``, ``factor`` and ``unit``."""
     name = type(pruner).__name__
-    whole_number(f"{name}(first=)", pruner.first, 1)
+    if pruner.first is not None:
+        whole_number(f"{name}(first=)", pruner.first, 1)
     whole_number(f"{name}(factor=)", pruner.factor, 2)
     one_of(f"{name}(unit=)", pruner.unit, ("epochs", "steps"))
 

@@ -24,7 +24,7 @@ from lightning_hp.space import Hparams, Space
 from lightning_hp.trial import Mode, Trial
 
 # More trials than this would make the model slow, and those far from the best tell little.
-MOST_EVIDENCE = 256
+MOST_EVIDENCE = 128
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class CoarseToFine:
     True
     """
 
-    first: int = 16
-    size: int = 8
+    first: int = 12
+    size: int = 6
 
     def __post_init__(self) -> None:
         whole_number("CoarseToFine(first=)", self.first, 1)

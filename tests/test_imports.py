@@ -20,7 +20,7 @@ LAYERS = [
     {"space"},
     {"seeds", "trial", "budget"},
     {"samplers", "pruners"},
-    {"advice"},
+    {"advice", "report"},
     {"study"},
     {"babysit"},
     {"tracking"},

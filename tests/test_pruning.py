@@ -55,7 +55,7 @@ def make(root, model=Module, trainer=None, **changes):
         "monitor": "val_loss",
         "trials": 9,
         "strategy": "random",
-        "pruner": "halving",
+        "pruner": Halving(first=1, factor=3),
         "trainer": {"max_epochs": 5, "accelerator": "cpu", "log_every_n_steps": 1, **(trainer or {})},
         "executor": "inline",
         "fuse": "never",
@@ -224,7 +224,7 @@ def test_rungs_may_be_at_steps(prune):
 
 
 def test_a_trial_is_compared_when_it_has_a_value(prune):
-    study = prune(trainer={"check_val_every_n_epoch": 2}, pruner=Halving()).run()
+    study = prune(trainer={"check_val_every_n_epoch": 2}, pruner=Halving(1, 3)).run()
     assert sorted(trial.epochs for trial in study.trials) == [2] * 6 + [3] * 2 + [5]
     assert all(trial.value is not None for trial in study.trials)
 
@@ -232,9 +232,9 @@ def test_a_trial_is_compared_when_it_has_a_value(prune):
 @pytest.mark.parametrize("fuse", ["never", "always"])
 def test_a_trial_that_stops_by_itself_at_a_rung_or_before_is_complete_unless_min_epochs_puts_it_off(prune, fuse):
     stopping = {"callbacks": [lambda: EarlyStopping("val_loss", patience=1, min_delta=100.0)]}
-    study = prune(Plain, pruner=Halving(first=2), trainer=stopping, fuse=fuse).run()
+    study = prune(Plain, pruner=Halving(2, 3), trainer=stopping, fuse=fuse).run()
     assert {(trial.state, trial.epochs) for trial in study.trials} == {("complete", 2)}
-    study = prune(Plain, "longer", pruner=Halving(first=2), trainer={**stopping, "min_epochs": 4}, fuse=fuse).run()
+    study = prune(Plain, "longer", pruner=Halving(2, 3), trainer={**stopping, "min_epochs": 4}, fuse=fuse).run()
     assert sorted((trial.state, trial.epochs) for trial in study.trials) == [("complete", 4)] * 3 + [("pruned", 2)] * 6
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_hp.advice import Advice, Findings, Importance, advice, find
 from lightning_hp.errors import ConfigError
+from lightning_hp.report import draw_rounds
 from lightning_hp.space import Space
 from lightning_hp.study.store import Store
 from lightning_hp.trial import Judged, RoundBegan, Trial
@@ -106,9 +107,7 @@ class Study:
 
     def findings(self) -> Findings:
         """What the finished trials say of their space; `advice`, `importance` and `zoom` are parts of it."""
-        asked = self.asked
-        space = self._space if self._space is not None else Space(asked["space"])
-        return find(space, self.trials, asked["mode"], self.rounds)
+        return find(self._searched(), self.trials, self.asked["mode"], self.rounds)
 
     def advice(self) -> list[Advice]:
         """What to change and to know after the search, in lines to print: ends to widen, bounds that avoid divergence, which
@@ -123,6 +122,15 @@ class Study:
         """The space to search next: the hyperparameters that matter narrowed to where the best may lie, or widened where the
         best trials lie at an end. What the trials say nothing of stays as it is."""
         return self.findings().next_space
+
+    def draw_rounds(self, path: str | Path) -> None:
+        """Draws where the trials of each round lay, and where the search zoomed in, as a PNG, SVG or PDF.
+
+        Raises:
+            ConfigError: matplotlib is not installed, or cannot write such a file.
+        """
+        finished = [trial for trial in self.trials if trial.finished]
+        draw_rounds(path, self._searched(), finished, self.rounds, self.asked["mode"])
 
     def to_dict(self) -> dict[str, Any]:
         """The study as plain values, the form of ``lightning-hp show --json``. Values that JSON lacks (NaN) become None."""
@@ -162,6 +170,10 @@ class Study:
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {state}" for state, count in sorted(self.counts.items()))
         return f"<Study {self.root}: {counts or 'no trial yet'}>"
+
+    def _searched(self) -> Space:
+        """The space, with choices as the trials have them."""
+        return self._space if self._space is not None else Space(self.asked["space"])
 
     def _given(self, trials: list[Trial]) -> list[Trial]:
         return [replace(trial, hparams=self._values(trial.hparams), loader=self._loader) for trial in trials]

@@ -3,8 +3,8 @@
     python tests/benchmarks/declared.py [--seeds 100] [--trials 64] [--picture .github/images/declared.png]
 
 The task is the small network on the digits of tests/benchmarks/tasks.py, replayed. lr and momentum are drawn over the same
-ranges on one scale or another, the rest as in the task. Printed is the regret of the best of so many trials: the median over the
-seeds and its 95% interval by bootstrap.
+ranges on one scale or another, the rest as in the task. Printed is the regret of the best of so many trials: the median over
+the seeds and its 95% interval by bootstrap.
 """
 
 from __future__ import annotations

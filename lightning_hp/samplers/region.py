@@ -54,6 +54,12 @@ class Region:
                 points[:, column] = (index + 0.5) / len(scale.values)
         return points
 
+    def holding(self, point: Array) -> Region:
+        """The region with a point in it, and as much about it as its margin."""
+        low = np.minimum(self.low, np.clip(point - LEAST_MARGIN, 0, 1))
+        high = np.maximum(self.high, np.clip(point + LEAST_MARGIN, 0, 1))
+        return Region(low, high, self.weights)
+
     def describe(self, space: Space) -> dict[str, Any]:
         """The region in the user's values, with what there is to say of each dimension."""
         told: dict[str, Any] = {}
@@ -112,7 +118,7 @@ def zoom(space: Space, seen: Evidence, count: int, generator: np.random.Generato
             candidates = _snapped(space, np.concatenate([inside, near]))
             lowest = belief.lowest(candidates)
         points = candidates[_most_promising(belief.posterior(candidates), float(expected.min()), count)]
-        return Zoom(region, points, len(seen.values))
+        return Zoom(region.holding(best), points, len(seen.values))
 
 
 class _Belief:

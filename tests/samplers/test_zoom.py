@@ -101,6 +101,14 @@ def test_a_dimension_that_does_not_matter_is_not_narrowed():
     assert region["lr"]["unit"][1] - region["lr"]["unit"][0] < 0.2
 
 
+def test_the_best_trial_so_far_lies_in_the_region():
+    for seed in range(3):
+        history = searched(SPACE, lambda h: (h["layers"] - 4) ** 2 + abs(math.log10(h["lr"])), 16, seed=seed)
+        region = SMALL.explain(SPACE, seed, 16, history)["region"]
+        best = min(history, key=lambda each: each.value).hparams
+        assert all(region[name]["low"] <= best[name] <= region[name]["high"] for name in ("lr", "layers"))
+
+
 def test_a_choice_that_is_bad_becomes_rare_and_is_not_dropped():
     space = Space({"lr": Log(1e-4, 1.0), "act": Choice("good", "bad")})
     history = searched(space, lambda h: (math.log10(h["lr"]) + 1.3) ** 2 + (h["act"] == "bad"), 24)

@@ -379,8 +379,11 @@ def _strategy(sampler: Sampler) -> dict[str, Any]:
     if isinstance(sampler, Grid):
         return {"strategy": "grid", "points": described(sampler.points)}
     names = {made: name for name, made in STRATEGIES.items()}
-    plain = type(sampler) in names and sampler == type(sampler)()
-    return {"strategy": names[type(sampler)] if plain else described(sampler)}
+    if type(sampler) not in names:
+        return {"strategy": described(sampler)}
+    name, default = names[type(sampler)], type(sampler)()
+    given = {key: value for key, value in vars(sampler).items() if value != getattr(default, key)}
+    return {"strategy": {"name": name, **given} if given else name}
 
 
 def _section(value: Any) -> dict[str, Any]:

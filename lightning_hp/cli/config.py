@@ -15,7 +15,7 @@ from lightning_hp.errors import ConfigError, did_you_mean, one_of
 from lightning_hp.fit.signature import arguments
 from lightning_hp.loop import SearchLoop
 from lightning_hp.pruners import PRUNERS, Pruner
-from lightning_hp.samplers import DEFAULT, NAMES, Grid
+from lightning_hp.samplers import DEFAULT, NAMES, STRATEGIES, Grid
 from lightning_hp.space import Hparams, Space, split
 
 SECTIONS = ("model", "data", "trainer", "search")
@@ -182,8 +182,11 @@ def _corners(space: Space) -> list[Hparams]:
     return [{name: each[index % len(each)] for name, each in values.items()} for index in range(most)]
 
 
-def _strategy(strategy: Any, points: Any) -> str | Grid:
-    if not isinstance(strategy, str):
+def _strategy(strategy: Any, points: Any) -> Any:
+    """The strategy of a config: a name, or a mapping of that and its arguments."""
+    if isinstance(strategy, Mapping):
+        strategy = _named("search.strategy", strategy, STRATEGIES)
+    elif not isinstance(strategy, str):
         raise ConfigError(f"search.strategy needs one of {', '.join(NAMES)}, got {strategy!r}")
     if points is None:
         return strategy
@@ -194,16 +197,20 @@ def _strategy(strategy: Any, points: Any) -> str | Grid:
 
 def _pruner(settings: Any) -> Pruner | str | None:
     """The pruner of a config: a name, or a mapping of that and its arguments."""
-    if settings is None:
-        return None
-    if not isinstance(settings, Mapping):
-        return one_of("search.pruner", settings, PRUNERS)
+    if isinstance(settings, Mapping):
+        pruner: Pruner = _named("search.pruner", settings, PRUNERS)
+        return pruner
+    return None if settings is None else one_of("search.pruner", settings, PRUNERS)
+
+
+def _named(key: str, settings: Mapping[str, Any], kinds: Mapping[str, Any]) -> Any:
+    """What a mapping of a name and arguments asks for."""
     if "name" not in settings:
-        raise ConfigError(f"search.pruner.name is missing: one of {', '.join(PRUNERS)}")
-    kind = PRUNERS[one_of("search.pruner.name", settings["name"], PRUNERS)]
-    given = {key: value for key, value in settings.items() if key != "name"}
+        raise ConfigError(f"{key}.name is missing: one of {', '.join(kinds)}")
+    kind = kinds[one_of(f"{key}.name", settings["name"], kinds)]
+    given = {name: value for name, value in settings.items() if name != "name"}
     known, _, _ = arguments(kind)
-    for key in given:
-        if key not in known:
-            raise ConfigError(f"search.pruner.{key} is not an argument of {settings['name']}{did_you_mean(str(key), known)}")
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"{key}.{name} is not an argument of {settings['name']}{did_you_mean(str(name), known)}")
     return kind(**given)

@@ -170,6 +170,18 @@ def test_every_setting_is_a_flag(run, config):
     assert Study("flags").best.hparams == {"model.lr": 0.2}
 
 
+def test_a_strategy_may_have_arguments(run, config):
+    config["search"]["strategy"] = {"name": "coarse-to-fine", "first": 4, "size": 12}
+    assert run(config, "search", "config.yaml", "--trials", "1").code == 0
+    assert Study("study").asked["strategy"] == {"name": "coarse-to-fine", "first": 4, "size": 12}
+    assert run(config, "search", "config.yaml", "--strategy", "{name: coarse-to-fine, first: 4, size: 12}").code == 0
+    told = run(config, "search", "config.yaml", "--strategy", "{name: coarse-to-fine, fist: 4}")
+    assert (told.code, told.err.count("search.strategy.fist is not an argument of coarse-to-fine (did you mean 'first'?)")) == (
+        2,
+        1,
+    )
+
+
 def test_babysit_is_a_flag_without_a_value(run, config):
     assert run(config, "search", "config.yaml", "--babysit").code == 0
     assert Study("study").asked["babysit"]["patience"] == 5

@@ -68,18 +68,19 @@ def importance(space: Space, seen: Evidence, groups: NDArray[np.int64] | None = 
         return {name: Importance(0.0, 0.0, 1.0, None) for name in space}
     from scipy.stats import t
 
+    values = seen.standardized
     groups = np.zeros(count, dtype=np.int64) if groups is None else groups
-    predicted, shuffled = _predictions(space, seen, groups)
-    plain = (seen.values - predicted) ** 2
-    variance = float(seen.values.var())
+    predicted, shuffled = _predictions(space, seen.units, values, groups)
+    plain = (values - predicted) ** 2
+    variance = float(values.var())
     # To be beaten: the mean of the other trials.
-    untold = (seen.values * count / (count - 1)) ** 2
+    untold = (values * count / (count - 1)) ** 2
     gain, doubt = _mean(untold - plain)
     predicts = gain > t.ppf(PREDICTS, count - 1) * doubt
     explained = gain / variance
     told = {}
     for column, (name, versions) in enumerate(zip(space, shuffled, strict=True)):
-        errors = ((seen.values - versions) ** 2).mean(axis=0)
+        errors = ((values - versions) ** 2).mean(axis=0)
         # Shuffling adds twice the variance that is due to it: Gregorutti et al., Correlation and Variable Importance in
         # Random Forests, 2017.
         share, doubt = _mean((errors - plain) / (2 * variance))
@@ -88,8 +89,8 @@ def importance(space: Space, seen: Evidence, groups: NDArray[np.int64] | None = 
         if predicts and share > certain:
             matters = True
         reach = t.ppf(INTERVAL, count - 1) * doubt
-        missed = _explained(space, seen.units, column, seen.values - predicted) / variance
-        alone = max(_explained(space, seen.units[groups == each], column, seen.values[groups == each]) for each in set(groups))
+        missed = _explained(space, seen.units, column, values - predicted) / variance
+        alone = max(_explained(space, seen.units[groups == each], column, values[groups == each]) for each in set(groups))
         high = min(max(share + reach + missed, alone / variance), 1.0)
         if matters is None and predicts and explained > EXPLAINS and high < LITTLE:
             matters = False
@@ -97,18 +98,18 @@ def importance(space: Space, seen: Evidence, groups: NDArray[np.int64] | None = 
     return told
 
 
-def _predictions(space: Space, seen: Evidence, groups: NDArray[np.int64]) -> tuple[Array, Array]:
+def _predictions(space: Space, units: Array, values: Array, groups: NDArray[np.int64]) -> tuple[Array, Array]:
     """Out-of-bag predictions, one per trial, and by hyperparameter those with it shuffled, several times."""
     from sklearn.ensemble import RandomForestRegressor
 
-    points, count = features(space, seen.units), len(seen.values)
-    forest: Any = RandomForestRegressor(TREES, min_samples_leaf=LEAST_LEAF, random_state=0).fit(points, seen.values)
+    points, count = features(space, units), len(values)
+    forest: Any = RandomForestRegressor(TREES, min_samples_leaf=LEAST_LEAF, random_state=0).fit(points, values)
     generator = np.random.default_rng(0)
     times = int(np.clip(MOST_POINTS // (count * len(space)), 2, SHUFFLES))
     versions = [points]
     for column in range(len(space)):
         for _ in range(times):
-            mixed = seen.units.copy()
+            mixed = units.copy()
             for group in np.unique(groups):
                 mixed[groups == group, column] = generator.permutation(mixed[groups == group, column])
             versions.append(features(space, mixed))

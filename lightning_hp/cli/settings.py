@@ -15,8 +15,8 @@ SETTINGS = {
     "mode": "min or max (default min)",
     "trials": "how many trials the study shall have in all",
     "max_time": "no trial begins after this much time: seconds or DD:HH:MM:SS",
-    "strategy": "coarse-to-fine (default), or {name: coarse-to-fine, first: 24, size: 12}, quasi, random, grid, optuna, "
-    "optuna.samplers.NAME",
+    "strategy": "coarse-to-fine, or {name: coarse-to-fine, first: 24, size: 12}, quasi, random, grid, optuna or "
+    "optuna.samplers.NAME (default coarse-to-fine)",
     "points": "with grid: values per hyperparameter, a number or {name: number} (default 3)",
     "pruner": "ends trials early that others beat: halving, asha, or {name: halving, first: 2, factor: 3} (default none)",
     "space": "scales by name: {model.lr: {scale: log, low: 1e-4, high: 1.0}}",

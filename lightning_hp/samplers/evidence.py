@@ -38,6 +38,12 @@ class Evidence:
     reached: Array
 
     @property
+    def standardized(self) -> Array:
+        """The values with mean 0 and standard deviation 1, where they differ."""
+        standardized: Array = (self.values - self.values.mean()) / (self.values.std() or 1.0)
+        return standardized
+
+    @property
     def tells(self) -> bool:
         """Whether some trials are better than others."""
         return bool(np.ptp(self.values) > 0) if len(self.values) else False

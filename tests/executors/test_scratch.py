@@ -67,7 +67,7 @@ SearchLoop(Mine, space={"lr": Log(1e-2, 1.0)}, data=data, monitor="val_acc", mod
 
 @pytest.mark.slow
 @pytest.mark.skipif(not CAN_FORK, reason="the script has no main guard")
-@pytest.mark.parametrize("context", ["fork", "forkserver"])
+@pytest.mark.parametrize("context", ["fork", pytest.param("forkserver", marks=pytest.mark.exhaustive)])
 def test_nothing_is_left_by_killed_workers_and_killed_searches(tmp_path, temporary, context):
     (tmp_path / "script.py").write_text(SCRIPT)
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}

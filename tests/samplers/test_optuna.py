@@ -204,7 +204,10 @@ def propose_in_another_process(name, seed, numbers, count):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("name", ["tpe", "gp", "cma-es", "qmc", "nsga-iii"])
+EXHAUSTIVE = [pytest.param(name, marks=pytest.mark.exhaustive) for name in ("qmc", "nsga-iii")]
+
+
+@pytest.mark.parametrize("name", ["tpe", "gp", "cma-es", *EXHAUSTIVE])
 def test_another_process_proposes_the_same(name):
     here = OptunaSampler(SAMPLERS[name]()).propose(SPACE, 3, [16, 17], drawn(SPACE, 16))
     assert propose_in_another_process(name, 3, [16, 17], 16) == [SPACE.labels(each) for each in here]

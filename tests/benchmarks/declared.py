@@ -1,10 +1,10 @@
 """What the scale that is declared for a hyperparameter is worth: linear, log and reverse log for lr and momentum.
 
-    python tests/benchmarks/declared.py [--seeds 100] [--trials 64] [--picture .github/images/declared.png]
+    python tests/benchmarks/declared.py [--task code] [--seeds 100] [--trials 64] [--picture .github/images/declared.png]
 
-The task is the small network on the digits of tests/benchmarks/tasks.py, replayed. lr and momentum are drawn over the same
-ranges on one scale or another, the rest as in the task. Printed is the regret of the best of so many trials: the median over
-the seeds and its 95% interval by bootstrap.
+The tasks are those of tests/benchmarks/tasks.py that have an lr and a momentum, replayed. lr and momentum are drawn over the
+same ranges on one scale or another, the rest as in the task. Printed is the regret of the best of so many trials: the median
+over the seeds and its 95% interval by bootstrap.
 """
 
 from __future__ import annotations
@@ -15,22 +15,18 @@ from typing import Any
 
 import numpy as np
 from regret import interval
-from replayed import replayed
+from replayed import Replayed, replayed
 
-from lightning_hp import CoarseToFine, Linear, Log, Random, ReverseLog, Space, Trial
+from lightning_hp import Linear, Log, ReverseLog, Space, Trial
+from lightning_hp.samplers import sampler_for
+from lightning_hp.samplers.quasi import sobol
 
-LOW_LR, HIGH_LR, HIGH_MOMENTUM = 1e-4, 3.0, 0.999
-DECLARED = {
-    "lr linear, momentum linear": {"lr": Linear(LOW_LR, HIGH_LR), "momentum": Linear(0.0, HIGH_MOMENTUM)},
-    "lr log, momentum linear": {"lr": Log(LOW_LR, HIGH_LR), "momentum": Linear(0.0, HIGH_MOMENTUM)},
-    "lr linear, momentum reverse log": {"lr": Linear(LOW_LR, HIGH_LR), "momentum": ReverseLog(0.0, HIGH_MOMENTUM)},
-    "lr log, momentum reverse log": {"lr": Log(LOW_LR, HIGH_LR), "momentum": ReverseLog(0.0, HIGH_MOMENTUM)},
-}
+DECLARED = [(lr, momentum) for momentum in (Linear, ReverseLog) for lr in (Linear, Log)]
+NAMES = {Linear: "linear", Log: "log", ReverseLog: "reverse log"}
 
 
-def search(space: Space, sampler: Any, seed: int, trials: int) -> tuple[list[float], np.ndarray]:
+def search(task: Replayed, space: Space, sampler: Any, seed: int, trials: int) -> tuple[list[float], np.ndarray]:
     """The least value after each trial, and all points in the task's own unit coordinates."""
-    task = replayed("digits")
     history: list[Trial] = []
     while len(history) < trials:
         numbers = range(len(history), min(sampler.round_of(len(history)).stop, trials))
@@ -43,19 +39,21 @@ def search(space: Space, sampler: Any, seed: int, trials: int) -> tuple[list[flo
     return np.minimum.accumulate(values).tolist(), task.space.to_unit([trial.hparams for trial in history])
 
 
-def draw(path: Path, points: dict[str, np.ndarray]) -> None:
+def draw(path: Path, task: Replayed, points: dict[str, np.ndarray]) -> None:
     """Where the trials of one search lie, over what the task is worth there."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    task = replayed("digits")
     side = np.linspace(0, 1, 60)
-    grid = np.array([[x, y, 0.3, 0.2, 0.25] for y in side for x in side])
+    # The rest where it is best.
+    rest = points.pop("rest")
+    grid = np.array([[x, y, *rest] for y in side for x in side])
     worth = np.array([task.truth(each) for each in grid]).reshape(60, 60)
     figure, axes = plt.subplots(1, len(points), figsize=(3.4 * len(points), 3.6), sharey=True, constrained_layout=True)
-    lrs, momenta = [1e-4, 1e-3, 1e-2, 0.1, 1.0], [0.0, 0.9, 0.99, 0.999]
+    lrs = [lr for lr in (1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0) if task.space["lr"].low <= lr <= task.space["lr"].high]
+    momenta = [momentum for momentum in (0.0, 0.9, 0.99, 0.999) if momentum <= task.space["momentum"].high]
     for axis, (name, units) in zip(axes, points.items(), strict=True):
         shown = axis.pcolormesh(side, side, np.log10(worth), cmap="viridis_r", shading="gouraud")
         axis.scatter(units[:, 0], units[:, 1], s=14, c="white", edgecolors="black", linewidths=0.6)
@@ -70,18 +68,20 @@ def draw(path: Path, points: dict[str, np.ndarray]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--task", choices=["digits", "code"], default="code")
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--trials", type=int, default=64)
+    parser.add_argument("--strategies", nargs="+", default=["random", "coarse-to-fine"])
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
-    task, points = replayed("digits"), {}
-    for name, scales in DECLARED.items():
-        space = Space({**task.space, **scales})
-        for strategy, sampler, seeds in (
-            ("random", Random(), options.seeds),
-            ("coarse-to-fine", CoarseToFine(), options.seeds),
-        ):
-            found = [search(space, sampler, seed, options.trials) for seed in range(seeds)]
+    task, points = replayed(options.task), {}
+    low_lr, high_lr = task.space["lr"].low, task.space["lr"].high
+    low_momentum, high_momentum = task.space["momentum"].low, task.space["momentum"].high
+    for lr, momentum in DECLARED:
+        name = f"lr {NAMES[lr]}, momentum {NAMES[momentum]}"
+        space = Space({**task.space, "lr": lr(low_lr, high_lr), "momentum": momentum(low_momentum, high_momentum)})
+        for strategy in options.strategies:
+            found = [search(task, space, sampler_for(strategy), seed, options.trials) for seed in range(options.seeds)]
             if strategy == "random":
                 points[name] = found[0][1]
             told = []
@@ -90,7 +90,9 @@ def main() -> None:
                 told.append(f"{count:4}: {median:.3g} ({low:.3g} to {high:.3g})")
             print(f"{name:34} {strategy:16} {'   '.join(told)}", flush=True)
     if options.picture:
-        draw(options.picture, points)
+        everywhere = sobol(len(task.space), 0, range(4096))
+        points["rest"] = everywhere[np.argmin([task.truth(each) for each in everywhere])][2:]
+        draw(options.picture, task, points)
 
 
 if __name__ == "__main__":

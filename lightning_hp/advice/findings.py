@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +15,7 @@ from lightning_hp.advice.gain import Gain, gain
 from lightning_hp.advice.importance import Importance, importance
 from lightning_hp.advice.resize import Bounded, narrowed, widened
 from lightning_hp.samplers.evidence import evidence
+from lightning_hp.samplers.threads import one_thread
 from lightning_hp.scales import Choice, Scale
 from lightning_hp.space import Space
 from lightning_hp.trial import Mode, RoundBegan, Trial
@@ -83,7 +83,7 @@ def find(space: Space, trials: Sequence[Trial], mode: Mode = "min", rounds: Sequ
         rounds: what the sampler has noted, for those that learn from finished trials.
     """
     finished = [trial for trial in trials if trial.finished]
-    with _one_thread():
+    with one_thread():
         told = _thinned([trial for trial in finished if trial.state != "failed"])
         seen = evidence(space, told, mode)
         matter = importance(space, seen, _groups(told, rounds))
@@ -132,12 +132,3 @@ def _useful(scale: Choice, found: Range | None, cut: Limit | None) -> Choice:
         if useless or diverges:
             kept = [each for each in kept if each is not value]
     return scale if len(kept) in (0, len(scale.values)) else Choice.of(kept)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums in one order, whatever the machine has to spare, so that the same trials say the same."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1):
-        yield

@@ -1,0 +1,46 @@
+"""What a signal is: it is fed with one series of a fit, and says when something is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
+
+Source: TypeAlias = Literal["monitor", "loss", "gradient_norm"]
+Kind: TypeAlias = Literal["plateau", "divergence", "slow", "oscillation"]
+State: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a signal has found.
+
+    Attributes:
+        kind: what is wrong, as policies know it.
+        step: the optimizer steps that had been made at the value that showed it.
+        reason: why, in a sentence that names the values.
+    """
+
+    kind: Kind
+    step: int
+    reason: str
+
+
+class Signal(Protocol):
+    """A pure rule over a series: its settings are its fields, its state is plain data, which a checkpoint can hold."""
+
+    @property
+    def source(self) -> Source:
+        """The series that it is fed with: the monitored metric per check, the training loss or the gradient's norm per step."""
+        ...
+
+    def begin(self) -> State:
+        """The state before the first value: None, bool, int, float, str, and lists and dicts of them."""
+        ...
+
+    def observe(self, state: State, step: int, value: float) -> tuple[State, Finding | None]:
+        """Takes in the next value (NaN and infinities too): the new state, and what it shows if anything is wrong."""
+        ...
+
+    def intervened(self, state: State) -> State:
+        """The state after somebody has changed the fit: what was seen before says nothing about what comes."""
+        ...

@@ -35,19 +35,21 @@ def stop(trainer: Trainer) -> None:
 
 
 class Hands:
-    """What carries actions out in one fit. Whoever has them calls `before_step` in ``on_before_optimizer_step``.
+    """What carries actions out in one fit.
+
+    Whoever has them calls `after_backward` and `before_step` in the hooks of these names, for batches that are passed over.
 
     Args:
         folder: where snapshots go that are too large for memory.
 
     Attributes:
-        skipping: coming batches that are passed over, the present one included.
+        skip_until: the number of the batch, from the fit's first on, before which batches are passed over.
         stopped: whether the fit was stopped here.
     """
 
     def __init__(self, folder: Path) -> None:
         self.snapshots = snapshots.Snapshots(folder)
-        self.skipping = 0
+        self.skip_until = 0
         self.stopped = False
         # By snapshot, what the moves since come to for each parameter group.
         self._since: dict[str, list[Move]] = {}
@@ -65,21 +67,26 @@ class Hands:
         if isinstance(action, Rollback):
             return self._go_back(trainer, action)
         if isinstance(action, Skip):
-            self.skipping = max(self.skipping, action.batches)
+            self.skip_until = max(self.skip_until, trainer.fit_loop.epoch_loop.total_batch_idx + action.batches)
         if isinstance(action, Stop):
             self.stopped = True
             stop(trainer)
         return True
 
-    def before_step(self, optimizer: Optimizer) -> None:
-        """Drops the gradients of a batch that is passed over, before the optimizer steps."""
-        # To refuse the batch itself would end the epoch.
-        if self.skipping:
-            optimizer.zero_grad(set_to_none=True)
+    def skips(self, trainer: Trainer) -> bool:
+        """Whether the present batch is passed over."""
+        return self.skip_until > 0 and trainer.fit_loop.epoch_loop.total_batch_idx < self.skip_until
 
-    def batch_ends(self) -> None:
-        """Counts a batch that was passed over, at its end."""
-        self.skipping = max(self.skipping - 1, 0)
+    def after_backward(self, trainer: Trainer) -> None:
+        """Drops the gradients of a batch that is passed over, where others are added to them before the step."""
+        if self.skips(trainer) and trainer.fit_loop._should_accumulate():
+            _drop_gradients(trainer.optimizers)
+
+    def before_step(self, trainer: Trainer, optimizer: Optimizer) -> None:
+        """Drops them just before the optimizer steps, which then changes nothing; a loss scale has seen them by now."""
+        # To refuse the batch itself would end the epoch.
+        if self.skips(trainer):
+            _drop_gradients([optimizer])
 
     def end(self) -> None:
         """Lets go of what the fit has kept, once it is over."""
@@ -88,12 +95,12 @@ class Hands:
 
     def state_dict(self) -> dict[str, Any]:
         since = {name: [[move.lr_factor, move.momentum_factor] for move in moves] for name, moves in self._since.items()}
-        return {"snapshots": self.snapshots.state_dict(), "since": since, "skipping": self.skipping, "stopped": self.stopped}
+        return {"snapshots": self.snapshots.state_dict(), "since": since, "skip_until": self.skip_until, "stopped": self.stopped}
 
     def load_state_dict(self, state: dict[str, Any], rank: int = 0) -> None:
         self.snapshots.load_state_dict(state["snapshots"], rank)
         self._since = {name: [Move(*factors) for factors in moves] for name, moves in state["since"].items()}
-        self.skipping, self.stopped = state["skipping"], state["stopped"]
+        self.skip_until, self.stopped = state["skip_until"], state["stopped"]
 
     def _adjust(self, trainer: Trainer, moves: Sequence[Move]) -> bool:
         before = read(trainer)
@@ -137,6 +144,11 @@ def _apply(trainer: Trainer, moves: Sequence[Move]) -> None:
             # The two share one patience.
             scheduler.num_bad_epochs = 0
             scheduler.cooldown_counter = scheduler.cooldown
+
+
+def _drop_gradients(optimizers: Sequence[Optimizer]) -> None:
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
 
 
 def _combined(first: Sequence[Move], second: Sequence[Move]) -> list[Move]:

@@ -1,6 +1,6 @@
 """The course of lr and momentum over a fit's steps, kept in few points, whatever the schedule and the number of steps.
 
-Each batch shows the optimizers' values; what is kept are knots, between which the course is straight to a part in a million.
+Each step shows the optimizers' values; what is kept are knots, between which the course is straight to a part in a million.
 A constant lr takes two knots, a step down two more, a cosine of a million steps some thousands.
 
 The lines are drawn as by a swing filter (Elmeleegy et al., Online Piece-wise Linear Approximation of Numerical Streams with
@@ -29,7 +29,7 @@ _Slopes: TypeAlias = list[tuple[float, float]]
 
 
 class Course:
-    """Follows the optimizers of a fit, batch by batch; gives the knots since it was last asked.
+    """Follows the optimizers of a fit, step by step; gives the knots since it was last asked.
 
     >>> from torch import nn
     >>> optimizer, course = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1, momentum=0.9), Course()
@@ -49,16 +49,17 @@ class Course:
         # The least and the greatest slope of such a line for each number; none where all are as at the start.
         self._slopes: _Slopes = []
 
-    def follow(self, step: int, optimizers: Sequence[Optimizer], *, wait: bool = False) -> None:
-        """Takes in lr and momentum as the coming batch will have them; where a step has several batches, its last counts.
+    def follow(self, step: int, optimizers: Sequence[Optimizer], *, at_check: bool = False) -> None:
+        """Takes in lr and momentum of the step that comes; of a step that was taken in before, the last counts.
 
         Args:
             step: optimizer steps made so far.
             optimizers: the Trainer's.
-            wait: whether to look at an lr that is a tensor on a device, too: to wait for it each step would be dear.
+            at_check: whether to take in an lr that is a tensor on a device, and no other. To wait for it each step would be
+                dear; between checks its course is taken to be straight.
         """
         groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-        if not wait and any(isinstance(group["lr"], torch.Tensor) and group["lr"].device.type != "cpu" for group in groups):
+        if at_check != any(isinstance(group["lr"], torch.Tensor) and group["lr"].device.type != "cpu" for group in groups):
             return
         point = step, tuple([float(group["lr"]) for group in groups] + [_momentum(group) for group in groups])
         if self._last is None:
@@ -68,7 +69,7 @@ class Course:
         self._last = point
 
     def peek(self) -> list[Knot]:
-        """The knots since the last `take`, up to the last batch."""
+        """The knots since the last `take`, up to the last step."""
         copy = Course()
         copy.load_state_dict(self.state_dict())
         return copy.take()
@@ -97,7 +98,8 @@ class Course:
     def _settle(self, point: _Point) -> None:
         """Draws the line on through the point, or ends it at the one before."""
         start, settled = self._start, self._settled
-        assert start is not None and settled is not None
+        assert start is not None
+        assert settled is not None
         if point[1] == start[1] and not self._slopes:
             self._settled = point
         elif point[0] == start[0] or len(point[1]) != len(start[1]):

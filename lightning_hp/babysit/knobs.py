@@ -14,7 +14,7 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from lightning_hp.babysit.policy import Knobs, Move
+from lightning_hp.babysit.actions import Knobs, Move
 
 _GROUP_LRS = ("lr", "initial_lr", "max_lr", "min_lr", "swa_lr")
 _GROUP_MOMENTA = ("base_momentum", "max_momentum")

@@ -10,7 +10,7 @@ from torch.optim import lr_scheduler as schedulers
 from torch.optim.swa_utils import SWALR
 
 from lightning_hp.babysit import knobs
-from lightning_hp.babysit.policy import Knobs, Move
+from lightning_hp.babysit.actions import Knobs, Move
 
 STEPS = 20
 HALF = Move(0.5, 0.5)

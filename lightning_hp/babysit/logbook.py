@@ -70,18 +70,11 @@ class Logbook:
         self._put(trainer, log.Record("signal", *_place(trainer), reason, detail))
 
     def done(
-        self,
-        trainer: Trainer,
-        event: log.Event,
-        reason: str,
-        actions: Sequence[Action],
-        before: Sequence[Knobs],
-        after: Sequence[Knobs],
-        **detail: Any,
+        self, trainer: Trainer, event: log.Event, reason: str, actions: Sequence[Action], before: list[Knobs], **detail: Any
     ) -> None:
-        """Writes down what was done just now, and lr and momentum of each parameter group before and after it."""
+        """Writes down what was done just now, with lr and momentum as they were before it, and as they are."""
         detail = {"actions": [log.to_plain(action) for action in actions]} | detail
-        record = log.Record(event, *_place(trainer), reason, detail, list(before), list(after))
+        record = log.Record(event, *_place(trainer), reason, detail, before, hands.read(trainer))
         self._interventions += record.intervenes
         self._put(trainer, record)
 
@@ -123,7 +116,7 @@ class Logbook:
             return
         try:
             write(self.file)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             if not self._warned:
                 rank_zero_warn(f"Babysitter can't write {self.file}, training goes on without this log: {error}")
             self._warned = True

@@ -133,7 +133,7 @@ class Replay(Callback):
             if isinstance(action, Stop) and action.diverged:
                 self.diverged = record.reason
         detail = {key: value for key, value in record.detail.items() if key != "actions"}
-        self._logbook.done(trainer, record.event, record.reason, record.actions, before, hands.read(trainer), **detail)
+        self._logbook.done(trainer, record.event, record.reason, record.actions, before, **detail)
 
     def _write_state(self, trainer: Trainer, record: Record) -> None:
         value = trainer.callback_metrics.get(str(record.detail.get("monitor")))

@@ -147,7 +147,7 @@ class _LambdaMomentum(LRScheduler):
         self._momentum = momentum
         super().__init__(optimizer)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[Any]:
         for number, group in enumerate(self.optimizer.param_groups):
             momentum = self._momentum(self.last_epoch, number)
             if momentum is None:

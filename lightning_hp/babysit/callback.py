@@ -264,6 +264,9 @@ class Babysitter(Callback):
         # A fit that something stopped before its first validation may have had a metric to come.
         if self._watch.validated or not trainer.should_stop:
             self._check_monitor(trainer)
+        if self.control.answers:
+            # There is no next batch to answer it before.
+            self.diverged = self.diverged or next(each.reason for each in self.control.findings if each.kind == "divergence")
         self.hands.end()
         self._logbook.end(trainer)
 
@@ -309,7 +312,7 @@ class Babysitter(Callback):
         self.control.feed("loss", losses)
         self.control.feed("gradient_norm", self._norms.take(trainer))
         if trainer.world_size > 1:
-            self.control.findings = trainer.strategy.broadcast(self.control.findings)
+            self.control.found = trainer.strategy.broadcast(self.control.found)
 
     def _check_monitor(self, trainer: Trainer) -> None:
         if self._watch.is_missing(trainer):

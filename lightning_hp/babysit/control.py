@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -27,7 +27,7 @@ class Control:
         most: interventions that the policy has.
 
     Attributes:
-        findings: since the last decision.
+        found: by the number of the signal what it has found first since the last decision.
         interventions: made so far.
         checks: values of the monitored metric so far.
     """
@@ -37,7 +37,7 @@ class Control:
         self.policy = policy
         self.mode: Mode = mode
         self.most = most
-        self.findings: list[Finding] = []
+        self.found: dict[int, Finding] = {}
         self.interventions = 0
         self.checks = 0
         self._states = [signal.begin() for signal in self.signals]
@@ -49,9 +49,14 @@ class Control:
         self._declined = False
 
     @property
+    def findings(self) -> list[Finding]:
+        """Since the last decision, the first of each signal."""
+        return list(self.found.values())
+
+    @property
     def due(self) -> bool:
         """Whether there is something to decide on."""
-        return self._checked or not self._begun or bool(self.findings)
+        return self._checked or not self._begun or bool(self.found)
 
     @property
     def interventions_left(self) -> int:
@@ -70,20 +75,18 @@ class Control:
         """Takes in a value of the monitored metric of that name."""
         self._checked, self._value = True, value
         self.checks += 1
-        before = len(self.findings)
-        self.feed("monitor", [(step, value)])
-        self.findings[before:] = [replace(each, reason=f"{name}: {each.reason}") for each in self.findings[before:]]
+        self.feed("monitor", [(step, value)], name)
 
-    def feed(self, source: Source, values: Iterable[tuple[int, float]]) -> None:
-        """Takes in values of a series, each with the optimizer steps made before it."""
-        values = list(values)
+    def feed(self, source: Source, values: Sequence[tuple[int, float]], name: str = "") -> None:
+        """Takes in values of a series, each with the optimizer steps made before it; under a name to be told with."""
         for index, signal in enumerate(self.signals):
             if signal.source == source:
                 state = self._states[index]
                 for step, value in values:
                     state, finding = signal.observe(state, step, value)
-                    if finding is not None:
-                        self.findings.append(finding)
+                    if finding is not None and index not in self.found:
+                        reason = f"{name}: {finding.reason}" if name else finding.reason
+                        self.found[index] = replace(finding, reason=reason)
                 self._states[index] = state
 
     def decide(self, epoch: int, step: int, knobs: Sequence[Knobs], checks_left: int | None) -> Decision | None:
@@ -101,7 +104,7 @@ class Control:
         )
         self._policy_state, decision = self.policy.decide(self._policy_state, look)
         self._declined = self._declined or any(finding.kind == "divergence" for finding in self.findings)
-        self._begun, self._checked, self._value, self.findings = True, False, None, []
+        self._begun, self._checked, self._value, self.found = True, False, None, {}
         return decision
 
     def intervened(self, counts: bool = True) -> None:
@@ -117,13 +120,13 @@ class Control:
 
     def forget(self, kind: str) -> None:
         """Drops the findings of a kind."""
-        self.findings = [finding for finding in self.findings if finding.kind != kind]
+        self.found = {index: finding for index, finding in self.found.items() if finding.kind != kind}
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "signals": self._states,
             "policy": self._policy_state,
-            "findings": [asdict(finding) for finding in self.findings],
+            "findings": {index: asdict(finding) for index, finding in self.found.items()},
             "interventions": self.interventions,
             "checks": self.checks,
             "begun": self._begun,
@@ -135,7 +138,7 @@ class Control:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._states = list(state["signals"])
         self._policy_state = state["policy"]
-        self.findings = [Finding(**finding) for finding in state["findings"]]
+        self.found = {index: Finding(**finding) for index, finding in state["findings"].items()}
         self.interventions, self.checks = state["interventions"], state["checks"]
         self._begun, self._checked, self._value = state["begun"], state["checked"], state["value"]
         self._declined = state["declined"]

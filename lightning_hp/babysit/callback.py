@@ -354,7 +354,7 @@ class Babysitter(Callback):
         self._went_back = self._went_back or any(isinstance(action, Rollback) for action in done)
         if any(isinstance(action, Stop) and action.diverged for action in done):
             self.diverged = decision.reason
-        self._logbook.done(trainer, "decision", decision.reason, done, before, by=self.monitor)
+        self._logbook.done(trainer, "decision", decision.reason, done, before, hands.read(trainer), by=self.state_key)
 
     def _allowed(self, actions: Sequence[Action]) -> list[Action]:
         return [action for action in actions if self.control.interventions_left or not intervenes(action)]

@@ -70,11 +70,18 @@ class Logbook:
         self._put(trainer, log.Record("signal", *_place(trainer), reason, detail))
 
     def done(
-        self, trainer: Trainer, event: log.Event, reason: str, actions: Sequence[Action], before: list[Knobs], **detail: Any
+        self,
+        trainer: Trainer,
+        event: log.Event,
+        reason: str,
+        actions: Sequence[Action],
+        before: Sequence[Knobs],
+        after: Sequence[Knobs],
+        **detail: Any,
     ) -> None:
-        """Writes down what was done just now, with lr and momentum as they were before it, and as they are."""
+        """Writes down what was done just now, and lr and momentum of each parameter group before and after it."""
         detail = {"actions": [log.to_plain(action) for action in actions]} | detail
-        record = log.Record(event, *_place(trainer), reason, detail, before, hands.read(trainer))
+        record = log.Record(event, *_place(trainer), reason, detail, list(before), list(after))
         self._interventions += record.intervenes
         self._put(trainer, record)
 

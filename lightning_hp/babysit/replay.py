@@ -55,6 +55,11 @@ class Replay(Callback):
         self._differs = False
 
     @property
+    def stopped(self) -> bool:
+        """Whether it has stopped the fit."""
+        return any(one.stopped for one in self._hands.values())
+
+    @property
     def answers(self) -> bool:
         """Whether values that are not finite need not end the fit: a rollback is to come."""
         return any(isinstance(action, Rollback) for record in self._records[self._next or 0 :] for action in record.actions)
@@ -102,7 +107,7 @@ class Replay(Callback):
         for one in self._hands.values():
             one.end()
         left = self._left()
-        if left and not any(one.stopped for one in self._hands.values()):
+        if left and not self.stopped:
             message = f"{_ended(left)}, which is never reached: this fit ended after batch {made(trainer) + 1}"
             # Somebody wanted it to end.
             if trainer.should_stop:
@@ -133,7 +138,7 @@ class Replay(Callback):
             if isinstance(action, Stop) and action.diverged:
                 self.diverged = record.reason
         detail = {key: value for key, value in record.detail.items() if key != "actions"}
-        self._logbook.done(trainer, record.event, record.reason, record.actions, before, **detail)
+        self._logbook.done(trainer, record.event, record.reason, record.actions, before, hands.read(trainer), **detail)
 
     def _write_state(self, trainer: Trainer, record: Record) -> None:
         value = trainer.callback_metrics.get(str(record.detail.get("monitor")))
@@ -161,7 +166,8 @@ class Replay(Callback):
             )
         own, logged = len(hands.read(trainer)), len(record.before)
         if own != logged:
-            raise ConfigError(f"{self._at(record)} with {logged} parameter groups, and this fit has {own}")
+            groups = "1 parameter group" if logged == 1 else f"{logged} parameter groups"
+            raise ConfigError(f"{self._at(record)} with {groups}, and this fit has {own}")
 
     def _compare(self, record: Record, now: Sequence[Knobs]) -> None:
         if self._differs or all(_close(here, there) for here, there in zip(now, record.before, strict=True)):

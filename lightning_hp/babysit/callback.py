@@ -166,19 +166,24 @@ class Babysitter(Callback):
         self.hands = hands.Hands(Path())
         self._losses, self._norms = Series(), Series()
         self._watch = Watch(self.monitor)
+        self._logbook = Logbook(None)
         self._step = 0
         # A metric of the whole epoch has in it what was gone back from.
         self._went_back = False
         # Of the ReduceLROnPlateaus: how they stood at the last batch, and whether one of them has lowered lr since.
         self._schedules: list[dict[str, Any]] = []
         self._cut = False
-        self._logbook = Logbook(None)
-        self._warned: set[str] = set()
+        self._warned = False
 
     @property
     def interventions(self) -> int:
         """Changes that the policy has made to this fit."""
         return self.control.interventions
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it has stopped the fit."""
+        return self.hands.stopped
 
     @property
     def answers(self) -> bool:
@@ -245,8 +250,9 @@ class Babysitter(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._observe(trainer, self._watch.new_of_validation(trainer))
-        if self._watch.may_never_come(trainer):
-            self._warn("missing", f"Babysitter does nothing up to now: {self._watch.complaint(trainer)}")
+        if self._watch.may_never_come(trainer) and not self._warned:
+            self._warned = True
+            rank_zero_warn(f"Babysitter does nothing up to now: {self._watch.complaint(trainer)}")
         self._watch.validation_was_seen()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -267,8 +273,8 @@ class Babysitter(Callback):
         if self.control.answers:
             # There is no next batch to answer it before.
             self.diverged = self.diverged or next(each.reason for each in self.control.findings if each.kind == "divergence")
-        self.hands.end()
         self._logbook.end(trainer)
+        self.hands.end()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # Here a change is safe: the schedulers of the last step and epoch have all stepped.
@@ -287,12 +293,12 @@ class Babysitter(Callback):
         self.hands.after_backward(trainer)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        self._logbook.before_step(trainer)
         if self._step % NORM_EVERY == 0 and self.control.listens_to("gradient_norm"):
             norm = gradient_norm(trainer, optimizer)
             if norm is not None:
                 self._norms.add(self._step, norm)
         self.hands.before_step(trainer, optimizer)
-        self._logbook.before_step(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -322,8 +328,8 @@ class Babysitter(Callback):
         if value is None or (self._went_back and not self._watch.validates and not math.isfinite(value)):
             return
         self._yield_to_cut(trainer)
-        self._logbook.check(self.monitor, value)
         self.control.check(trainer.global_step, value, self.monitor)
+        self._logbook.check(self.monitor, value)
 
     def _yield_to_cut(self, trainer: Trainer) -> None:
         """Starts counting anew if a ReduceLROnPlateau has lowered lr; all processes go by what rank 0 saw."""
@@ -335,7 +341,8 @@ class Babysitter(Callback):
     def _decide(self, trainer: Trainer) -> None:
         groups = hands.read(trainer)
         for finding in self.control.findings:
-            self._logbook.found(trainer, finding.reason, kind=finding.kind, step=finding.step)
+            seen = {"kind": finding.kind, "step": finding.step}
+            self._logbook.found(trainer, finding.reason, **seen, by=self.state_key)
         left = checks_left(trainer, self._watch)
         decision = self.control.decide(trainer.current_epoch, self._step, hands.peaks(trainer), left)
         if trainer.world_size > 1:
@@ -354,15 +361,11 @@ class Babysitter(Callback):
         self._went_back = self._went_back or any(isinstance(action, Rollback) for action in done)
         if any(isinstance(action, Stop) and action.diverged for action in done):
             self.diverged = decision.reason
-        self._logbook.done(trainer, "decision", decision.reason, done, before, hands.read(trainer), by=self.state_key)
+        after = hands.read(trainer)
+        self._logbook.done(trainer, "decision", decision.reason, done, before, after, by=self.state_key)
 
     def _allowed(self, actions: Sequence[Action]) -> list[Action]:
         return [action for action in actions if self.control.interventions_left or not intervenes(action)]
-
-    def _warn(self, what: str, message: str) -> None:
-        if what not in self._warned:
-            self._warned.add(what)
-            rank_zero_warn(message)
 
 
 def _check(name: str, value: object, wanted: str, fine: bool) -> None:

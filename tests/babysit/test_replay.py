@@ -164,9 +164,7 @@ def test_so_is_a_file_that_is_empty_or_broken(tmp_path, text, message):
 
 def test_a_fit_that_is_too_short_for_the_log_is_an_error_before_it_trains(fit, scripted, logged):
     short = scripted()
-    with pytest.raises(
-        ConfigError, match=r"6 places .*before batch 18 \(step 18\), which this fit never reaches: .* batch 18"
-    ):
+    with pytest.raises(ConfigError, match=r"6 places .*before batch 18 \(step 18\), which this fit never reaches: .* batch 18"):
         fit(short, Replay(logged[1]), epochs=6, version="short")
     assert short.steps == []
     with pytest.raises(ConfigError, match="it ends after step 10"):

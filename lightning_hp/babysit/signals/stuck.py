@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lightning_hp.babysit.settings import check_positive, check_whole
-from lightning_hp.babysit.signals.robust import deviation, median, usable
+from lightning_hp.babysit.signals.robust import deviation, median, theil_sen, usable
 from lightning_hp.babysit.signals.signal import Finding, Source, State
 
 
 @dataclass(frozen=True)
 class Stuck:
-    """Stuck when the training loss shot up at the beginning and is, many steps later, no better than before the first step.
+    """Stuck when the training loss shot up at the beginning, and many steps later is no better than before the first step, or
+    flat with less than half of its size gained.
 
     ReLUs that a far too high lr has killed never come back: the loss is finite and stays at what a constant answer gets, the
     logarithm of the number of classes. A lower lr does not revive them, a snapshot from before the first step does. Without
@@ -33,7 +34,7 @@ class Stuck:
     """
 
     window: int = 25
-    overshoot: float = 6.0
+    overshoot: float = 4.0
 
     def __post_init__(self) -> None:
         check_whole(self, "window", 2)
@@ -65,5 +66,13 @@ class Stuck:
         return {"first": state["first"], "highest": None, "skip": self.window, "losses": []}
 
     def _is_stuck(self, first: float, highest: float, losses: list[float]) -> bool:
-        spread = deviation(losses)
-        return median(losses) + spread >= first and highest > first + self.overshoot * spread
+        spread, level = deviation(losses), median(losses)
+        if highest <= first + self.overshoot * spread:
+            return False
+        if level + spread >= first:
+            return True
+        gained = first - level
+        if gained > min(abs(first) / 2, highest - first):
+            return False
+        # First weights may do worse than a constant answer, to which dead ones come back.
+        return -theil_sen(losses, 1.0).low * self.window <= spread

@@ -102,7 +102,7 @@ class Probe:
         state = _with_schedule(state, look)
         findings = {finding.kind: finding for finding in look.findings if finding.step >= state["acted"]}
         bad = next((findings[kind] for kind in GOING_BACK if kind in findings), None)
-        if state["probe"]:
+        if state["probe"] and not (bad and bad.kind == "stuck" and state["probe"]["base"] != START):
             state, decision = self._probing(state, look, bad)
         elif bad:
             state, decision = self._go_back(state, look, bad)
@@ -160,9 +160,10 @@ class Probe:
         if not look.interventions_left:
             beyond_help = finding.kind in ("divergence", "stuck")
             return state, Decision([Stop(diverged=True)], finding.reason) if beyond_help else None
-        if finding.kind == "stuck":
-            state = {**state, "back": START, "best": None}
-        return state, Decision([Rollback(state["back"]), *self._move(LR_DOWN, look.knobs)], finding.reason)
+        actions = [Rollback(state["back"]), *self._move(LR_DOWN, look.knobs)]
+        if finding.kind != "stuck":
+            return state, Decision(actions, finding.reason)
+        return {**state, "back": START, "best": None, "probe": None}, Decision([Rollback(START), *actions[1:]], finding.reason)
 
     def _go_on(self, state: State, look: Look, findings: dict[Kind, Finding]) -> tuple[State, Decision | None]:
         if look.value is None:

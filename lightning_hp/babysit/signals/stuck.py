@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import stdev
 
 from lightning_hp.babysit.settings import check_positive, check_whole
-from lightning_hp.babysit.signals.robust import deviation, median, theil_sen, usable
+from lightning_hp.babysit.signals.robust import median, theil_sen, usable
 from lightning_hp.babysit.signals.signal import Finding, Source, State
+
+# The least overshoot, as a part of the first loss's size.
+_NOTABLE = 0.1
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,8 @@ class Stuck:
     'the loss is 2.305, and 2.3 before the first step'
     """
 
-    window: int = 25
-    overshoot: float = 4.0
+    window: int = 15
+    overshoot: float = 8.0
 
     def __post_init__(self) -> None:
         check_whole(self, "window", 2)
@@ -51,8 +55,8 @@ class Stuck:
         if not usable(value):
             return state, None
         first = value if state["first"] is None else state["first"]
-        highest = value if state["highest"] is None else max(state["highest"], value)
         skip = state["skip"]
+        highest = state["highest"] if state["highest"] is not None and (not skip or state["highest"] > value) else value
         losses = state["losses"] if skip else [*state["losses"], value]
         state = {"first": first, "highest": highest, "skip": max(skip - 1, 0), "losses": losses}
         if len(losses) < self.window:
@@ -66,8 +70,8 @@ class Stuck:
         return {"first": state["first"], "highest": None, "skip": self.window, "losses": []}
 
     def _is_stuck(self, first: float, highest: float, losses: list[float]) -> bool:
-        spread, level = deviation(losses), median(losses)
-        if highest <= first + self.overshoot * spread:
+        spread, level = stdev(losses), median(losses)
+        if highest <= first + max(self.overshoot * spread, _NOTABLE * abs(first)):
             return False
         if level + spread >= first:
             return True

@@ -18,7 +18,9 @@ from torch.optim import Optimizer
 from lightning_hp.babysit import hands, knobs, log
 from lightning_hp.babysit.actions import Action, Knobs, Rollback, Stop
 from lightning_hp.babysit.control import Control, intervenes
+from lightning_hp.babysit.nudge import Requests
 from lightning_hp.babysit.policies import POLICIES, Decision, Policy, named
+from lightning_hp.babysit.request import Bounds, Request, actions
 from lightning_hp.babysit.series import EVERY, Series, gradient_norm
 from lightning_hp.babysit.settings import number, whole
 from lightning_hp.babysit.signals import Plateau, Signal
@@ -148,6 +150,7 @@ class Babysitter(Callback):
         self._schedules: list[dict[str, Any]] = []
         self._cut = False
         self._file = Path(log.FILE)
+        self._requests: Requests | None = None
         self._warned: set[str] = set()
 
     @property
@@ -210,8 +213,12 @@ class Babysitter(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # A checkpoint may lie between an intervention and the batch that follows it.
-        made = trainer.fit_loop.epoch_loop.total_batch_idx + 1
-        self._write(trainer, lambda: log.rewind(self._file, max(made, self._last_batch + 1)))
+        made = max(trainer.fit_loop.epoch_loop.total_batch_idx + 1, self._last_batch + 1)
+        again = _requests_from(self._file, made) if trainer.is_global_zero else []
+        self._write(trainer, lambda: log.rewind(self._file, made))
+        self._requests = Requests(trainer, self._file.parent, again)
+        if self._requests.problem is not None:
+            self._warn("requests", f"Babysitter takes no requests in this fit: {self._requests.problem}")
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._watch.validation_starts(trainer)
@@ -246,6 +253,17 @@ class Babysitter(Callback):
             self.diverged = self.diverged or next(each.reason for each in self.control.findings if each.kind == "divergence")
         self.hands.end()
 
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._close(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._close(trainer)
+
+    def _close(self, trainer: Trainer) -> None:
+        if self._requests is not None:
+            self._requests.close(trainer)
+            self._requests = None
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # Here a change is safe: the schedulers of the last step and epoch have all stepped.
         self._step = trainer.global_step
@@ -256,6 +274,9 @@ class Babysitter(Callback):
             self._yield_to_cut(trainer)
         if self.control.due:
             self._decide(trainer)
+        if self._requests is not None:
+            for request in self._requests.due(trainer, trainer.fit_loop.epoch_loop.total_batch_idx, batch_idx):
+                self._heed(trainer, self._requests, request)
         self._schedules = [knobs.look(scheduler) for scheduler in schedulers]
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -321,15 +342,38 @@ class Babysitter(Callback):
             return
         self._last_batch = trainer.fit_loop.epoch_loop.total_batch_idx
         if any(map(intervenes, done)):
-            self.control.intervened()
-            for series in (self._losses, self._norms):
-                series.clear()
-        self._went_back = self._went_back or any(isinstance(action, Rollback) for action in done)
+            self._changed(done)
         if any(isinstance(action, Stop) and action.diverged for action in done):
             self.diverged = decision.reason
         detail = {"actions": [log.to_plain(action) for action in done]}
         after = hands.read(trainer)
         self._record(trainer, log.Record("decision", *_place(trainer), decision.reason, detail, before, after))
+
+    def _changed(self, done: Sequence[Action], counts: bool = True) -> None:
+        """Forgets what was seen of the fit before it was changed."""
+        self.control.intervened(counts)
+        for series in (self._losses, self._norms):
+            series.clear()
+        self._went_back = self._went_back or any(isinstance(action, Rollback) for action in done)
+
+    def _heed(self, trainer: Trainer, requests: Requests, request: Request) -> None:
+        """Does what a person asks for. It does not count among the policy's interventions."""
+        before = hands.read(trainer)
+        snapshot = "good" if "good" in self.hands.snapshots else None
+        try:
+            bounds = Bounds(self._settings[1], self._settings[3])
+            asked = actions(request, before, hands.peaks(trainer), bounds, snapshot)
+        except ConfigError as error:
+            requests.refuse(trainer, request, str(error))
+            return
+        done = [action for action in asked if self.hands.carry_out(trainer, action)]
+        self._last_batch = trainer.fit_loop.epoch_loop.total_batch_idx
+        if any(map(intervenes, done)):
+            self._changed(done, counts=False)
+        detail = {"actions": [log.to_plain(action) for action in done], "request": request.to_plain()}
+        record = log.Record("request", *_place(trainer), request.sentence(), detail, before, hands.read(trainer))
+        self._record(trainer, record)
+        requests.done(trainer, request, record.sentence())
 
     def _allowed(self, actions: Sequence[Action]) -> list[Action]:
         return [action for action in actions if self.control.interventions_left or not intervenes(action)]
@@ -352,6 +396,15 @@ class Babysitter(Callback):
         if what not in self._warned:
             self._warned.add(what)
             rank_zero_warn(message)
+
+
+def _requests_from(file: Path, batch: int) -> list[tuple[int, Request]]:
+    """What persons have asked for from a batch on, in an interrupted fit: one that goes on before it makes the same moves."""
+    try:
+        records = [each for each in log.read(file) if each.event == "request" and each.batch >= batch]
+        return [(each.batch, Request.from_plain(each.detail["request"])) for each in records]
+    except (OSError, KeyError, ConfigError):
+        return []
 
 
 def _place(trainer: Trainer) -> tuple[int, int, int]:

@@ -96,7 +96,12 @@ class Hands:
 
     def state_dict(self) -> dict[str, Any]:
         since = {name: [[move.lr_factor, move.momentum_factor] for move in moves] for name, moves in self._since.items()}
-        return {"snapshots": self.snapshots.state_dict(), "since": since, "skip_until": self.skip_until, "stopped": self.stopped}
+        return {
+            "snapshots": self.snapshots.state_dict(),
+            "since": since,
+            "skip_until": self.skip_until,
+            "stopped": self.stopped,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.snapshots.load_state_dict(state["snapshots"])
@@ -111,7 +116,9 @@ class Hands:
 
     def _take(self, trainer: Trainer, name: str) -> bool:
         if not snapshots.possible(trainer):
-            rank_zero_warn("Babysitter takes no snapshots, and so never rolls back: model or optimizer are spread over processes")
+            rank_zero_warn(
+                "Babysitter takes no snapshots, and so never rolls back: model or optimizer are spread over processes"
+            )
             return False
         self.snapshots.keep(name, snapshots.taken(trainer))
         self._since[name] = []

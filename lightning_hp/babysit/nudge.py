@@ -132,6 +132,8 @@ class Requests:
         except (OSError, sqlite3.Error) as error:
             return f"{folder} can't be made: {error}"
         try:
+            # Nothing is written, so that nothing needs a journal.
+            lock.execute("PRAGMA journal_mode = MEMORY")
             lock.execute("BEGIN EXCLUSIVE")
         except sqlite3.Error as error:
             lock.close()

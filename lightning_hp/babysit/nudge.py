@@ -1,8 +1,8 @@
 """A person at the wheel: requests to a running fit, and its answers, as small files in the fit's folder.
 
-FOLDER/babysit.requests/ is there while a babysat fit trains there. Its ``lock`` is held by the fit, as long as it lives, so
-that a command can tell. A request is the file ``ID.request``; the fit takes it (``ID.taken``), and answers with
-``ID.answer``. Each appears whole, by a rename. A request that is renamed away in time is withdrawn.
+FOLDER/babysit.lock is there while a babysat fit trains, which holds it as long as it lives, so that a command can tell. A
+request is a file FOLDER/babysit.requests/ID.request; the fit takes it (``ID.taken``), and answers with ``ID.answer``. Each
+appears whole, by a rename. A request that is renamed away in time is withdrawn.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lightning_hp.study.files import write_whole
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
-FOLDER, LOCK = "babysit.requests", "lock"
+FOLDER, LOCK = "babysit.requests", "babysit.lock"
 # Seconds from one look for requests to the next. A look costs tens of microseconds, and no person is quicker.
 INTERVAL = 0.25
 # Several processes look together, after so many batches at most, for each has to know without asking when that is.
@@ -80,7 +80,7 @@ class Requests:
         self._next_look = 0.0
         self._pace = _Pace()
         self._batches_left = 0
-        problem = self._listen(folder / FOLDER) if trainer.is_global_zero else None
+        problem = self._listen(folder) if trainer.is_global_zero else None
         lasting = [(batch, request) for batch, request in again if request.kind in ("nudge", "rollback")]
         self.problem: str | None
         self._again: list[tuple[int, Request]]
@@ -122,6 +122,7 @@ class Requests:
         if self._folder is not None and self._lock is not None:
             _refuse_all(self._folder, _answer(trainer, False, "the fit has ended before it came to this"))
             self._lock.close()
+            _unlink(self._folder.with_name(LOCK))
             _remove(self._folder)
         self._folder, self._lock, self._listens = None, None, False
 
@@ -130,16 +131,16 @@ class Requests:
             folder.mkdir(parents=True, exist_ok=True)
             lock = sqlite3.connect(folder / LOCK, isolation_level=None, timeout=_LOCK_TIMEOUT, check_same_thread=False)
         except (OSError, sqlite3.Error) as error:
-            return f"{folder} can't be made: {error}"
+            return f"{folder / LOCK} can't be made: {error}"
         try:
             # Nothing is written, so that nothing needs a journal.
             lock.execute("PRAGMA journal_mode = MEMORY")
             lock.execute("BEGIN EXCLUSIVE")
         except sqlite3.Error as error:
             lock.close()
-            return f"{folder} is another fit's, or can't be written: {error}"
-        self._folder, self._lock = folder, lock
-        _refuse_all(folder, Answer(False, 0, 0, "the fit was interrupted before it came to this: ask again"))
+            return f"{folder / LOCK} is another fit's, or can't be written: {error}"
+        self._folder, self._lock = folder / FOLDER, lock
+        _refuse_all(self._folder, Answer(False, 0, 0, "the fit was interrupted before it came to this: ask again"))
         return None
 
     def _is_time(self, trainer: Trainer, first: bool) -> bool:
@@ -218,7 +219,7 @@ class _Pace:
 
 def listens(folder: Path) -> bool:
     """Whether a fit takes requests in this folder now."""
-    lock = folder / FOLDER / LOCK
+    lock = folder / LOCK
     if not lock.is_file():
         return False
     try:
@@ -266,9 +267,8 @@ def wait(folder: Path, request: Request, timeout: float | None) -> Answer | None
             withdraw(folder, request)
             answer = Answer(False, 0, 0, "the fit has ended, or its process has died, before it came to this")
         if answer is not None:
-            with suppress(OSError):
-                # As long as the fit lives, its lock is in it.
-                (folder / FOLDER).rmdir()
+            if not alive:
+                _remove(folder / FOLDER)
             return answer
         if time.monotonic() >= end:
             return None
@@ -349,6 +349,6 @@ def _unlink(path: Path) -> None:
 
 def _remove(folder: Path) -> None:
     """Removes the folder of requests, unless an answer is in it that nobody has read yet."""
-    _unlink(folder / LOCK)
-    with suppress(OSError):
-        folder.rmdir()
+    if folder.exists():
+        with suppress(OSError):
+            folder.rmdir()

@@ -24,13 +24,14 @@ _NAMES = {"lr": ("lr", "learning_rate"), "momentum": ("momentum", "beta1")}
 def main(
     kind: Kind, root: str, words: Sequence[str], at: At = "step", timeout: float | None = None, anyway: bool = False
 ) -> int:
+    patience = _patience(at, timeout)
     number, rest = _number(words)
     changes = _changes(kind, rest)
     folder, name, space = _find(Path(root), number)
     ranges = {} if anyway else {f"{knob}_range": _range(knob, space) for knob in changes}
     request = send(folder, Request(kind, at, **changes, **ranges))  # type: ignore[arg-type]
     try:
-        answer = wait(folder, request, _patience(at, timeout))
+        answer = wait(folder, request, patience)
     except KeyboardInterrupt:
         if withdraw(folder, request):
             print(f"{name}: taken back, nothing was done")

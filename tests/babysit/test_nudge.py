@@ -65,7 +65,7 @@ def test_a_request_is_due_once_and_its_answer_reaches_who_asked(requests, traine
     requests.done(trainer, found, "lr 0.1 -> 0.05")
     assert wait(tmp_path, sent, 0) == Answer(True, 3, 40, "lr 0.1 -> 0.05")
     assert due(requests, trainer) == []
-    assert [path.name for path in (tmp_path / FOLDER).iterdir()] == [LOCK]
+    assert list((tmp_path / FOLDER).iterdir()) == []
 
 
 def test_a_refusal_reaches_who_asked(requests, trainer, tmp_path):
@@ -111,6 +111,7 @@ def test_a_request_that_is_taken_back_in_time_is_not_carried_out(requests, train
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"kind": "explode", "at": "step"}', "[" * 50_000, "x" * 200_000])
 def test_a_file_that_is_no_request_is_refused_and_hurts_nobody(requests, trainer, tmp_path, text):
     path = tmp_path / FOLDER / "17.request"
+    path.parent.mkdir()
     path.write_text(text)
     assert due(requests, trainer) == []
     answer = wait(tmp_path, Request("stop", id="17"), 0)
@@ -149,7 +150,7 @@ def test_a_second_fit_in_one_folder_trains_without_requests(requests, trainer, t
 
 
 def test_a_fit_whose_folder_cannot_be_made_trains_without_requests(trainer, tmp_path):
-    (tmp_path / FOLDER).write_text("in the way")
+    (tmp_path / LOCK).mkdir()
     requests = Requests(trainer, tmp_path)
     assert "can't be made" in requests.problem
     assert due(requests, trainer) == []

@@ -1,6 +1,8 @@
-"""Collects a series of a fit's training steps without waiting for the device: its numbers come to the host some at a time."""
+"""Series of a fit's training steps, collected without waiting for the device: numbers come to the host some at a time."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from lightning.fabric.plugins.precision.amp import _optimizer_handles_unscaling
@@ -10,6 +12,8 @@ from torch.optim import Optimizer
 
 # Training batches from one transfer to the next. The reporter of a search looks at the loss just after one.
 EVERY = 10
+# Optimizer steps from one sample of the gradient's norm to the next.
+NORM_EVERY = 50
 
 
 class Series:
@@ -45,7 +49,7 @@ class Series:
             return
         stacked = torch.stack([value if value.dim() == 0 else value.mean() for value in self._waiting]).float()
         if trainer.world_size > 1:
-            stacked = trainer.strategy.reduce(stacked, reduce_op="mean")  # type: ignore[assignment]
+            stacked = trainer.strategy.reduce(stacked, reduce_op="mean")
         # To ask for the step of each would cost more than all the rest.
         count, made = len(self._waiting), step - self._first
         steps = [self._first + made * index // count for index in range(count)]
@@ -64,6 +68,38 @@ class Series:
 
     def load_state_dict(self, state: list[tuple[int, float]]) -> None:
         self._fetched = list(state)
+
+
+class Norms:
+    """The gradient's norm at every so many optimizer steps, each with the steps made before it."""
+
+    def __init__(self) -> None:
+        self._steps_left = 0
+        self._norms: list[tuple[int, Tensor]] = []
+
+    def before_step(self, trainer: Trainer, optimizer: Optimizer) -> None:
+        """Takes the norm of the gradients that an optimizer is about to step by, if it is time."""
+        self._steps_left -= 1
+        if self._steps_left < 0:
+            self._steps_left = NORM_EVERY - 1
+            norm = gradient_norm(trainer, optimizer)
+            if norm is not None:
+                self._norms.append((trainer.global_step, norm))
+
+    def take(self) -> list[tuple[int, float]]:
+        """Those since the last time."""
+        norms, self._norms = self._norms, []
+        return [(step, float(norm)) for step, norm in norms]
+
+    def clear(self) -> None:
+        self._norms = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"steps_left": self._steps_left, "norms": [(step, float(norm)) for step, norm in self._norms]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._steps_left = state["steps_left"]
+        self._norms = [(step, torch.tensor(norm)) for step, norm in state["norms"]]
 
 
 def gradient_norm(trainer: Trainer, optimizer: Optimizer) -> Tensor | None:

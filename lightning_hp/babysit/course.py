@@ -96,6 +96,9 @@ class Course:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._knots, self._slopes = list(state_dict["knots"]), list(state_dict["slopes"])
         self._start, self._settled, self._last = (state_dict[name] for name in ("start", "settled", "last"))
+        if self._settled == self._start:
+            # By which `_settle` knows that no line was drawn yet.
+            self._settled = self._start
 
     def _begin(self, knot: _Point) -> None:
         self._knots.append(knot)

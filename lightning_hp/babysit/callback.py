@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lightning_hp.babysit import hands, knobs, log
 from lightning_hp.babysit.actions import Action, Knobs, Rollback, Stop
@@ -31,7 +33,7 @@ from lightning_hp.errors import ConfigError, MonitorError
 from lightning_hp.trial import Mode
 
 # Optimizer steps from one sample of the gradient's norm to the next.
-NORM_EVERY = 25
+NORM_EVERY = 50
 
 
 class Babysitter(Callback):
@@ -164,15 +166,19 @@ class Babysitter(Callback):
         self.control = Control(signals, self.policy, self.plateau.mode, self.max_interventions)
         self.diverged: str | None = None
         self.hands = hands.Hands(Path())
-        self._losses, self._norms = Series(), Series()
+        self._losses = Series()
+        self._norms: list[tuple[int, Tensor]] = []
         self._watch = Watch(self.monitor)
         self._logbook = Logbook(None)
-        self._step = 0
         # A metric of the whole epoch has in it what was gone back from.
         self._went_back = False
         # Of the ReduceLROnPlateaus: how they stood at the last batch, and whether one of them has lowered lr since.
         self._schedules: list[dict[str, Any]] = []
         self._cut = False
+        self._plateaus: list[ReduceLROnPlateau] = []
+        self._steps_to_norm = 0
+        # Since the last batch.
+        self._checked = False
         self._warned = False
 
     @property
@@ -199,12 +205,14 @@ class Babysitter(Callback):
             "control": self.control.state_dict(),
             "hands": self.hands.state_dict(),
             "losses": self._losses.state_dict(),
-            "norms": self._norms.state_dict(),
+            "norms": [(step, float(norm)) for step, norm in self._norms],
             "logbook": self._logbook.state_dict(),
             "went_back": self._went_back,
             "diverged": self.diverged,
             "schedules": self._schedules,
             "cut": self._cut,
+            "steps_to_norm": self._steps_to_norm,
+            "checked": self._checked,
             "validates": self._watch.validates,
             "logged": self._watch.logged,
         }
@@ -213,12 +221,14 @@ class Babysitter(Callback):
         self.control.load_state_dict(state_dict["control"])
         self.hands.load_state_dict(state_dict["hands"])
         self._losses.load_state_dict(state_dict["losses"])
-        self._norms.load_state_dict(state_dict["norms"])
+        self._norms = [(step, torch.tensor(norm)) for step, norm in state_dict["norms"]]
         self._logbook.load_state_dict(state_dict["logbook"])
         self._went_back = state_dict["went_back"]
         self.diverged = state_dict["diverged"]
         self._schedules = state_dict["schedules"]
         self._cut = state_dict["cut"]
+        self._steps_to_norm = state_dict["steps_to_norm"]
+        self._checked = state_dict["checked"]
         self._watch.validates = state_dict["validates"]
         self._watch.logged = state_dict["logged"]
 
@@ -234,11 +244,11 @@ class Babysitter(Callback):
         # A fit that goes on from here will not see these values again.
         self._observe(trainer, self._watch.new_of_validation(trainer))
         self._observe(trainer, self._watch.new_of_epoch(trainer))
-        for series in (self._losses, self._norms):
-            series.to_host(trainer)
+        self._losses.fetch(trainer)
         checkpoint["callbacks"][self.state_key] = self.state_dict()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._losses.begin(trainer.global_step)
         self._logbook.begin(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -278,45 +288,57 @@ class Babysitter(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # Here a change is safe: the schedulers of the last step and epoch have all stepped.
-        self._step = trainer.global_step
-        self._logbook.before_batch(trainer)
-        schedulers = knobs.plateau_schedulers([config.scheduler for config in trainer.lr_scheduler_configs])
-        looks = zip(schedulers, self._schedules, strict=False)
-        self._cut = self._cut or any(knobs.has_cut(scheduler, before) for scheduler, before in looks)
+        if self._checked:
+            self._logbook.before_batch(trainer)
+            self._checked = False
+        if batch_idx == 0 or self.control.due:
+            schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+            self._plateaus = knobs.plateau_schedulers(schedulers)
+        if self._plateaus:
+            looks = zip(self._plateaus, self._schedules, strict=False)
+            self._cut = self._cut or any(knobs.has_cut(scheduler, before) for scheduler, before in looks)
         if self.control.due:
             self._yield_to_cut(trainer)
         if self.control.due:
             self._decide(trainer)
-        self._schedules = [knobs.look(scheduler) for scheduler in schedulers]
+        self._schedules = [knobs.look(scheduler) for scheduler in self._plateaus]
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.hands.after_backward(trainer)
+        if self.hands.skip_until:
+            self.hands.after_backward(trainer)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         self._logbook.before_step(trainer)
-        if self._step % NORM_EVERY == 0 and self.control.listens_to("gradient_norm"):
-            norm = gradient_norm(trainer, optimizer)
-            if norm is not None:
-                self._norms.add(self._step, norm)
-        self.hands.before_step(trainer, optimizer)
+        self._steps_to_norm -= 1
+        if self._steps_to_norm < 0:
+            self._sample_norm(trainer, optimizer)
+        if self.hands.skip_until:
+            self.hands.before_step(trainer, optimizer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if isinstance(loss, Tensor):
-            # Lightning has divided it.
-            parts = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
-            self._losses.add(self._step, loss if parts == 1 else loss * parts)
+            self._losses.add(loss)
         if (batch_idx + 1) % EVERY == 0 or trainer.is_last_batch:
             self._listen(trainer)
 
+    def _sample_norm(self, trainer: Trainer, optimizer: Optimizer) -> None:
+        self._steps_to_norm = NORM_EVERY - 1
+        norm = gradient_norm(trainer, optimizer) if self.control.listens_to("gradient_norm") else None
+        if norm is not None:
+            self._norms.append((trainer.global_step, norm))
+
     def _listen(self, trainer: Trainer) -> None:
         """Tells the signals what was collected."""
-        losses = self._losses.take(trainer)
+        # Lightning has divided each loss.
+        parts = trainer.accumulate_grad_batches if trainer.lightning_module.automatic_optimization else 1
+        losses = [(step, value * parts) for step, value in self._losses.take(trainer)]
         self._logbook.losses(losses)
         self.control.feed("loss", losses)
-        self.control.feed("gradient_norm", self._norms.take(trainer))
+        self.control.feed("gradient_norm", [(step, float(norm)) for step, norm in self._norms])
+        self._norms = []
         if trainer.world_size > 1:
             self.control.found = trainer.strategy.broadcast(self.control.found)
 
@@ -330,6 +352,7 @@ class Babysitter(Callback):
         self._yield_to_cut(trainer)
         self.control.check(trainer.global_step, value, self.monitor)
         self._logbook.check(self.monitor, value)
+        self._checked = True
 
     def _yield_to_cut(self, trainer: Trainer) -> None:
         """Starts counting anew if a ReduceLROnPlateau has lowered lr; all processes go by what rank 0 saw."""
@@ -344,7 +367,7 @@ class Babysitter(Callback):
             seen = {"kind": finding.kind, "step": finding.step}
             self._logbook.found(trainer, finding.reason, **seen, by=self.state_key)
         left = checks_left(trainer, self._watch)
-        decision = self.control.decide(trainer.current_epoch, self._step, hands.peaks(trainer), left)
+        decision = self.control.decide(trainer.current_epoch, trainer.global_step, hands.peaks(trainer), left)
         if trainer.world_size > 1:
             decision = trainer.strategy.broadcast(decision)
         if decision is not None:
@@ -356,8 +379,8 @@ class Babysitter(Callback):
             return
         if any(map(intervenes, done)):
             self.control.intervened()
-            for series in (self._losses, self._norms):
-                series.clear()
+            self._losses.clear(trainer.global_step)
+            self._norms = []
         self._went_back = self._went_back or any(isinstance(action, Rollback) for action in done)
         if any(isinstance(action, Stop) and action.diverged for action in done):
             self.diverged = decision.reason

@@ -69,6 +69,12 @@ class Course:
             self._settle(self._last)
         self._last = point
 
+    def hold(self, step: int) -> None:
+        """Tells that lr and momentum have stayed as they were last seen, up to a step."""
+        if self._last is not None and step > self._last[0]:
+            self._settle(self._last)
+            self._last = step, self._last[1]
+
     def peek(self) -> list[Knot]:
         """The knots since the last `take`, up to the last step."""
         copy = Course()

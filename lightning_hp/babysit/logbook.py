@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
@@ -38,6 +39,8 @@ class Logbook:
         self._interventions = 0
         self._last_batch = -1
         self._warned = False
+        # lr, momentum and betas as they stood at the last step.
+        self._values: list[tuple[Any, Any, Any]] = []
 
     def begin(self, trainer: Trainer) -> None:
         """Drops what a fit that goes on from here will write again."""
@@ -55,7 +58,13 @@ class Logbook:
 
     def before_step(self, trainer: Trainer) -> None:
         """Takes in lr and momentum of the step that comes."""
-        self._course.follow(trainer.global_step, trainer.optimizers)
+        values = [(g["lr"], g.get("momentum"), g.get("betas")) for each in trainer.optimizers for g in each.param_groups]
+        # Tensors are changed in place. Where there is none, most steps come to no more than this comparison.
+        if values != self._values or any(isinstance(lr, torch.Tensor) for lr, _, _ in values):
+            step = trainer.global_step
+            self._course.hold(step - 1)
+            self._course.follow(step, trainer.optimizers)
+            self._values = values
 
     def before_batch(self, trainer: Trainer) -> None:
         """Writes how the fit stands, if there was a check."""
@@ -107,6 +116,7 @@ class Logbook:
         self._interventions, self._last_batch = state_dict["interventions"], state_dict["last_batch"]
 
     def _state(self, trainer: Trainer, batch: int) -> log.Record:
+        self._course.hold(trainer.global_step - 1)
         self._course.follow(trainer.global_step, trainer.optimizers, at_check=True)
         detail = self._check | {"losses": self._losses.peek(), "course": self._course.peek()}
         groups = hands.read(trainer)

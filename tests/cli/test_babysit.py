@@ -73,7 +73,7 @@ def test_a_fit_that_diverges_is_told(run, config):
     config["model"]["init_args"]["lr"] = 1e30
     result = run(config, "babysit", "config.yaml")
     assert result.code == 1
-    assert "\nthe fit diverged: the loss is nan\n" in result.out
+    assert "the fit diverged: the loss is nan" in result.out
 
 
 def test_tensorboard_gets_no_metric_of_hyperparameters_that_is_none(run, config):

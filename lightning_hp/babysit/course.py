@@ -57,7 +57,7 @@ class Course:
             step: optimizer steps made so far.
             optimizers: the Trainer's.
             at_check: whether to take in an lr that is a tensor on a device, and no other. To wait for it each step would be
-                dear; between checks its course is taken to be straight.
+                dear; between checks it is taken to stay.
         """
         groups = [group for optimizer in optimizers for group in optimizer.param_groups]
         if at_check != any(isinstance(group["lr"], torch.Tensor) and group["lr"].device.type != "cpu" for group in groups):

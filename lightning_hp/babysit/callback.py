@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lightning_hp.babysit import hands, knobs, log
 from lightning_hp.babysit.actions import Action, Knobs, Rollback, Stop
 from lightning_hp.babysit.control import Control, intervenes
-from lightning_hp.babysit.nudge import Requests
+from lightning_hp.babysit.logbook import Logbook
+from lightning_hp.babysit.picture import picture
 from lightning_hp.babysit.policies import POLICIES, Decision, Policy, named
-from lightning_hp.babysit.request import Bounds, Request, actions
+from lightning_hp.babysit.replay import Replay
+from lightning_hp.babysit.request import Bounds
+from lightning_hp.babysit.schedule import Schedule, schedule
 from lightning_hp.babysit.series import EVERY, Series, gradient_norm
 from lightning_hp.babysit.settings import number, whole
 from lightning_hp.babysit.signals import Plateau, Signal
 from lightning_hp.babysit.watch import Watch, checks_left
+from lightning_hp.babysit.wheel import Wheel
 from lightning_hp.errors import ConfigError, MonitorError
 from lightning_hp.trial import Mode
 
 # Optimizer steps from one sample of the gradient's norm to the next.
-NORM_EVERY = 25
+NORM_EVERY = 50
 
 
 class Babysitter(Callback):
@@ -134,29 +140,59 @@ class Babysitter(Callback):
         first, last = ({key: self._asked[key] for key in keys} for keys in (("monitor", "mode"), ("policy", "signals")))
         return first | counts | bounds | last | {"max_interventions": self.max_interventions}
 
+    @staticmethod
+    def replay(path: str | Path) -> Replay:
+        """A callback that makes the moves in a babysit.jsonl at their places, in a fit that nobody watches.
+
+        Args:
+            path: the file, or the folder that it lies in.
+
+        Raises:
+            ConfigError: there is no such file, or it is broken; in the fit, if it is not one like the fit that was logged.
+        """
+        return Replay(path)
+
+    @staticmethod
+    def schedule(path: str | Path, discarded: bool = False) -> Schedule:
+        """lr and momentum over the steps of a babysat fit, for a LambdaLR or a table: see `lightning_hp.babysit.schedule`."""
+        return schedule(path, discarded)
+
+    @staticmethod
+    def picture(path: str | Path, to: str | Path | None = None) -> Any:
+        """Draws a babysat fit and all interventions into a file: see `lightning_hp.babysit.picture`."""
+        return picture(path, to)
+
     def _start_afresh(self) -> None:
         signals = self._asked["signals"]
         signals = self.policy.signals(self.plateau) if signals is None else signals
         self.control = Control(signals, self.policy, self.plateau.mode, self.max_interventions)
         self.diverged: str | None = None
         self.hands = hands.Hands(Path())
-        self._losses, self._norms = Series(), Series()
+        self._losses = Series()
+        self._norms: list[tuple[int, Tensor]] = []
         self._watch = Watch(self.monitor)
-        self._last_batch = -1
-        self._step = 0
+        self._logbook = Logbook(None)
+        self._wheel: Wheel | None = None
         # A metric of the whole epoch has in it what was gone back from.
         self._went_back = False
         # Of the ReduceLROnPlateaus: how they stood at the last batch, and whether one of them has lowered lr since.
         self._schedules: list[dict[str, Any]] = []
         self._cut = False
-        self._file = Path(log.FILE)
-        self._requests: Requests | None = None
-        self._warned: set[str] = set()
+        self._plateaus: list[ReduceLROnPlateau] = []
+        self._steps_to_norm = 0
+        # Since the last batch.
+        self._checked = False
+        self._warned = False
 
     @property
     def interventions(self) -> int:
         """Changes that the policy has made to this fit."""
         return self.control.interventions
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it has stopped the fit."""
+        return self.hands.stopped
 
     @property
     def answers(self) -> bool:
@@ -172,12 +208,14 @@ class Babysitter(Callback):
             "control": self.control.state_dict(),
             "hands": self.hands.state_dict(),
             "losses": self._losses.state_dict(),
-            "norms": self._norms.state_dict(),
-            "last_batch": self._last_batch,
+            "norms": [(step, float(norm)) for step, norm in self._norms],
+            "logbook": self._logbook.state_dict(),
             "went_back": self._went_back,
             "diverged": self.diverged,
             "schedules": self._schedules,
             "cut": self._cut,
+            "steps_to_norm": self._steps_to_norm,
+            "checked": self._checked,
             "validates": self._watch.validates,
             "logged": self._watch.logged,
         }
@@ -186,12 +224,14 @@ class Babysitter(Callback):
         self.control.load_state_dict(state_dict["control"])
         self.hands.load_state_dict(state_dict["hands"])
         self._losses.load_state_dict(state_dict["losses"])
-        self._norms.load_state_dict(state_dict["norms"])
-        self._last_batch = state_dict["last_batch"]
+        self._norms = [(step, torch.tensor(norm)) for step, norm in state_dict["norms"]]
+        self._logbook.load_state_dict(state_dict["logbook"])
         self._went_back = state_dict["went_back"]
         self.diverged = state_dict["diverged"]
         self._schedules = state_dict["schedules"]
         self._cut = state_dict["cut"]
+        self._steps_to_norm = state_dict["steps_to_norm"]
+        self._checked = state_dict["checked"]
         self._watch.validates = state_dict["validates"]
         self._watch.logged = state_dict["logged"]
 
@@ -200,25 +240,22 @@ class Babysitter(Callback):
             self._start_afresh()
             # Lightning asks all processes for the folder, to give them rank 0's.
             folder = Path(trainer.log_dir or trainer.default_root_dir)
-            self._file = folder / log.FILE
+            self._logbook = Logbook(folder / log.FILE)
             self.hands = hands.Hands(folder, trainer.global_rank)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         # A fit that goes on from here will not see these values again.
         self._observe(trainer, self._watch.new_of_validation(trainer))
         self._observe(trainer, self._watch.new_of_epoch(trainer))
-        for series in (self._losses, self._norms):
-            series.to_host(trainer)
+        self._losses.fetch(trainer)
         checkpoint["callbacks"][self.state_key] = self.state_dict()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # A checkpoint may lie between an intervention and the batch that follows it.
-        made = max(trainer.fit_loop.epoch_loop.total_batch_idx + 1, self._last_batch + 1)
-        again = _requests_from(self._file, made) if trainer.is_global_zero else []
-        self._write(trainer, lambda: log.rewind(self._file, made))
-        self._requests = Requests(trainer, self._file.parent, again)
-        if self._requests.problem is not None:
-            self._warn("requests", f"Babysitter takes no requests in this fit: {self._requests.problem}")
+        self._losses.begin(trainer.global_step)
+        if self is next(each for each in trainer.callbacks if isinstance(each, Babysitter)):  # type: ignore[attr-defined]
+            self._wheel = Wheel(self.hands, self._logbook, Bounds(self._settings[1], self._settings[3]))
+            self._wheel.begin(trainer, Path(trainer.log_dir or trainer.default_root_dir))
+        self._logbook.begin(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._watch.validation_starts(trainer)
@@ -229,8 +266,9 @@ class Babysitter(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._observe(trainer, self._watch.new_of_validation(trainer))
-        if self._watch.may_never_come(trainer):
-            self._warn("missing", f"Babysitter does nothing up to now: {self._watch.complaint(trainer)}")
+        if self._watch.may_never_come(trainer) and not self._warned:
+            self._warned = True
+            rank_zero_warn(f"Babysitter does nothing up to now: {self._watch.complaint(trainer)}")
         self._watch.validation_was_seen()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -251,59 +289,75 @@ class Babysitter(Callback):
         if self.control.answers:
             # There is no next batch to answer it before.
             self.diverged = self.diverged or next(each.reason for each in self.control.findings if each.kind == "divergence")
+        self._logbook.end(trainer)
         self.hands.end()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._close(trainer)
+        self._let_go(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._close(trainer)
+        self._let_go(trainer)
 
-    def _close(self, trainer: Trainer) -> None:
-        if self._requests is not None:
-            self._requests.close(trainer)
-            self._requests = None
+    def _let_go(self, trainer: Trainer) -> None:
+        if self._wheel is not None:
+            self._wheel.end(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # Here a change is safe: the schedulers of the last step and epoch have all stepped.
-        self._step = trainer.global_step
-        schedulers = knobs.plateau_schedulers([config.scheduler for config in trainer.lr_scheduler_configs])
-        looks = zip(schedulers, self._schedules, strict=False)
-        self._cut = self._cut or any(knobs.has_cut(scheduler, before) for scheduler, before in looks)
+        if self._checked:
+            self._logbook.before_batch(trainer)
+            self._checked = False
+        if batch_idx == 0 or self.control.due:
+            schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+            self._plateaus = knobs.plateau_schedulers(schedulers)
+        if self._plateaus:
+            looks = zip(self._plateaus, self._schedules, strict=False)
+            self._cut = self._cut or any(knobs.has_cut(scheduler, before) for scheduler, before in looks)
         if self.control.due:
             self._yield_to_cut(trainer)
         if self.control.due:
             self._decide(trainer)
-        if self._requests is not None:
-            for request in self._requests.due(trainer, trainer.fit_loop.epoch_loop.total_batch_idx, batch_idx):
-                self._heed(trainer, self._requests, request)
-        self._schedules = [knobs.look(scheduler) for scheduler in schedulers]
+        if self._wheel is not None:
+            for done in self._wheel.before_batch(trainer, batch_idx):
+                self._changed(trainer, done, counts=False)
+        self._schedules = [knobs.look(scheduler) for scheduler in self._plateaus]
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.hands.after_backward(trainer)
+        if self.hands.skip_until:
+            self.hands.after_backward(trainer)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        if self._step % NORM_EVERY == 0 and self.control.listens_to("gradient_norm"):
-            norm = gradient_norm(trainer, optimizer)
-            if norm is not None:
-                self._norms.add(self._step, norm)
-        self.hands.before_step(trainer, optimizer)
+        self._logbook.before_step(trainer)
+        self._steps_to_norm -= 1
+        if self._steps_to_norm < 0:
+            self._sample_norm(trainer, optimizer)
+        if self.hands.skip_until:
+            self.hands.before_step(trainer, optimizer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if isinstance(loss, Tensor):
-            # Lightning has divided it.
-            parts = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
-            self._losses.add(self._step, loss if parts == 1 else loss * parts)
+            self._losses.add(loss)
         if (batch_idx + 1) % EVERY == 0 or trainer.is_last_batch:
             self._listen(trainer)
 
+    def _sample_norm(self, trainer: Trainer, optimizer: Optimizer) -> None:
+        self._steps_to_norm = NORM_EVERY - 1
+        norm = gradient_norm(trainer, optimizer) if self.control.listens_to("gradient_norm") else None
+        if norm is not None:
+            self._norms.append((trainer.global_step, norm))
+
     def _listen(self, trainer: Trainer) -> None:
         """Tells the signals what was collected."""
-        self.control.feed("loss", self._losses.take(trainer))
-        self.control.feed("gradient_norm", self._norms.take(trainer))
+        # Lightning has divided each loss.
+        parts = trainer.accumulate_grad_batches if trainer.lightning_module.automatic_optimization else 1
+        losses = [(step, value * parts) for step, value in self._losses.take(trainer)]
+        self._logbook.losses(losses)
+        self.control.feed("loss", losses)
+        self.control.feed("gradient_norm", [(step, float(norm)) for step, norm in self._norms])
+        self._norms = []
         if trainer.world_size > 1:
             self.control.found = trainer.strategy.broadcast(self.control.found)
 
@@ -316,6 +370,8 @@ class Babysitter(Callback):
             return
         self._yield_to_cut(trainer)
         self.control.check(trainer.global_step, value, self.monitor)
+        self._logbook.check(self.monitor, value)
+        self._checked = True
 
     def _yield_to_cut(self, trainer: Trainer) -> None:
         """Starts counting anew if a ReduceLROnPlateau has lowered lr; all processes go by what rank 0 saw."""
@@ -327,10 +383,10 @@ class Babysitter(Callback):
     def _decide(self, trainer: Trainer) -> None:
         groups = hands.read(trainer)
         for finding in self.control.findings:
-            detail = {"kind": finding.kind, "step": finding.step}
-            self._record(trainer, log.Record("signal", *_place(trainer), finding.reason, detail))
+            seen = {"kind": finding.kind, "step": finding.step}
+            self._logbook.found(trainer, finding.reason, **seen, by=self.state_key)
         left = checks_left(trainer, self._watch)
-        decision = self.control.decide(trainer.current_epoch, self._step, hands.peaks(trainer), left)
+        decision = self.control.decide(trainer.current_epoch, trainer.global_step, hands.peaks(trainer), left)
         if trainer.world_size > 1:
             decision = trainer.strategy.broadcast(decision)
         if decision is not None:
@@ -340,76 +396,22 @@ class Babysitter(Callback):
         done = [action for action in self._allowed(decision.actions) if self.hands.carry_out(trainer, action)]
         if not done:
             return
-        self._last_batch = trainer.fit_loop.epoch_loop.total_batch_idx
-        if any(map(intervenes, done)):
-            self._changed(done)
+        self._changed(trainer, done)
         if any(isinstance(action, Stop) and action.diverged for action in done):
             self.diverged = decision.reason
-        detail = {"actions": [log.to_plain(action) for action in done]}
         after = hands.read(trainer)
-        self._record(trainer, log.Record("decision", *_place(trainer), decision.reason, detail, before, after))
+        self._logbook.done(trainer, "decision", decision.reason, done, before, after, by=self.state_key)
 
-    def _changed(self, done: Sequence[Action], counts: bool = True) -> None:
-        """Forgets what was seen of the fit before it was changed."""
-        self.control.intervened(counts)
-        for series in (self._losses, self._norms):
-            series.clear()
-        self._went_back = self._went_back or any(isinstance(action, Rollback) for action in done)
-
-    def _heed(self, trainer: Trainer, requests: Requests, request: Request) -> None:
-        """Does what a person asks for. It does not count among the policy's interventions."""
-        before = hands.read(trainer)
-        snapshot = "good" if "good" in self.hands.snapshots else None
-        try:
-            bounds = Bounds(self._settings[1], self._settings[3])
-            asked = actions(request, before, hands.peaks(trainer), bounds, snapshot)
-        except ConfigError as error:
-            requests.refuse(trainer, request, str(error))
-            return
-        done = [action for action in asked if self.hands.carry_out(trainer, action)]
-        self._last_batch = trainer.fit_loop.epoch_loop.total_batch_idx
+    def _changed(self, trainer: Trainer, done: Sequence[Action], counts: bool = True) -> None:
+        """Forgets what was seen of the fit before the policy, or a person, changed it."""
         if any(map(intervenes, done)):
-            self._changed(done, counts=False)
-        detail = {"actions": [log.to_plain(action) for action in done], "request": request.to_plain()}
-        record = log.Record("request", *_place(trainer), request.sentence(), detail, before, hands.read(trainer))
-        self._record(trainer, record)
-        requests.done(trainer, request, record.sentence())
+            self.control.intervened(counts)
+            self._losses.clear(trainer.global_step)
+            self._norms = []
+        self._went_back = self._went_back or any(isinstance(action, Rollback) for action in done)
 
     def _allowed(self, actions: Sequence[Action]) -> list[Action]:
         return [action for action in actions if self.control.interventions_left or not intervenes(action)]
-
-    def _record(self, trainer: Trainer, record: log.Record) -> None:
-        self._write(trainer, lambda: log.append(record, self._file))
-        # A snapshot alone is no event to draw.
-        if trainer.is_global_zero and record.intervenes:
-            log.show(record, trainer.loggers, self.interventions)
-
-    def _write(self, trainer: Trainer, write: Callable[[], None]) -> None:
-        if not trainer.is_global_zero:
-            return
-        try:
-            write()
-        except (OSError, ValueError) as error:
-            self._warn("log", f"Babysitter can't write {self._file}, training goes on without this log: {error}")
-
-    def _warn(self, what: str, message: str) -> None:
-        if what not in self._warned:
-            self._warned.add(what)
-            rank_zero_warn(message)
-
-
-def _requests_from(file: Path, batch: int) -> list[tuple[int, Request]]:
-    """What persons have asked for from a batch on, in an interrupted fit: one that goes on before it makes the same moves."""
-    try:
-        records = [each for each in log.read(file) if each.event == "request" and each.batch >= batch]
-        return [(each.batch, Request.from_plain(each.detail["request"])) for each in records]
-    except (OSError, KeyError, ConfigError):
-        return []
-
-
-def _place(trainer: Trainer) -> tuple[int, int, int]:
-    """The epoch, and the optimizer steps and training batches made, at a batch's start."""
-    return trainer.current_epoch, trainer.global_step, trainer.fit_loop.epoch_loop.total_batch_idx
 
 
 def _check(name: str, value: object, wanted: str, fine: bool) -> None:

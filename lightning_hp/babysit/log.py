@@ -34,8 +34,9 @@ class Record:
             goes on from a checkpoint makes those from its own batch on again, and no other.
         reason: why, in a sentence.
         detail: plain values. Of a decision and a request ``"actions"``, those carried out, in order, as `to_plain` gives them.
-            Of a state whatever is known of ``"monitor"``, its ``"value"``, the mean training ``"loss"`` since the last state,
-            and the ``"course"`` of lr and momentum (`lightning_hp.babysit.course`).
+            Of a state ``"monitor"`` and its ``"value"`` at a check, and since the last state the training ``"losses"``, as
+            means of a few stretches, each with its last step, and the ``"course"`` of lr and momentum, as knots
+            (`lightning_hp.babysit.course`).
         before: lr and momentum of each parameter group before, numbered through all optimizers.
         after: the same after; of a state, as they stand.
     """
@@ -121,6 +122,18 @@ def read(file: Path) -> list[Record]:
     return records
 
 
+def found(path: str | Path) -> Path:
+    """The babysit.jsonl at a path, which may be its folder.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    file = Path(path) / FILE if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise ConfigError(f"there is no log of a babysitter at {file}: a babysat fit writes {FILE} to its logger's folder")
+    return file
+
+
 def interventions(file: Path) -> list[Record]:
     """Those of the records that changed the fit."""
     return [record for record in read(file) if record.intervenes]
@@ -156,26 +169,26 @@ def show(record: Record, loggers: Sequence[Logger], interventions: int) -> None:
     """Gives a record to the loggers: lr, momentum and the count of interventions as curves; to TensorBoard also its words.
 
     Args:
-        record: curves are made of one that has `after`, words of one that intervenes.
+        record: a state gives curves, one that intervenes words too, any other nothing.
         loggers: the Trainer's.
         interventions: made up to now, this one included: the curve jumps where one was made.
     """
-    curves = _curves(record, interventions)
+    if not record.intervenes and record.event != "state":
+        return
     for logger in loggers:
-        if curves:
-            logger.log_metrics(curves, step=record.step)
+        logger.log_metrics(_curves(record, interventions), step=record.step)
         if record.intervenes and isinstance(logger, TensorBoardLogger):
             logger.experiment.add_text("babysit", record.sentence(), record.step)
 
 
 def _curves(record: Record, interventions: int) -> dict[str, float]:
-    curves: dict[str, float] = {}
+    curves = {"babysit/interventions": float(interventions)}
     for index, knobs in enumerate(record.after):
         suffix = f"/group{index}" if len(record.after) > 1 else ""
         curves[f"babysit/lr{suffix}"] = knobs.lr
         if knobs.momentum is not None:
             curves[f"babysit/momentum{suffix}"] = knobs.momentum
-    return curves and curves | {"babysit/interventions": float(interventions)}
+    return curves
 
 
 def _lines(file: Path) -> list[str]:

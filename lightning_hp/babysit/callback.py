@@ -9,33 +9,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from lightning_hp.babysit import hands, knobs, log
+from lightning_hp.babysit import arguments, hands, log
 from lightning_hp.babysit.actions import Action, Knobs, Rollback, Stop
 from lightning_hp.babysit.control import Control, intervenes
 from lightning_hp.babysit.logbook import Logbook
+from lightning_hp.babysit.nudge import Requests
+from lightning_hp.babysit.patience import SharedPatience
 from lightning_hp.babysit.picture import picture
-from lightning_hp.babysit.policies import POLICIES, Decision, Policy, named
+from lightning_hp.babysit.policies import Decision, Policy, named
+from lightning_hp.babysit.policies.reduce import GOOD, START
 from lightning_hp.babysit.replay import Replay
-from lightning_hp.babysit.request import Bounds
+from lightning_hp.babysit.request import Bounds, Request, actions
 from lightning_hp.babysit.schedule import Schedule, schedule
-from lightning_hp.babysit.series import EVERY, Series, gradient_norm
-from lightning_hp.babysit.settings import number, whole
+from lightning_hp.babysit.series import EVERY, Losses, Norms, gradient_norm
 from lightning_hp.babysit.signals import Plateau, Signal
 from lightning_hp.babysit.watch import Watch, checks_left
-from lightning_hp.babysit.wheel import Wheel
 from lightning_hp.errors import ConfigError, MonitorError
 from lightning_hp.trial import Mode
-
-# Optimizer steps from one sample of the gradient's norm to the next.
-NORM_EVERY = 50
 
 
 class Babysitter(Callback):
@@ -70,6 +66,7 @@ class Babysitter(Callback):
 
     Attributes:
         diverged: why the fit has ended as diverged, or None.
+        changed_now: whether the fit was changed before the present batch.
 
     Raises:
         ConfigError: an argument is out of its range.
@@ -94,19 +91,7 @@ class Babysitter(Callback):
         signals: Sequence[Signal] | None = None,
         max_interventions: int = 20,
     ) -> None:
-        is_name = monitor is None or (isinstance(monitor, str) and monitor != "")
-        _check("monitor", monitor, "the name of a logged metric", is_name)
-        _check("mode", mode, "'min' or 'max'", mode in (None, "min", "max"))
-        _check("patience", patience, "a whole number of at least 0", whole(patience))
-        _check("min_delta", min_delta, "a finite number of at least 0", number(min_delta, 0, math.inf, below=True))
-        _check("cooldown", cooldown, "a whole number of at least 0", whole(cooldown))
-        _check("factor", factor, "a number above 0 and below 1", number(factor, 0, 1, above=True, below=True))
-        _check("min_lr", min_lr, "a finite number of at least 0", number(min_lr, 0, math.inf, below=True))
-        _check("momentum_factor", momentum_factor, "a number above 0, at most 1", number(momentum_factor, 0, 1, above=True))
-        _check("max_momentum", max_momentum, "a number from 0 to below 1", number(max_momentum, 0, 1, below=True))
-        _check("policy", policy, f"one of {', '.join(map(repr, POLICIES))}, or a Policy", _is_policy(policy))
-        _check("signals", signals, "None or a list of Signals", signals is None or _are_signals(signals))
-        _check("max_interventions", max_interventions, "a whole number of at least 0", whole(max_interventions))
+        arguments.check({name: value for name, value in locals().items() if name != "self"})
         self._asked: dict[str, Any] = {"monitor": monitor, "mode": mode, "policy": policy, "signals": signals}
         self._settings = (float(factor), float(min_lr), float(momentum_factor), float(max_momentum))
         self.max_interventions = int(max_interventions)
@@ -121,7 +106,7 @@ class Babysitter(Callback):
         >>> Babysitter(patience=3).for_search("val_acc", "max").state_key
         "Babysitter{'monitor': 'val_acc', 'mode': 'max'}"
         """
-        _check("mode", mode, "'min' or 'max'", mode in ("min", "max"))
+        arguments.require("mode", mode, "'min' or 'max'", mode in ("min", "max"))
         own = copy.deepcopy(self)
         own.monitor = self._asked["monitor"] or monitor
         if self._asked["mode"] is None and own.monitor == monitor:
@@ -168,21 +153,18 @@ class Babysitter(Callback):
         self.control = Control(signals, self.policy, self.plateau.mode, self.max_interventions)
         self.diverged: str | None = None
         self.hands = hands.Hands(Path())
-        self._losses = Series()
-        self._norms: list[tuple[int, Tensor]] = []
+        self._losses, self._norms = Losses(), Norms()
+        self._samples_norms = self.control.listens_to("gradient_norm")
+        self._patience = SharedPatience()
         self._watch = Watch(self.monitor)
-        self._logbook = Logbook(None)
-        self._wheel: Wheel | None = None
+        self._folder, self._logbook = Path(), Logbook(None)
         # A metric of the whole epoch has in it what was gone back from.
         self._went_back = False
-        # Of the ReduceLROnPlateaus: how they stood at the last batch, and whether one of them has lowered lr since.
-        self._schedules: list[dict[str, Any]] = []
-        self._cut = False
-        self._plateaus: list[ReduceLROnPlateau] = []
-        self._steps_to_norm = 0
         # Since the last batch.
         self._checked = False
+        self.changed_now = False
         self._warned = False
+        self._requests: Requests | None = None
 
     @property
     def interventions(self) -> int:
@@ -208,13 +190,11 @@ class Babysitter(Callback):
             "control": self.control.state_dict(),
             "hands": self.hands.state_dict(),
             "losses": self._losses.state_dict(),
-            "norms": [(step, float(norm)) for step, norm in self._norms],
+            "norms": self._norms.state_dict(),
+            "patience": self._patience.state_dict(),
             "logbook": self._logbook.state_dict(),
             "went_back": self._went_back,
             "diverged": self.diverged,
-            "schedules": self._schedules,
-            "cut": self._cut,
-            "steps_to_norm": self._steps_to_norm,
             "checked": self._checked,
             "validates": self._watch.validates,
             "logged": self._watch.logged,
@@ -224,13 +204,11 @@ class Babysitter(Callback):
         self.control.load_state_dict(state_dict["control"])
         self.hands.load_state_dict(state_dict["hands"])
         self._losses.load_state_dict(state_dict["losses"])
-        self._norms = [(step, torch.tensor(norm)) for step, norm in state_dict["norms"]]
+        self._norms.load_state_dict(state_dict["norms"])
+        self._patience.load_state_dict(state_dict["patience"])
         self._logbook.load_state_dict(state_dict["logbook"])
         self._went_back = state_dict["went_back"]
         self.diverged = state_dict["diverged"]
-        self._schedules = state_dict["schedules"]
-        self._cut = state_dict["cut"]
-        self._steps_to_norm = state_dict["steps_to_norm"]
         self._checked = state_dict["checked"]
         self._watch.validates = state_dict["validates"]
         self._watch.logged = state_dict["logged"]
@@ -240,7 +218,7 @@ class Babysitter(Callback):
             self._start_afresh()
             # Lightning asks all processes for the folder, to give them rank 0's.
             folder = Path(trainer.log_dir or trainer.default_root_dir)
-            self._logbook = Logbook(folder / log.FILE)
+            self._folder, self._logbook = folder, Logbook(folder / log.FILE)
             self.hands = hands.Hands(folder, trainer.global_rank)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -252,10 +230,10 @@ class Babysitter(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._losses.begin(trainer.global_step)
-        if self is next(each for each in trainer.callbacks if isinstance(each, Babysitter)):  # type: ignore[attr-defined]
-            self._wheel = Wheel(self.hands, self._logbook, Bounds(self._settings[1], self._settings[3]))
-            self._wheel.begin(trainer, Path(trainer.log_dir or trainer.default_root_dir))
-        self._logbook.begin(trainer)
+        again = self._logbook.begin(trainer)
+        self._requests = Requests(trainer, self._folder, _requests_of(again))
+        if self._requests.problem is not None:
+            rank_zero_warn(f"Babysitter takes no requests in this fit: {self._requests.problem}")
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._watch.validation_starts(trainer)
@@ -293,14 +271,15 @@ class Babysitter(Callback):
         self.hands.end()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._let_go(trainer)
+        self._close(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._let_go(trainer)
+        self._close(trainer)
 
-    def _let_go(self, trainer: Trainer) -> None:
-        if self._wheel is not None:
-            self._wheel.end(trainer)
+    def _close(self, trainer: Trainer) -> None:
+        if self._requests is not None:
+            self._requests.close(trainer)
+            self._requests = None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # Here a change is safe: the schedulers of the last step and epoch have all stepped.
@@ -308,29 +287,27 @@ class Babysitter(Callback):
             self._logbook.before_batch(trainer)
             self._checked = False
         if batch_idx == 0 or self.control.due:
-            schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
-            self._plateaus = knobs.plateau_schedulers(schedulers)
-        if self._plateaus:
-            looks = zip(self._plateaus, self._schedules, strict=False)
-            self._cut = self._cut or any(knobs.has_cut(scheduler, before) for scheduler, before in looks)
+            self._patience.follow(trainer)
+        self._patience.before_batch()
         if self.control.due:
             self._yield_to_cut(trainer)
         if self.control.due:
             self._decide(trainer)
-        if self._wheel is not None:
-            for done in self._wheel.before_batch(trainer, batch_idx):
-                self._changed(trainer, done, counts=False)
-        self._schedules = [knobs.look(scheduler) for scheduler in self._plateaus]
+        if self._requests is not None:
+            for request in self._requests.due(trainer, trainer.fit_loop.epoch_loop.total_batch_idx, batch_idx):
+                self._heed(trainer, self._requests, request)
+        self._patience.look()
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.hands.skip_until:
             self.hands.after_backward(trainer)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        self._logbook.before_step(trainer)
-        self._steps_to_norm -= 1
-        if self._steps_to_norm < 0:
-            self._sample_norm(trainer, optimizer)
+        self.follow(trainer)
+        if self.norms_due():
+            norm = gradient_norm(trainer, optimizer)
+            if norm is not None:
+                self.sample(trainer, norm)
         if self.hands.skip_until:
             self.hands.before_step(trainer, optimizer)
 
@@ -343,21 +320,35 @@ class Babysitter(Callback):
         if (batch_idx + 1) % EVERY == 0 or trainer.is_last_batch:
             self._listen(trainer)
 
-    def _sample_norm(self, trainer: Trainer, optimizer: Optimizer) -> None:
-        self._steps_to_norm = NORM_EVERY - 1
-        norm = gradient_norm(trainer, optimizer) if self.control.listens_to("gradient_norm") else None
-        if norm is not None:
-            self._norms.append((trainer.global_step, norm))
+    def is_due(self, batch_idx: int) -> bool:
+        """Whether there is something to do before a batch, but for a person's requests; where nobody calls for each batch."""
+        repeats = self._requests is not None and self._requests.repeats
+        return batch_idx == 0 or self.control.due or self._checked or self._patience.shared or repeats
+
+    def follow(self, trainer: Trainer) -> None:
+        """Takes in lr and momentum of the step that comes."""
+        self._logbook.before_step(trainer)
+        self.changed_now = False
+
+    def norms_due(self) -> bool:
+        """Whether the norm of the gradients of the step that comes is wanted; to be asked once a step."""
+        return self._samples_norms and self._norms.due()
+
+    def sample(self, trainer: Trainer, norm: Tensor | float) -> None:
+        """Takes it in."""
+        self._norms.add(trainer.global_step, norm)
+
+    def hear(self, trainer: Trainer, losses: list[float]) -> None:
+        """Takes in the losses of the last batches, where they are collected elsewhere."""
+        self._losses.extend(losses, trainer)
+        self._listen(trainer)
 
     def _listen(self, trainer: Trainer) -> None:
         """Tells the signals what was collected."""
-        # Lightning has divided each loss.
-        parts = trainer.accumulate_grad_batches if trainer.lightning_module.automatic_optimization else 1
-        losses = [(step, value * parts) for step, value in self._losses.take(trainer)]
+        losses = self._losses.take(trainer)
         self._logbook.losses(losses)
         self.control.feed("loss", losses)
-        self.control.feed("gradient_norm", [(step, float(norm)) for step, norm in self._norms])
-        self._norms = []
+        self.control.feed("gradient_norm", self._norms.take())
         if trainer.world_size > 1:
             self.control.found = trainer.strategy.broadcast(self.control.found)
 
@@ -374,11 +365,10 @@ class Babysitter(Callback):
         self._checked = True
 
     def _yield_to_cut(self, trainer: Trainer) -> None:
-        """Starts counting anew if a ReduceLROnPlateau has lowered lr; all processes go by what rank 0 saw."""
-        if trainer.strategy.broadcast(self._cut):
+        """Starts counting anew if a ReduceLROnPlateau has lowered lr."""
+        if self._patience.take(trainer):
             self.control.intervened(counts=False)
             self.control.forget("plateau")
-        self._cut = False
 
     def _decide(self, trainer: Trainer) -> None:
         groups = hands.read(trainer)
@@ -396,36 +386,46 @@ class Babysitter(Callback):
         done = [action for action in self._allowed(decision.actions) if self.hands.carry_out(trainer, action)]
         if not done:
             return
-        self._changed(trainer, done)
+        if any(map(intervenes, done)):
+            self._changed(trainer, done)
         if any(isinstance(action, Stop) and action.diverged for action in done):
             self.diverged = decision.reason
         after = hands.read(trainer)
         self._logbook.done(trainer, "decision", decision.reason, done, before, after, by=self.state_key)
 
     def _changed(self, trainer: Trainer, done: Sequence[Action], counts: bool = True) -> None:
-        """Forgets what was seen of the fit before the policy, or a person, changed it."""
-        if any(map(intervenes, done)):
-            self.control.intervened(counts)
-            self._losses.clear(trainer.global_step)
-            self._norms = []
+        """Forgets what was seen of the fit before it was changed."""
+        self.control.intervened(counts)
+        self._losses.clear(trainer.global_step)
+        self._norms.clear()
+        self.changed_now = True
         self._went_back = self._went_back or any(isinstance(action, Rollback) for action in done)
+
+    def _heed(self, trainer: Trainer, requests: Requests, request: Request) -> None:
+        """Does what a person asks for. It does not count among the policy's interventions."""
+        before = hands.read(trainer)
+        bounds = Bounds(self._settings[1], self._settings[3])
+        snapshot = next((name for name in (GOOD, START) if name in self.hands.snapshots), None)
+        try:
+            asked = actions(request, before, hands.peaks(trainer), bounds, snapshot)
+        except ConfigError as error:
+            requests.refuse(trainer, request, str(error))
+            return
+        done = [action for action in asked if self.hands.carry_out(trainer, action)]
+        if any(map(intervenes, done)):
+            self._changed(trainer, done, counts=False)
+        after = hands.read(trainer)
+        detail = {"by": self.state_key, "request": request.to_plain()}
+        record = self._logbook.done(trainer, "request", request.sentence(), done, before, after, **detail)
+        requests.done(trainer, request, record.sentence())
 
     def _allowed(self, actions: Sequence[Action]) -> list[Action]:
         return [action for action in actions if self.control.interventions_left or not intervenes(action)]
 
 
-def _check(name: str, value: object, wanted: str, fine: bool) -> None:
-    if not fine:
-        raise ConfigError(f"Babysitter needs {name} to be {wanted}, got {value!r}")
-
-
-def _is_policy(value: object) -> bool:
-    return value in POLICIES if isinstance(value, str) else all(callable(getattr(value, name, None)) for name in _OF_POLICIES)
-
-
-def _are_signals(values: object) -> bool:
-    return isinstance(values, Sequence) and all(callable(getattr(each, name, None)) for each in values for name in _OF_SIGNALS)
-
-
-_OF_POLICIES = ("signals", "begin", "decide")
-_OF_SIGNALS = ("begin", "observe", "intervened")
+def _requests_of(records: Sequence[log.Record]) -> list[tuple[int, Request]]:
+    """What persons have asked for in an interrupted fit, of the records that it will make again."""
+    try:
+        return [(each.batch, Request.from_plain(each.detail["request"])) for each in records if each.event == "request"]
+    except (KeyError, ConfigError):
+        return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lightning_hp.babysit import hands, log
 from lightning_hp.babysit.actions import Action, Knobs
 from lightning_hp.babysit.course import Course
 from lightning_hp.babysit.means import Means
+from lightning_hp.errors import ConfigError
 
 
 def made(trainer: Trainer) -> int:
@@ -42,15 +44,16 @@ class Logbook:
         # lr, momentum and betas as they stood at the last step.
         self._values: list[tuple[Any, Any, Any]] = []
 
-    def first(self, trainer: Trainer) -> int:
-        """The batch whose records, at a fit's start, are the first that it will write itself."""
+    def begin(self, trainer: Trainer) -> list[log.Record]:
+        """Drops what a fit that goes on from here will write again; on rank 0 gives it."""
         # A checkpoint may lie between an intervention and the batch that follows it.
-        return max(made(trainer) + 1, self._last_batch + 1)
-
-    def begin(self, trainer: Trainer) -> None:
-        """Drops what a fit that goes on from here will write again."""
-        first = self.first(trainer)
+        first = max(made(trainer) + 1, self._last_batch + 1)
+        dropped: list[log.Record] = []
+        if self.file is not None and trainer.is_global_zero:
+            with suppress(OSError, ConfigError):
+                dropped = [record for record in log.read(self.file) if record.batch >= first]
         self._write(trainer, lambda file: log.rewind(file, first))
+        return dropped
 
     def check(self, monitor: str, value: float) -> None:
         """Takes in the value of a check, to be written before the next batch."""

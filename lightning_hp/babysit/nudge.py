@@ -101,6 +101,11 @@ class Requests:
         self._again = [each for each in self._again if each[0] > batch]
         return self._coming(trainer, again, batch_idx == 0)
 
+    @property
+    def repeats(self) -> bool:
+        """Whether some are to be carried out again, at their batches."""
+        return bool(self._again)
+
     def done(self, trainer: Trainer, request: Request, text: str) -> None:
         """Answers a request that was carried out.
 

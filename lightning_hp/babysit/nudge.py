@@ -32,7 +32,7 @@ INTERVAL = 0.25
 # Several processes look together, after so many batches at most, for each has to know without asking when that is.
 _MOST_BATCHES = 100
 # Seconds to wait for the lock, which a command holds for an instant when it asks whether the fit lives.
-_LOCK_TIMEOUT = 5.0
+_LOCK_TIMEOUT = 0.5
 # Seconds between two looks for the answer.
 _POLL = 0.05
 # Characters of a file that is read.

@@ -107,7 +107,7 @@ class Babysitter(Callback):
         "Babysitter{'monitor': 'val_acc', 'mode': 'max'}"
         """
         arguments.require("mode", mode, "'min' or 'max'", mode in ("min", "max"))
-        own = copy.deepcopy(self)
+        own = copy.copy(self)
         own.monitor = self._asked["monitor"] or monitor
         if self._asked["mode"] is None and own.monitor == monitor:
             own.plateau = replace(self.plateau, mode=mode)
@@ -271,7 +271,6 @@ class Babysitter(Callback):
             # There is no next batch to answer it before.
             self.diverged = self.diverged or next(each.reason for each in self.control.findings if each.kind == "divergence")
         self._logbook.end(trainer)
-        self.hands.end()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._close(trainer)

@@ -93,11 +93,6 @@ class Hands:
         if self.skips(trainer):
             _drop_gradients([optimizer])
 
-    def end(self) -> None:
-        """Lets go of what the fit has kept, once it is over."""
-        self.snapshots.clear()
-        self._since = {}
-
     def state_dict(self) -> dict[str, Any]:
         since = {name: [[move.lr_factor, move.momentum_factor] for move in moves] for name, moves in self._since.items()}
         return {

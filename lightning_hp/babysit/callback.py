@@ -231,6 +231,9 @@ class Babysitter(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._losses.begin(trainer.global_step)
         again = self._logbook.begin(trainer)
+        if self is not next(each for each in trainer.callbacks if isinstance(each, Babysitter)):  # type: ignore[attr-defined]
+            # Of several in a fit one does what a person asks for.
+            return
         self._requests = Requests(trainer, self._folder, _requests_of(again))
         if self._requests.problem is not None:
             rank_zero_warn(f"Babysitter takes no requests in this fit: {self._requests.problem}")

@@ -61,7 +61,7 @@ def ended(probe: Branches, value: float | None, checks: int, mode: Mode) -> tupl
     if leads:
         after |= {"leader": probe["running"], "best": value}
     elif probe["running"][0] > 0:
-        after |= {"edge": value is None or not math.isfinite(value) or not _ties(probe, value)}
+        after |= {"edge": value is None or not math.isfinite(value) or not ties(value, probe["best"])}
     return {**after, "queue": _queue(after, leads)}, leads
 
 
@@ -75,15 +75,16 @@ def better(value: float, than: float, mode: Mode) -> bool:
     return value > than if mode == "max" else value < than
 
 
+def ties(value: float, other: float | None) -> bool:
+    """Whether the difference is so small that it says little."""
+    return other is not None and abs(value - other) <= _TIE * abs(other)
+
+
 def _leads(probe: Branches, value: float, mode: Mode) -> bool:
     if probe["best"] is None or better(value, probe["best"], mode):
         return True
     # Beyond an edge, where a higher lr is far worse, a dead network and one about to learn differ little for a while.
-    return bool(probe["edge"] and probe["running"][0] < 0 and _ties(probe, value))
-
-
-def _ties(probe: Branches, value: float) -> bool:
-    return probe["best"] is not None and bool(abs(value - probe["best"]) <= _TIE * abs(probe["best"]))
+    return bool(probe["edge"]) and probe["running"][0] < 0 and ties(value, probe["best"])
 
 
 def _queue(probe: Branches, leads: bool) -> list[Steps]:

@@ -216,7 +216,7 @@ class Probe:
             return {**state, "trial": None}, False
         checks, bad = state["trial"]
         better = state["best"] is None or branches.better(look.value, state["best"], look.mode)
-        trial = [checks + 1, 0 if better else bad + 1]
+        trial = [checks + 1, 0 if better else bad + (not branches.ties(look.value, state["best"]))]
         if trial[1] < _PATIENCE or state["lost"] + _PATIENCE > self.share * _length(look):
             return {**state, "trial": trial if trial[0] < _TRIAL else None}, False
         return {**state, "trial": None, "lost": state["lost"] + _PATIENCE}, True

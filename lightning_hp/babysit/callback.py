@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from lightning_hp.babysit import arguments, hands, log
 from lightning_hp.babysit.actions import Action, Knobs, Rollback, Stop
 from lightning_hp.babysit.control import Control, intervenes
-from lightning_hp.babysit.logbook import Logbook
+from lightning_hp.babysit.logbook import Logbook, made
 from lightning_hp.babysit.nudge import Requests
 from lightning_hp.babysit.patience import SharedPatience
 from lightning_hp.babysit.picture import picture
@@ -288,16 +288,20 @@ class Babysitter(Callback):
         if self._checked:
             self._logbook.before_batch(trainer)
             self._checked = False
-        if batch_idx == 0 or self.control.due:
-            self._patience.follow(trainer)
-        self._patience.before_batch()
+        if batch_idx == 0 or self.control.due or self._patience.shared:
+            self._act(trainer)
+        if self._requests is not None:
+            for request in self._requests.due(trainer, made(trainer), batch_idx):
+                self._heed(trainer, self._requests, request)
+                self._patience.look()
+
+    def _act(self, trainer: Trainer) -> None:
+        """Does what the policy wants, if there is anything new to decide on."""
+        self._patience.before_batch(trainer)
         if self.control.due:
             self._yield_to_cut(trainer)
         if self.control.due:
             self._decide(trainer)
-        if self._requests is not None:
-            for request in self._requests.due(trainer, trainer.fit_loop.epoch_loop.total_batch_idx, batch_idx):
-                self._heed(trainer, self._requests, request)
         self._patience.look()
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -30,8 +30,8 @@ _REQUEST_HELP = (
 
 _MORE_HELP = {
     "nudge": "lr=0.01 is a value, lr=x0.5 a factor; momentum=0.95 is a value, momentum=x0.5 a factor of its distance to 1, "
-    "which takes 0.9 to 0.95. Adam's beta1 is its momentum. Schedules go on from there. Of several rates the highest gets the value, "
-    "and the others keep their proportion to it.",
+    "which takes 0.9 to 0.95. Adam's beta1 is its momentum. Schedules go on from there. Of several rates the highest gets "
+    "the value, and the others keep their proportion to it.",
     "rollback": "Weights, optimizer, schedules, lr and momentum come back; steps, epochs and data run on.",
     "pause": "It holds before a batch until resume or stop, and takes other requests meanwhile. Trials that train in the same "
     "process wait with it, and a fit that is killed meanwhile goes on unpaused.",

@@ -81,7 +81,7 @@ def _made(root: str) -> Path:
 
 def _tell(trainer: Trainer, reporter: Reporter) -> None:
     file = Path(trainer.log_dir or trainer.default_root_dir) / log.FILE
-    interventions = log.read(file)
+    interventions = log.interventions(file)
     for intervention in interventions:
         print(f"epoch {intervention.epoch}, step {intervention.step}: {intervention.sentence()}")
     print(f"interventions: {len(interventions)}{f', written to {file}' if interventions else ''}")

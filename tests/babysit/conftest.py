@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from examples.digits import DigitsData, LitDigits
-from lightning_hp.babysit.log import FILE, read
+from lightning_hp.babysit import log
 
 
 class ScriptedDigits(LitDigits):
@@ -75,7 +75,7 @@ def fit(tmp_path):
 @pytest.fixture
 def interventions():
     """Reads the log of a Trainer's fit."""
-    return lambda trainer: read(Path(trainer.log_dir or trainer.default_root_dir) / FILE)
+    return lambda trainer: log.interventions(Path(trainer.log_dir or trainer.default_root_dir) / log.FILE)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""babysit.jsonl: strict JSON, the documented keys, and enough to replay the fit's lr and momentum."""
+"""babysit.jsonl: strict JSON, the documented keys, and the same records read back."""
 
 from __future__ import annotations
 
@@ -8,23 +8,40 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from lightning_hp import Babysitter
-from lightning_hp.babysit.log import FILE, Intervention, append, read
-from lightning_hp.babysit.policy import Knobs
+from lightning_hp.babysit.actions import Adjust, Knobs, Move, Rollback, Skip, Snapshot, Stop
+from lightning_hp.babysit.log import FILE, Record, append, from_plain, interventions, read, rewind, show, to_plain
+from lightning_hp.errors import ConfigError
 
 KNOBS = st.builds(Knobs, lr=st.floats(0, 1e3) | st.just(math.inf), momentum=st.none() | st.floats(0, 1))
-INTERVENTIONS = st.builds(
-    Intervention,
+MOVES = st.builds(Move, lr_factor=st.floats(0, 1e3, exclude_min=True), momentum_factor=st.floats(0, 10))
+ACTIONS = st.one_of(
+    st.builds(Adjust, st.lists(MOVES, max_size=3).map(tuple)),
+    st.builds(Snapshot, st.text()),
+    st.builds(Rollback, st.text(), st.booleans()),
+    st.builds(Skip, st.integers(0, 10**6)),
+    st.builds(Stop, st.booleans()),
+)
+RECORDS = st.builds(
+    Record,
+    event=st.sampled_from(["signal", "decision", "request", "state"]),
     epoch=st.integers(0, 10**6),
     step=st.integers(0, 10**12),
+    batch=st.integers(0, 10**12),
     reason=st.text(),
-    before=st.lists(KNOBS, min_size=1, max_size=3),
-    after=st.lists(KNOBS, min_size=1, max_size=3),
+    detail=st.lists(ACTIONS, max_size=3).map(lambda actions: {"actions": [to_plain(action) for action in actions]}),
+    before=st.lists(KNOBS, max_size=3),
+    after=st.lists(KNOBS, max_size=3),
 )
+LOWER = to_plain(Adjust((Move(0.5),)))
+BEFORE, AFTER = Knobs(0.1, 0.9), Knobs(0.05, 0.9)
+
+
+def decision(batch=90, actions=(LOWER,), before=(BEFORE,), after=(AFTER,)):
+    return Record("decision", 3, 90, batch, "stalled", {"actions": list(actions)}, list(before), list(after))
 
 
 def strict(line):
@@ -41,129 +58,87 @@ def lines_in(folder):
     return file.read_text().splitlines() if file.exists() else []
 
 
-def lines_of(trainer):
-    return lines_in(trainer.log_dir)
+@given(action=ACTIONS)
+def test_an_action_comes_back_from_json_as_it_was(action):
+    assert from_plain(strict(json.dumps(to_plain(action)))) == action
 
 
-@pytest.mark.parametrize("score", [1.0, math.nan, math.inf, -math.inf])
-def test_every_line_is_strict_json_with_the_documented_keys(fit, scripted, score):
-    lines = lines_of(fit(scripted([score]), Babysitter("score", patience=1)))
-    assert len(lines) >= 1
-    for record in map(strict, lines):
-        assert list(record) == [field.name for field in fields(Intervention)]
-        assert json.loads(json.dumps(record, allow_nan=False)) == record
-        assert isinstance(record["epoch"], int)
-        assert isinstance(record["step"], int)
-        assert "score is " in record["reason"]
-        assert record["before"][0].keys() == record["after"][0].keys() == {"lr", "momentum"}
-
-
-def test_momentum_is_null_where_there_is_none(fit, scripted):
-    class Adagrad(scripted):
-        def on_train_batch_start(self, batch, batch_idx):
-            pass
-
-        def configure_optimizers(self):
-            return torch.optim.Adagrad(self.parameters(), lr=0.1)
-
-    record = strict(lines_of(fit(Adagrad(), Babysitter("score", patience=1)))[0])
-    assert record["before"] == [{"lr": 0.1, "momentum": None}]
-    assert record["after"] == [{"lr": pytest.approx(0.02), "momentum": None}]
-
-
-def test_the_log_replays_the_course_of_lr_and_momentum(fit, scripted):
-    module = scripted()
-    trainer = fit(module, Babysitter("score", patience=0, cooldown=1, factor=0.5, min_lr=0.01, max_momentum=0.98), epochs=12)
-    lrs, momenta, knobs = [], [], {"lr": 0.1, "momentum": 0.9}
-    records = {record["step"]: record for record in map(strict, lines_of(trainer))}
-    for step in module.steps:
-        if step in records:
-            assert records[step]["before"] == [knobs]
-            (knobs,) = records[step]["after"]
-        lrs.append(knobs["lr"])
-        momenta.append(knobs["momentum"])
-    assert lrs == module.lrs
-    assert momenta == module.momenta
-    assert len(records) >= 4
-
-
-def test_epoch_and_step_are_those_of_the_first_batch_with_the_new_values(fit, scripted):
-    module = scripted()
-    records = [strict(line) for line in lines_of(fit(module, Babysitter("score", patience=1)))]
-    changed = [at for at in range(1, len(module.lrs)) if module.lrs[at] != module.lrs[at - 1]]
-    assert [(record["epoch"], record["step"]) for record in records] == [(at // 3, module.steps[at]) for at in changed]
-
-
-@given(interventions=st.lists(INTERVENTIONS, max_size=4))
-def test_what_is_written_is_read_back(tmp_path_factory, interventions):
+@given(records=st.lists(RECORDS, max_size=4))
+def test_what_is_written_is_read_back(tmp_path_factory, records):
     folder = tmp_path_factory.mktemp("log") / "deeper"
-    for intervention in interventions:
-        append(intervention, folder / FILE)
-    assert read(folder / FILE) == interventions
-    assert len([strict(line) for line in lines_in(folder)]) == len(interventions)
+    for record in records:
+        append(record, folder / FILE)
+    assert read(folder / FILE) == records
+    assert [list(strict(line)) for line in lines_in(folder)] == [[each.name for each in fields(Record)]] * len(records)
 
 
-def test_an_lr_that_is_infinite_or_nan_is_written_and_read_back(fit, scripted, interventions):
-    class Broken(scripted):
-        def configure_optimizers(self):
-            first, *rest = self.parameters()
-            groups = [{"params": [first], "lr": math.inf}, {"params": rest}]
-            return torch.optim.SGD(groups, lr=0.1, momentum=0.9)
-
-        def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure):
-            optimizer_closure()
-
-    trainer = fit(Broken(), Babysitter("score", patience=1), epochs=4)
-    (line,) = lines_of(trainer)
-    assert strict(line)["before"][0] == {"lr": "inf", "momentum": 0.9}
-    (intervention,) = interventions(trainer)
-    assert intervention.before == [Knobs(math.inf, 0.9), Knobs(0.1, 0.9)]
-    assert intervention.after[0] == Knobs(math.inf, 0.9)
+@pytest.mark.parametrize("number", [1.5, math.nan, math.inf, -math.inf])
+def test_a_number_that_json_has_none_for_is_written_as_a_string_and_read_as_a_number(tmp_path, number):
+    append(Record("state", 0, 0, 0, "", {"value": number}, after=[Knobs(number, None)]), tmp_path / FILE)
+    strict(lines_in(tmp_path)[0])
+    (record,) = read(tmp_path / FILE)
+    assert record.number("value") == pytest.approx(number, nan_ok=True)
+    assert record.after[0].lr == pytest.approx(number, nan_ok=True)
+    assert record.number("loss") is None
 
 
-@pytest.mark.parametrize("reason", ["Is a directory", "No space left on device"])
-def test_a_log_that_cant_be_written_is_one_warning_with_the_reason_and_the_fit_goes_on(
-    fit, scripted, events, tmp_path, recwarn, reason
-):
-    file = tmp_path / "run" / FILE
-
-    class Blocked(scripted):
-        def on_train_epoch_start(self):
-            if self.current_epoch == 1:
-                file.mkdir() if reason == "Is a directory" else file.symlink_to("/dev/full")
-
-    module = Blocked()
-    fit(module, Babysitter("score", patience=1))
-    assert module.lrs[-1] == pytest.approx(0.004)
-    (told,) = [str(each.message) for each in recwarn if "Babysitter" in str(each.message)]
-    assert told.startswith(f"Babysitter can't write {file}, training goes on without this log: ")
-    assert reason in told
-    assert [step for step, _ in events(tmp_path / "run")["babysit/lr"]] == [9, 15]
-
-
-def test_a_fit_whose_old_log_cant_be_read_is_babysat_all_the_same(fit, scripted, tmp_path, recwarn):
-    (tmp_path / "run" / FILE).mkdir(parents=True)
-    babysitter = Babysitter("score", patience=1)
-    fit(scripted(), babysitter)
-    assert babysitter.interventions == 2
-    assert len([each for each in recwarn if "Babysitter can't write" in str(each.message)]) == 1
-
-
-def test_two_babysitters_that_act_in_one_step_tell_which_metric_was_whose(fit, scripted, interventions):
-    class Two(scripted):
-        def validation_step(self, batch, batch_idx):
-            self.log("other", 2.0)
-
-    trainer = fit(Two(), Babysitter("score", patience=1), Babysitter("other", patience=1), epochs=4)
-    first, second = interventions(trainer)
-    assert first.step == second.step == 9
-    assert first.reason.startswith("plateau: score is 1")
-    assert second.reason.startswith("plateau: other is 2")
-    assert first.after == second.before
-
-
-def test_no_file_is_no_intervention(tmp_path):
+def test_no_file_is_no_record(tmp_path):
     assert read(tmp_path / FILE) == []
+
+
+def test_a_last_line_that_a_kill_cut_off_is_left_out(tmp_path):
+    append(decision(), tmp_path / FILE)
+    with (tmp_path / FILE).open("a") as file:
+        file.write('{"event": "deci')
+    assert read(tmp_path / FILE) == [decision()]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"event": "deci',
+        "[]",
+        '{"epoch": 3, "step": 90, "reason": "an older version", "before": [], "after": []}',
+        json.dumps(
+            strict('{"event": "decision", "epoch": 0, "step": 0, "batch": "x", "reason": "", "before": [], "after": []}')
+        ),
+        '{"event": "decision", "epoch": 0, "step": 0, "batch": 0, "reason": "", "before": [], "after": [],'
+        ' "detail": {"actions": [{"action": "dance"}]}}',
+    ],
+)
+def test_any_other_broken_line_is_named(tmp_path, line):
+    append(decision(), tmp_path / FILE)
+    with (tmp_path / FILE).open("a") as file:
+        file.write(f"{line}\n")
+    append(decision(), tmp_path / FILE)
+    with pytest.raises(ConfigError, match=rf"{FILE}, line 2, is no record of a babysitter"):
+        read(tmp_path / FILE)
+
+
+def test_rewinding_drops_the_records_from_a_batch_on_and_those_of_other_versions(tmp_path):
+    file = tmp_path / FILE
+    for batch in (0, 5, 7):
+        append(decision(batch), file)
+    with file.open("a") as opened:
+        opened.write('{"epoch": 3, "step": 1, "reason": "an older version"}\nnonsense\n{"torn')
+    rewind(file, 7)
+    assert [record.batch for record in read(file)] == [0, 5]
+    rewind(file, 0)
+    assert file.read_text() == ""
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_rewinding_no_file_makes_none(tmp_path):
+    rewind(tmp_path / FILE, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_snapshot_alone_is_no_intervention(tmp_path):
+    snapshot, lower = decision(0, [to_plain(Snapshot("good"))]), decision(1)
+    state = Record("state", 0, 0, 0, "", {}, after=[Knobs(0.1, 0.9)])
+    for record in (snapshot, state, lower):
+        append(record, tmp_path / FILE)
+    assert interventions(tmp_path / FILE) == [lower]
 
 
 @pytest.mark.parametrize(
@@ -173,9 +148,60 @@ def test_no_file_is_no_intervention(tmp_path):
         ([Knobs(0.1, 0.9)], [Knobs(0.05, 0.9)], "stalled: lr 0.1 -> 0.05"),
         ([Knobs(0.1, 0.9)], [Knobs(0.1, 0.95)], "stalled: momentum 0.9 -> 0.95"),
         ([Knobs(0.1, None)], [Knobs(0.05, None)], "stalled: lr 0.1 -> 0.05"),
-        ([Knobs(0.1, 0.0), Knobs(1e-5, 0.9)], [Knobs(0.05, 0.0), Knobs(5e-6, 0.95)], None),
+        (
+            [Knobs(0.1, 0.0), Knobs(1e-5, 0.9)],
+            [Knobs(0.05, 0.0), Knobs(5e-6, 0.95)],
+            "stalled: lr 0.1, 1e-05 -> 0.05, 5e-06, momentum 0, 0.9 -> 0, 0.95",
+        ),
     ],
 )
 def test_the_sentence_says_what_changed_and_only_that(before, after, sentence):
-    told = Intervention(3, 90, "stalled", before, after).sentence()
-    assert told == (sentence or "stalled: lr 0.1, 1e-05 -> 0.05, 5e-06, momentum 0, 0.9 -> 0, 0.95")
+    assert decision(before=before, after=after).sentence() == sentence
+
+
+@pytest.mark.parametrize(
+    ("actions", "words"),
+    [
+        ([Rollback("good")], "back to snapshot 'good', lr 0.1 -> 0.05"),
+        ([Skip(1)], "skip 1 batch, lr 0.1 -> 0.05"),
+        ([Snapshot("probe"), Skip(20)], "snapshot 'probe', skip 20 batches, lr 0.1 -> 0.05"),
+        ([Stop()], "stop, lr 0.1 -> 0.05"),
+        ([Stop(diverged=True)], "stop as diverged, lr 0.1 -> 0.05"),
+    ],
+)
+def test_the_sentence_says_what_else_was_done_in_its_order(actions, words):
+    assert decision(actions=[to_plain(action) for action in actions]).sentence() == f"stalled: {words}"
+
+
+def test_the_sentence_of_what_changed_nothing_is_its_reason():
+    assert Record("signal", 0, 0, 0, "loss is nan").sentence() == "loss is nan"
+
+
+def test_tensorboard_gets_curves_markers_and_words_and_other_loggers_the_curves(tmp_path, events):
+    board, table = TensorBoardLogger(tmp_path, name="", version="board"), CSVLogger(tmp_path, name="", version="table")
+    show(Record("state", 0, 6, 6, "", {}, after=[Knobs(0.1, 0.9)]), [board, table], 0)
+    show(Record("signal", 3, 80, 80, "stalls"), [board, table], 0)
+    show(decision(), [board, table], 1)
+    for logger in (board, table):
+        logger.save()
+    board.finalize("success")
+    seen = events(tmp_path / "board")
+    assert seen["babysit/lr"] == [(6, pytest.approx(0.1)), (90, pytest.approx(0.05))]
+    assert seen["babysit/momentum"] == [(6, pytest.approx(0.9)), (90, pytest.approx(0.9))]
+    assert seen["babysit/interventions"] == [(6, 0.0), (90, 1.0)]
+    assert seen["babysit/text_summary"] == [(90, "stalled: lr 0.1 -> 0.05")]
+    header, *rows = (tmp_path / "table" / "metrics.csv").read_text().splitlines()
+    assert sorted(header.split(",")) == ["babysit/interventions", "babysit/lr", "babysit/momentum", "step"]
+    assert len(rows) == 2
+
+
+def test_each_group_has_its_own_curves(tmp_path, events):
+    board = TensorBoardLogger(tmp_path, name="", version="board")
+    show(decision(after=[Knobs(0.1, 0.9), Knobs(0.2, None)]), [board], 1)
+    board.finalize("success")
+    seen = events(tmp_path / "board")
+    assert {tag for tag in seen if tag.startswith("babysit/lr") or tag.startswith("babysit/m")} == {
+        "babysit/lr/group0",
+        "babysit/lr/group1",
+        "babysit/momentum/group0",
+    }

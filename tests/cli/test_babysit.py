@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_hp.babysit.log import read
+from lightning_hp.babysit.log import interventions
 
 
 def test_it_tells_each_intervention_and_the_best_checkpoint(run, config):
@@ -15,7 +15,7 @@ def test_it_tells_each_intervention_and_the_best_checkpoint(run, config):
     result = run(config, "babysit", "config.yaml", "--root", "one")
     assert (result.code, result.err) == (0, "")
     log = Path("one/version_0/babysit.jsonl").absolute()
-    (intervention,) = read(log)
+    (intervention,) = interventions(log)
     lines = result.out.splitlines()
     assert lines[0] == f"epoch 2, step {intervention.step}: {intervention.sentence()}"
     assert "lr 0.1 -> 0.02, momentum 0.9 -> 0.95" in lines[0]

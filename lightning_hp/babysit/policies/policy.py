@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from lightning_hp.babysit.actions import Action, Knobs
-from lightning_hp.babysit.signals.signal import Finding
+from lightning_hp.babysit.signals import Finding, Plateau, Signal
+from lightning_hp.trial import Mode
 
 State: TypeAlias = dict[str, Any]
 
@@ -27,6 +28,7 @@ class Look:
         checks: checks so far, this one included.
         checks_left: checks to come until the fit's end; None if the fit has no known end.
         interventions_left: how often the policy may still intervene; with none left only `Stop` and `Snapshot` are done.
+        mode: whether the metric shall fall (``"min"``) or rise (``"max"``).
     """
 
     epoch: int
@@ -37,6 +39,7 @@ class Look:
     checks: int
     checks_left: int | None
     interventions_left: int
+    mode: Mode = "min"
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,14 @@ class Decision:
 
 class Policy(Protocol):
     """A pure rule: its settings are its fields, its state is plain data, which a checkpoint can hold."""
+
+    def signals(self, plateau: Plateau) -> Sequence[Signal]:
+        """What it wants to be told by, where the user names no signals.
+
+        Args:
+            plateau: the signal of patience as the user set it, with the fit's mode; a policy may take it, or its mode only.
+        """
+        ...
 
     def begin(self) -> State:
         """The state before the first look: None, bool, int, float, str, and lists and dicts of them."""

@@ -1,71 +1,117 @@
-"""Policy: from a signal to a move, in scale coordinates (lr by a factor, momentum by its distance to 1)."""
+"""The policy that only lowers: a plateau lowers lr and raises momentum, a divergence goes back and lowers lr."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lightning_hp.babysit.actions import Action, Adjust, Knobs, Rollback, Snapshot, Stop
+from lightning_hp.babysit.policies.moves import adjust, times_distance, times_lr
+from lightning_hp.babysit.policies.policy import Decision, Look, State
+from lightning_hp.babysit.settings import check, check_not_negative, number
+from lightning_hp.babysit.signals import Finding, GradientDrift, Kind, NotFinite, Plateau, Signal, Spike, Stuck
 
-@dataclass(frozen=True)
-class Knobs:
-    """Where learning rate and momentum of one parameter group stand. Momentum is None where the optimizer has none."""
-
-    lr: float
-    momentum: float | None
-
-
-@dataclass(frozen=True)
-class Move:
-    """What to do to one parameter group: multiply lr by one factor, and 1 - momentum by another."""
-
-    lr_factor: float = 1.0
-    momentum_factor: float = 1.0
-
-    @property
-    def nothing(self) -> bool:
-        return self.lr_factor == 1.0 and self.momentum_factor == 1.0
+START, GOOD = "start", "good"
+_GOING_BACK: tuple[Kind, ...] = ("divergence", "stuck", "spike", "drift")
 
 
 @dataclass(frozen=True)
 class Reduce:
-    """Lower lr, and raise momentum one step along the reverse-log scale.
+    """Lowers lr when the fit stalls, as `ReduceLROnPlateau` does, and goes back when it diverges.
 
-    Attributes:
+    A plateau lowers lr and raises momentum one step along the reverse-log scale. A divergence goes back to the best check so
+    far and lowers lr; from the same snapshot, each further one goes on from a lower lr. A fit that is stuck since its first
+    steps goes back to its beginning.
+
+    Args:
         factor: lr becomes lr * factor.
         min_lr: lr is never lowered below.
         momentum_factor: 1 - momentum becomes that times this: 0.5 takes 0.9 to 0.95, then 0.975. 1 leaves it alone.
         max_momentum: momentum is never raised above.
+
+    Raises:
+        ConfigError: a setting is out of its range.
+
+    >>> policy = Reduce(factor=0.5)
+    >>> look = Look(0, 0, None, (), (Knobs(0.1, 0.9),), 0, 10, 20)
+    >>> state, decision = policy.decide(policy.begin(), look)
+    >>> decision.actions
+    [Snapshot(name='start')]
+    >>> finding = Finding("divergence", 3, "the loss is nan")
+    >>> policy.decide(state, Look(0, 4, None, (finding,), (Knobs(0.1, 0.9),), 0, 10, 20))[1].actions
+    [Rollback(name='start', keep_moves=True), Adjust(moves=(Move(lr_factor=0.5, momentum_factor=1.0),))]
     """
 
-    factor: float
-    min_lr: float
-    momentum_factor: float
-    max_momentum: float
+    factor: float = 0.2
+    min_lr: float = 0.0
+    momentum_factor: float = 0.5
+    max_momentum: float = 0.99
 
-    def moves(self, groups: Sequence[Knobs]) -> list[Move]:
+    def __post_init__(self) -> None:
+        check(self, "factor", "a number above 0 and below 1", number(self.factor, 0, 1, above=True, below=True))
+        check_not_negative(self, "min_lr")
+        check(self, "momentum_factor", "a number above 0, at most 1", number(self.momentum_factor, 0, 1, above=True))
+        check(self, "max_momentum", "a number from 0 to below 1", number(self.max_momentum, 0, 1, below=True))
+
+    def signals(self, plateau: Plateau) -> Sequence[Signal]:
+        return (plateau, NotFinite("monitor"), NotFinite("loss"), Spike(), Stuck(), GradientDrift())
+
+    def begin(self) -> State:
+        # Where to go back to (a snapshot's name), the best value since, and the step of the last intervention.
+        return {"back": None, "best": None, "acted": 0}
+
+    def decide(self, state: State, look: Look) -> tuple[State, Decision | None]:
+        if state["back"] is None:
+            return {**state, "back": START}, Decision([Snapshot(START)], "before the first step")
+        findings = {finding.kind: finding for finding in look.findings if finding.step >= state["acted"]}
+        for kind in _GOING_BACK:
+            if kind in findings:
+                return self._go_back(state, look, findings[kind])
+        return self._go_on(state, look, findings)
+
+    def _go_back(self, state: State, look: Look, finding: Finding) -> tuple[State, Decision | None]:
+        if not look.interventions_left:
+            beyond_help = finding.kind in ("divergence", "stuck")
+            return state, Decision([Stop(diverged=True)], finding.reason) if beyond_help else None
+        if finding.kind == "stuck":
+            state = {**state, "back": START, "best": None}
+        lower = adjust(times_lr(look.knobs, self.factor, self.min_lr), [1.0] * len(look.knobs))
+        actions: list[Action] = [Rollback(state["back"]), *([lower] if lower else [])]
+        return {**state, "acted": look.step}, Decision(actions, finding.reason)
+
+    def _go_on(self, state: State, look: Look, findings: Mapping[Kind, Finding]) -> tuple[State, Decision | None]:
+        state, actions, reasons = keep_best(state, look)
+        finding = findings.get("plateau") or findings.get("oscillation")
+        if finding and look.interventions_left:
+            move = self.lowered(look.knobs) if finding.kind == "plateau" else self.calmed(look.knobs)
+            if move:
+                actions.append(move)
+                reasons.append(finding.reason)
+                state = {**state, "acted": look.step}
+        return state, Decision(actions, "; ".join(reasons)) if actions else None
+
+    def lowered(self, groups: Sequence[Knobs]) -> Adjust | None:
         """One move per parameter group; a group at its bounds, or with momentum off (0), gets a smaller one or none.
 
-        >>> Reduce(factor=0.5, min_lr=0.06, momentum_factor=0.5, max_momentum=0.99).moves([Knobs(0.1, 0.9)])
-        [Move(lr_factor=0.6, momentum_factor=0.5)]
+        >>> Reduce(factor=0.5, min_lr=0.06).lowered([Knobs(0.1, 0.9)])
+        Adjust(moves=(Move(lr_factor=0.6, momentum_factor=0.5),))
         """
-        return [self._move(group) for group in groups]
+        # A group without an lr rests as a whole.
+        momenta = times_distance(groups, self.momentum_factor, self.max_momentum)
+        momenta = [factor if 0 < group.lr < math.inf else 1.0 for group, factor in zip(groups, momenta, strict=True)]
+        return adjust(times_lr(groups, self.factor, self.min_lr), momenta)
 
-    def _move(self, group: Knobs) -> Move:
-        # A group at lr 0 is frozen, or its schedule is before its start or past its end: nothing to lower, and no telling
-        # how far it is from min_lr.
-        if not 0 < group.lr < math.inf:
-            return Move()
-        lr_factor = max(self.factor, self.min_lr / group.lr)
-        return Move(_at_most_1(lr_factor), self._momentum_factor(group.momentum))
-
-    def _momentum_factor(self, momentum: float | None) -> float:
-        # Momentum 0 is a choice of plain gradient descent, not a small momentum.
-        if not momentum or momentum >= self.max_momentum:
-            return 1.0
-        return _at_most_1(max(self.momentum_factor, (1.0 - self.max_momentum) / (1.0 - momentum)))
+    def calmed(self, groups: Sequence[Knobs]) -> Adjust | None:
+        """Lower lr alone: more momentum would prolong an oscillation."""
+        return adjust(times_lr(groups, self.factor, self.min_lr), [1.0] * len(groups))
 
 
-def _at_most_1(factor: float) -> float:
-    # A bound that float32 has rounded is reached, not a part in ten million away.
-    return 1.0 if factor > 1.0 - 1e-6 else factor
+def keep_best(state: State, look: Look) -> tuple[State, list[Action], list[str]]:
+    """A snapshot at each check that is better than all since the one to go back to."""
+    value, best = look.value, state["best"]
+    if value is None or not math.isfinite(value):
+        return state, [], []
+    if best is not None and not (value > best if look.mode == "max" else value < best):
+        return state, [], []
+    return {**state, "best": value, "back": GOOD}, [Snapshot(GOOD)], [f"best so far: {value:.4g}"]

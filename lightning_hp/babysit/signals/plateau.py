@@ -1,76 +1,80 @@
-"""Signals: what a curve says about its training. Pure functions of a state and an observation."""
+"""Plateau by patience: the metric has not beaten its best in so many checks. Lightning's and torch's rule, in their words."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from lightning_hp.babysit.settings import check_mode, check_not_negative, check_whole
+from lightning_hp.babysit.signals.signal import Finding, Source, State
 from lightning_hp.trial import Mode
 
 
 @dataclass(frozen=True)
 class Plateau:
-    """Settings of the plateau signal, in Lightning's words for them.
+    """A plateau when the metric has not improved on its best for longer than patience bears.
 
-    Attributes:
-        mode: whether the metric shall fall (``min``) or rise (``max``).
+    It is the rule of ``ReduceLROnPlateau`` and ``EarlyStopping``: easy to foresee, but a spike's recovery counts as a
+    plateau, and so does slow progress under noise; `TrendPlateau` sees through both.
+
+    Args:
+        mode: whether the metric shall fall (``"min"``) or rise (``"max"``).
         patience: checks without improvement that are borne; the next one is a plateau.
         min_delta: least change that counts as an improvement, in the metric's own unit.
         cooldown: checks after an intervention that do not count.
+
+    Raises:
+        ConfigError: a setting is out of its range.
+
+    >>> signal = Plateau(mode="min", patience=1)
+    >>> state = signal.begin()
+    >>> for step, loss in enumerate((1.0, 1.0, 1.0)):
+    ...     state, finding = signal.observe(state, step, loss)
+    >>> finding.reason
+    '1 has not beaten 1 in 2 checks'
     """
 
     mode: Mode
-    patience: int
-    min_delta: float
-    cooldown: int
+    patience: int = 5
+    min_delta: float = 1e-4
+    cooldown: int = 0
 
+    def __post_init__(self) -> None:
+        check_mode(self)
+        check_whole(self, "patience", 0)
+        check_not_negative(self, "min_delta")
+        check_whole(self, "cooldown", 0)
 
-@dataclass(frozen=True)
-class PlateauState:
-    """What the signal remembers: best value, checks since, and checks of cooldown left."""
+    @property
+    def source(self) -> Source:
+        return "monitor"
 
-    best: float | None = None
-    bad_checks: int = 0
-    cooldown_left: int = 0
+    def begin(self) -> State:
+        return {"best": None, "bad_checks": 0, "cooldown_left": 0}
 
+    def observe(self, state: State, step: int, value: float) -> tuple[State, Finding | None]:
+        best, bad, cooldown = state["best"], state["bad_checks"], state["cooldown_left"]
+        if self.improved(best, value):
+            return {"best": value, "bad_checks": 0, "cooldown_left": max(cooldown - 1, 0)}, None
+        if cooldown:
+            return {"best": best, "bad_checks": 0, "cooldown_left": cooldown - 1}, None
+        if bad < self.patience:
+            return {**state, "bad_checks": bad + 1}, None
+        return self.intervened(state), Finding("plateau", step, self._reason(best, value))
 
-def observe(settings: Plateau, state: PlateauState, value: float) -> tuple[PlateauState, bool]:
-    """Takes in one value of the metric.
+    def intervened(self, state: State) -> State:
+        return {**state, "bad_checks": 0, "cooldown_left": self.cooldown}
 
-    Args:
-        settings: when to call it a plateau.
-        state: from the last check.
-        value: of the monitored metric; NaN and infinity count as no improvement.
+    def improved(self, best: float | None, value: float) -> bool:
+        """Whether a value beats the best so far; what is not finite never does."""
+        # An infinity of the better kind would never be beaten.
+        if not math.isfinite(value):
+            return False
+        if best is None:
+            return True
+        gain = value - best if self.mode == "max" else best - value
+        return gain > self.min_delta
 
-    Returns:
-        The new state, and whether this is a plateau. After one, counting starts anew, with the cooldown.
-
-    >>> settings = Plateau(mode="min", patience=1, min_delta=0.0, cooldown=0)
-    >>> state = PlateauState()
-    >>> for loss in (1.0, 1.0, 1.0):
-    ...     state, plateau = observe(settings, state, loss)
-    >>> plateau
-    True
-    """
-    if improved(settings, state.best, value):
-        return PlateauState(value, 0, max(state.cooldown_left - 1, 0)), False
-    if state.cooldown_left:
-        return replace(state, bad_checks=0, cooldown_left=state.cooldown_left - 1), False
-    if state.bad_checks < settings.patience:
-        return replace(state, bad_checks=state.bad_checks + 1), False
-    return intervened(settings, state), True
-
-
-def intervened(settings: Plateau, state: PlateauState) -> PlateauState:
-    """The state after somebody changed the learning rate: counting starts anew."""
-    return replace(state, bad_checks=0, cooldown_left=settings.cooldown)
-
-
-def improved(settings: Plateau, best: float | None, value: float) -> bool:
-    # An infinity of the better kind would never be beaten.
-    if not math.isfinite(value):
-        return False
-    if best is None:
-        return True
-    gain = value - best if settings.mode == "max" else best - value
-    return gain > settings.min_delta
+    def _reason(self, best: float | None, value: float) -> str:
+        checks = f"{self.patience + 1} checks" if self.patience else "the last check"
+        return f"{value:.4g} has not beaten {'any value' if best is None else f'{best:.4g}'} in {checks}"

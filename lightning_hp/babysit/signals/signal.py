@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
 Source: TypeAlias = Literal["monitor", "loss", "gradient_norm"]
-Kind: TypeAlias = Literal["plateau", "divergence", "slow", "oscillation"]
+Kind: TypeAlias = Literal["plateau", "divergence", "spike", "drift", "stuck", "slow", "oscillation"]
 State: TypeAlias = dict[str, Any]
 
 
@@ -15,7 +15,9 @@ class Finding:
     """What a signal has found.
 
     Attributes:
-        kind: what is wrong, as policies know it.
+        kind: what is wrong, as policies know it. Of those that call for going back, ``divergence`` can't recover by itself
+            (a value that is not finite), ``spike`` and ``drift`` may, and ``stuck`` has been bad since the fit's beginning,
+            so that only a snapshot from before the first step helps.
         step: the optimizer steps that had been made at the value that showed it.
         reason: why, in a sentence that names the values.
     """
@@ -38,7 +40,10 @@ class Signal(Protocol):
         ...
 
     def observe(self, state: State, step: int, value: float) -> tuple[State, Finding | None]:
-        """Takes in the next value (NaN and infinities too): the new state, and what it shows if anything is wrong."""
+        """Takes in the next value (NaN and infinities too): the new state, and what it shows if anything is wrong.
+
+        The given state stays as it is. Having found something, a signal starts anew, as after an intervention.
+        """
         ...
 
     def intervened(self, state: State) -> State:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_hp.babysit.signals import Plateau, PlateauState, improved, intervened, observe
+from lightning_hp.babysit.signals import Finding, Plateau
+from lightning_hp.errors import ConfigError
 
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True) | st.integers(-3, 3).map(float)
 CURVES = st.lists(NUMBERS, max_size=50)
@@ -25,10 +26,10 @@ SETTINGS = st.builds(
 
 def states(settings, curve, state=None):
     """The state after each check, and whether it was a plateau."""
-    state, seen = state or PlateauState(), []
+    state, seen = state or settings.begin(), []
     for value in curve:
-        state, plateau = observe(settings, state, value)
-        seen.append((state, plateau))
+        state, finding = settings.observe(state, 0, value)
+        seen.append((state, finding is not None))
     return seen
 
 
@@ -68,16 +69,16 @@ def test_min_and_max_mirror_each_other(settings, curve):
 @given(settings=SETTINGS, curve=CURVES)
 def test_counters_stay_in_their_ranges(settings, curve):
     for state, plateau in states(settings, curve):
-        assert 0 <= state.bad_checks <= settings.patience
-        assert 0 <= state.cooldown_left <= settings.cooldown
+        assert 0 <= state["bad_checks"] <= settings.patience
+        assert 0 <= state["cooldown_left"] <= settings.cooldown
         if plateau:
-            assert (state.bad_checks, state.cooldown_left) == (0, settings.cooldown)
+            assert (state["bad_checks"], state["cooldown_left"]) == (0, settings.cooldown)
 
 
 @given(settings=SETTINGS, curve=CURVES)
 def test_the_best_only_ever_gets_better(settings, curve):
     sign = 1 if settings.mode == "max" else -1
-    bests = [state.best for state, _ in states(settings, curve) if state.best is not None]
+    bests = [state["best"] for state, _ in states(settings, curve) if state["best"] is not None]
     assert all(sign * later >= sign * earlier for earlier, later in itertools.pairwise(bests))
 
 
@@ -90,12 +91,10 @@ def test_a_curve_taken_up_again_from_its_state_goes_on_alike(settings, curve, sp
 
 @given(settings=SETTINGS, curve=CURVES)
 def test_observing_leaves_the_old_state_as_it_was(settings, curve):
-    state = PlateauState(best=1.0, bad_checks=0, cooldown_left=settings.cooldown)
-    kept = replace(state)
+    state = {"best": 1.0, "bad_checks": 0, "cooldown_left": settings.cooldown}
+    kept = dict(state)
     states(settings, curve, state)
     assert state == kept
-    with pytest.raises(FrozenInstanceError):
-        state.best = 0.0
 
 
 @given(settings=SETTINGS, curve=CURVES)
@@ -106,19 +105,19 @@ def test_between_two_plateaus_lie_patience_and_cooldown(settings, curve):
 
 @given(settings=SETTINGS, curve=CURVES)
 def test_what_is_remembered_as_best_was_seen_and_beaten_by_no_more_than_min_delta(settings, curve):
-    state, sign = PlateauState(), 1 if settings.mode == "max" else -1
+    state, sign = settings.begin(), 1 if settings.mode == "max" else -1
     for value in curve:
-        state, _ = observe(settings, state, value)
+        state, _ = settings.observe(state, 0, value)
     numbers = [value for value in curve if math.isfinite(value)]
-    assert (state.best is None) == (numbers == [])
-    assert all(value == state.best or not sign * (value - state.best) > settings.min_delta for value in numbers)
-    assert state.best is None or state.best in numbers
+    assert (state["best"] is None) == (numbers == [])
+    assert all(value == state["best"] or not sign * (value - state["best"]) > settings.min_delta for value in numbers)
+    assert state["best"] is None or state["best"] in numbers
 
 
 @pytest.mark.parametrize("settings", [Plateau("min", 0, 0.0, 0), Plateau("max", 3, 0.1, 2)])
 def test_the_first_finite_number_is_an_improvement_whatever_it_is(settings):
     for value in (0.0, -1e308, 1e308):
-        assert observe(settings, PlateauState(), value) == (PlateauState(best=value), False)
+        assert settings.observe(settings.begin(), 0, value) == ({**settings.begin(), "best": value}, None)
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])
@@ -128,7 +127,7 @@ def test_what_is_not_finite_never_improves_and_can_be_beaten(mode, value):
     assert plateaus(settings, [value] * 4) == [1, 3]
     seen = states(settings, [value, 5.0, value, 5.0])
     assert [plateau for _, plateau in seen] == [False, False, False, True]
-    assert [state.best for state, _ in seen] == [None, 5.0, 5.0, 5.0]
+    assert [state["best"] for state, _ in seen] == [None, 5.0, 5.0, 5.0]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +164,7 @@ def test_nan_counts_as_a_bad_check_and_is_never_the_best():
     settings = Plateau("min", 1, 0.0, 0)
     seen = states(settings, [math.nan, 1.0, math.nan, math.nan, 0.5])
     assert [plateau for _, plateau in seen] == [False, False, False, True, False]
-    assert [state.best for state, _ in seen] == [None, 1.0, 1.0, 1.0, 0.5]
+    assert [state["best"] for state, _ in seen] == [None, 1.0, 1.0, 1.0, 0.5]
 
 
 @pytest.mark.parametrize(
@@ -183,14 +182,14 @@ def test_nan_counts_as_a_bad_check_and_is_never_the_best():
     ],
 )
 def test_an_improvement_is_more_than_min_delta_in_the_right_direction(mode, best, value, better):
-    assert improved(Plateau(mode, 0, 0.25, 0), best, value) is better
+    assert Plateau(mode, 0, 0.25, 0).improved(best, value) is better
 
 
 def test_an_improvement_in_the_cooldown_counts_as_best_and_shortens_nothing():
     settings = Plateau("min", 0, 0.0, 2)
     seen = states(settings, [1.0, 1.0, 0.5, 0.6, 0.6])
     assert [plateau for _, plateau in seen] == [False, True, False, False, True]
-    assert seen[2][0] == PlateauState(best=0.5, cooldown_left=1)
+    assert seen[2][0] == {"best": 0.5, "bad_checks": 0, "cooldown_left": 1}
 
 
 def test_patience_starts_anew_after_the_cooldown_and_not_within_it():
@@ -200,4 +199,24 @@ def test_patience_starts_anew_after_the_cooldown_and_not_within_it():
 
 def test_an_intervention_by_somebody_else_starts_the_count_anew():
     settings = Plateau("min", 2, 0.0, 1)
-    assert intervened(settings, PlateauState(0.5, bad_checks=2)) == PlateauState(0.5, bad_checks=0, cooldown_left=1)
+    before = {"best": 0.5, "bad_checks": 2, "cooldown_left": 0}
+    assert settings.intervened(before) == {"best": 0.5, "bad_checks": 0, "cooldown_left": 1}
+
+
+def test_a_finding_names_the_step_and_the_values():
+    signal = Plateau("max", 1, 0.0, 0)
+    state, found = signal.begin(), []
+    for step, value in ((10, 0.5), (20, 0.4), (30, 0.45)):
+        state, finding = signal.observe(state, step, value)
+        found.append(finding)
+    assert found == [None, None, Finding("plateau", 30, "0.45 has not beaten 0.5 in 2 checks")]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"mode": "up"}, {"patience": -1}, {"patience": 1.5}, {"min_delta": -1.0}, {"min_delta": math.nan}, {"cooldown": -1}],
+)
+def test_a_setting_out_of_its_range_is_an_error_that_names_it(wrong):
+    (name,) = wrong
+    with pytest.raises(ConfigError, match=f"Plateau needs {name} to be"):
+        Plateau(**{"mode": "min", **wrong})

@@ -1,0 +1,60 @@
+"""Gradient drift: the gradient's norm grows and grows, which comes before many divergences."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from lightning_hp.babysit.settings import check, check_positive, check_whole, number
+from lightning_hp.babysit.signals.robust import theil_sen
+from lightning_hp.babysit.signals.signal import Finding, Source, State
+
+
+@dataclass(frozen=True)
+class GradientDrift:
+    """A drift when the trend of the gradient's norm, on the log scale, has surely multiplied it within the window.
+
+    Args:
+        window: sampled norms that the trend is taken over.
+        growth: the norm at the window's end has to be so many times that at its beginning.
+        deviations: how sure of it, in standard deviations.
+
+    Raises:
+        ConfigError: a setting is out of its range.
+
+    >>> signal, finding = GradientDrift(window=5), None
+    >>> state = signal.begin()
+    >>> for step, norm in enumerate([1, 5, 30, 100, 700]):
+    ...     state, finding = signal.observe(state, step, norm)
+    >>> finding.reason
+    "the gradient's norm grew from 1 to 700"
+    """
+
+    window: int = 20
+    growth: float = 30.0
+    deviations: float = 2.0
+
+    def __post_init__(self) -> None:
+        check_whole(self, "window", 3)
+        check(self, "growth", "a finite number above 1", number(self.growth, 1, math.inf, above=True, below=True))
+        check_positive(self, "deviations")
+
+    @property
+    def source(self) -> Source:
+        return "gradient_norm"
+
+    def begin(self) -> State:
+        return {"logs": []}
+
+    def observe(self, state: State, step: int, value: float) -> tuple[State, Finding | None]:
+        # A norm of 0 says that nothing was learned from, an infinite one that mixed precision passes over the step.
+        if not 0 < value < math.inf:
+            return state, None
+        logs = [*state["logs"][-(self.window - 1) :], math.log(value)]
+        if len(logs) < self.window or theil_sen(logs, self.deviations).low * (self.window - 1) < math.log(self.growth):
+            return {"logs": logs}, None
+        reason = f"the gradient's norm grew from {math.exp(logs[0]):.4g} to {value:.4g}"
+        return self.begin(), Finding("drift", step, reason)
+
+    def intervened(self, state: State) -> State:
+        return self.begin()

@@ -1,0 +1,39 @@
+"""Divergence that is beyond doubt: a value is NaN or infinite."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from lightning_hp.babysit.settings import check
+from lightning_hp.babysit.signals.signal import Finding, Source, State
+
+
+@dataclass(frozen=True)
+class NotFinite:
+    """A divergence at each value that is NaN or infinite.
+
+    Args:
+        source: ``"monitor"`` or ``"loss"``. Gradient norms overflow now and then in mixed precision, where the loss scale takes
+            care of it.
+
+    >>> NotFinite("loss").observe({}, 7, float("nan"))[1].reason
+    'the loss is nan'
+    """
+
+    source: Source = "loss"
+
+    def __post_init__(self) -> None:
+        check(self, "source", "'monitor', 'loss' or 'gradient_norm'", self.source in ("monitor", "loss", "gradient_norm"))
+
+    def begin(self) -> State:
+        return {}
+
+    def observe(self, state: State, step: int, value: float) -> tuple[State, Finding | None]:
+        if math.isfinite(value):
+            return state, None
+        name = {"monitor": "metric", "loss": "loss", "gradient_norm": "gradient's norm"}[self.source]
+        return state, Finding("divergence", step, f"the {name} is {value}")
+
+    def intervened(self, state: State) -> State:
+        return state

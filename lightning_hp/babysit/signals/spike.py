@@ -1,0 +1,77 @@
+"""Loss spike: the training loss jumps, stays up, and has lost a good part of what training had gained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lightning_hp.babysit.settings import check_not_negative, check_positive, check_whole
+from lightning_hp.babysit.signals.robust import deviation, median, usable
+from lightning_hp.babysit.signals.signal import Finding, Source, State
+
+
+@dataclass(frozen=True)
+class Spike:
+    """A spike when the last few losses stand far above those before, by a z-score from median and median absolute deviation.
+
+    Single hard batches are no spike, however far they stand out: close to convergence, losses have heavy tails. So a spike has
+    to last, and to undo a part of the progress since the fit began.
+
+    Args:
+        window: losses to compare with.
+        lasting: losses in a row that have to be high, in their median.
+        deviations: how many robust standard deviations above the window's median is high.
+        undone: least part of the progress since the first loss that has to be lost, from 0 to 1.
+
+    Raises:
+        ConfigError: a setting is out of its range.
+
+    >>> signal, finding = Spike(window=10, lasting=3), None
+    >>> state = signal.begin()
+    >>> for step, loss in enumerate([4, 3, 2, 1.1, 1, 1.1, 1, 1.1, 1, 1.1, 3, 3.1, 3.2]):
+    ...     state, finding = signal.observe(state, step, loss)
+    >>> finding.reason
+    'the loss jumped from 1.1 to 3.1'
+    """
+
+    window: int = 50
+    lasting: int = 5
+    deviations: float = 6.0
+    undone: float = 0.3
+
+    def __post_init__(self) -> None:
+        check_whole(self, "window", 2)
+        check_whole(self, "lasting", 1)
+        check_positive(self, "deviations")
+        check_not_negative(self, "undone")
+
+    @property
+    def source(self) -> Source:
+        return "loss"
+
+    def begin(self) -> State:
+        return {"first": None, "losses": []}
+
+    def observe(self, state: State, step: int, value: float) -> tuple[State, Finding | None]:
+        if not usable(value):
+            return state, None
+        first = value if state["first"] is None else state["first"]
+        losses = [*state["losses"][-(self.window + self.lasting - 1) :], value]
+        state = {"first": first, "losses": losses}
+        if len(losses) < self.window + self.lasting:
+            return state, None
+        before, last = losses[: self.window], losses[self.window :]
+        if not self._is_spike(first, before, last):
+            return state, None
+        reason = f"the loss jumped from {median(before):.4g} to {median(last):.4g}"
+        return self.intervened(state), Finding("spike", step, reason)
+
+    def intervened(self, state: State) -> State:
+        return {**state, "losses": []}
+
+    def _is_spike(self, first: float, before: list[float], last: list[float]) -> bool:
+        # Nearly always true of one of the last losses, and cheaper than a median at every step.
+        if min(last) <= sum(before) / self.window:
+            return False
+        level = median(before)
+        rise = median(last) - level
+        return rise > max(self.deviations * deviation(before), self.undone * (first - level), 0.0)

@@ -1,0 +1,69 @@
+"""Stuck above where it began: the first steps threw the weights where nothing is learned, as a far too high lr does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lightning_hp.babysit.settings import check_positive, check_whole
+from lightning_hp.babysit.signals.robust import deviation, median, usable
+from lightning_hp.babysit.signals.signal import Finding, Source, State
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """Stuck when the training loss shot up at the beginning and is, many steps later, no better than before the first step.
+
+    ReLUs that a far too high lr has killed never come back: the loss is finite and stays at what a constant answer gets, the
+    logarithm of the number of classes. A lower lr does not revive them, a snapshot from before the first step does. Without
+    the overshoot nothing is found: a loss that just doesn't move may be an lr that is too low.
+
+    Args:
+        window: losses that are looked at together, and passed over before the first look.
+        overshoot: how far above the first loss the loss must have been, in standard deviations of the window's losses.
+
+    Raises:
+        ConfigError: a setting is out of its range.
+
+    >>> signal, finding = Stuck(window=4), None
+    >>> state = signal.begin()
+    >>> for step, loss in enumerate([2.3, 41.0, 7.0, 2.4, 2.3, 2.31, 2.3, 2.32]):
+    ...     state, finding = signal.observe(state, step, loss)
+    >>> finding.reason
+    'the loss is 2.305, and 2.3 before the first step'
+    """
+
+    window: int = 25
+    overshoot: float = 6.0
+
+    def __post_init__(self) -> None:
+        check_whole(self, "window", 2)
+        check_positive(self, "overshoot")
+
+    @property
+    def source(self) -> Source:
+        return "loss"
+
+    def begin(self) -> State:
+        return {"first": None, "highest": None, "skip": self.window, "losses": []}
+
+    def observe(self, state: State, step: int, value: float) -> tuple[State, Finding | None]:
+        if not usable(value):
+            return state, None
+        first = value if state["first"] is None else state["first"]
+        highest = value if state["highest"] is None else max(state["highest"], value)
+        skip = state["skip"]
+        losses = state["losses"] if skip else [*state["losses"], value]
+        state = {"first": first, "highest": highest, "skip": max(skip - 1, 0), "losses": losses}
+        if len(losses) < self.window:
+            return state, None
+        if not self._is_stuck(first, highest, losses):
+            return {**state, "losses": []}, None
+        reason = f"the loss is {median(losses):.4g}, and {first:.4g} before the first step"
+        return self.intervened(state), Finding("stuck", step, reason)
+
+    def intervened(self, state: State) -> State:
+        return {"first": state["first"], "highest": None, "skip": self.window, "losses": []}
+
+    def _is_stuck(self, first: float, highest: float, losses: list[float]) -> bool:
+        spread = deviation(losses)
+        return median(losses) + spread >= first and highest > first + self.overshoot * spread

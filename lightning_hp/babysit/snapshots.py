@@ -1,0 +1,172 @@
+"""Snapshots of a running fit: weights, buffers, optimizers, schedulers and loss scale, to go back to within the same fit.
+
+Steps, epochs, data and loggers are no part of them. Everything is restored in place, so that whoever holds a parameter still
+holds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import quote
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+# Plain values and tensors on the host, which a checkpoint can hold.
+State: TypeAlias = dict[str, Any]
+# Bytes of snapshots that a fit keeps in memory; the rest goes to files.
+MOST_IN_MEMORY = 2**30
+# What takes the most room.
+_BULKY = ("model", "optimizer_states")
+_SHARDED = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
+
+
+def taken(trainer: Trainer) -> State:
+    """A snapshot of a fit as it stands."""
+    optimizers = [trainer.strategy.optimizer_state(optimizer) for optimizer in trainer.optimizers]
+    schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+    return {
+        "model": {name: _kept(tensor) for name, tensor in _tensors(trainer.lightning_module) if not is_lazy(tensor)},
+        "optimizer_states": [_kept(optimizer["state"]) for optimizer in optimizers],
+        "param_groups": [_kept(optimizer["param_groups"]) for optimizer in optimizers],
+        "schedulers": [(type(scheduler).__name__, _kept(scheduler.state_dict())) for scheduler in schedulers],
+        "precision": _kept(trainer.precision_plugin.state_dict()),
+    }
+
+
+def restore(trainer: Trainer, snapshot: State) -> None:
+    """Brings a fit back to a snapshot. Gradients that wait for a step are dropped: they belong to other weights."""
+    with torch.no_grad():
+        for name, tensor in _tensors(trainer.lightning_module):
+            if name in snapshot["model"]:
+                _overwrite(tensor, snapshot["model"][name])
+    schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+    saved = snapshot["schedulers"]
+    # SWA puts another scheduler in the place of one: what was saved is of no use to it, and neither is the lr of then.
+    same = [type(scheduler).__name__ for scheduler in schedulers] == [name for name, _ in saved]
+    states = zip(trainer.optimizers, snapshot["optimizer_states"], snapshot["param_groups"], strict=True)
+    restored = [_fitting(trainer.strategy.optimizer_state(own), state, groups, same) for own, state, groups in states]
+    trainer.strategy.load_optimizer_state_dict({"optimizer_states": restored})
+    for scheduler, (_, state) in zip(schedulers, saved, strict=False):
+        if same:
+            scheduler.load_state_dict(_given(state))
+    trainer.precision_plugin.load_state_dict(_given(snapshot["precision"]))
+    for optimizer in trainer.optimizers:
+        optimizer.zero_grad(set_to_none=True)
+
+
+def possible(trainer: Trainer) -> bool:
+    """Whether each process of a fit has the whole of model and optimizers."""
+    sharded = any(hasattr(optimizer, "consolidate_state_dict") for optimizer in trainer.optimizers)
+    return not sharded and not isinstance(trainer.strategy, _SHARDED)
+
+
+class Snapshots:
+    """The snapshots that a fit has taken, by name: in memory up to a size, beyond it in files.
+
+    Args:
+        folder: of the files; they are gone when the fit ends.
+        most: bytes that are kept in memory.
+    """
+
+    def __init__(self, folder: Path, most: int = MOST_IN_MEMORY) -> None:
+        self.folder = folder
+        self.most = most
+        self._held: dict[str, State] = {}
+        self._files: dict[str, Path] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._held
+
+    def keep(self, name: str, snapshot: State, rank: int = 0) -> None:
+        """Keeps a snapshot, in the place of an earlier one of that name.
+
+        Raises:
+            OSError: it is too large for memory, and the file can't be written.
+        """
+        self._forget(name)
+        if sum(map(_size, self._held.values())) + _size(snapshot) > self.most:
+            bulky = {key: snapshot[key] for key in _BULKY}
+            file = self.folder / f"snapshot-{quote(name, safe='')}.rank{rank}.pt"
+            self.folder.mkdir(parents=True, exist_ok=True)
+            torch.save(bulky, file)
+            self._files[name] = file
+            snapshot = {key: value for key, value in snapshot.items() if key not in _BULKY}
+        self._held[name] = snapshot
+
+    def get(self, name: str) -> State:
+        """A snapshot that is kept. What is in a file is read as it is used."""
+        snapshot = self._held[name]
+        if name in self._files:
+            snapshot = snapshot | torch.load(self._files[name], map_location="cpu", weights_only=True, mmap=True)
+        return snapshot
+
+    def clear(self) -> None:
+        """Forgets all snapshots, and deletes their files."""
+        for name in list(self._held):
+            self._forget(name)
+
+    def state_dict(self) -> dict[str, State]:
+        """All of them, as a checkpoint holds them. The tensors are not copied: none is ever changed."""
+        return {name: self.get(name) for name in self._held}
+
+    def load_state_dict(self, states: Mapping[str, State], rank: int = 0) -> None:
+        self.clear()
+        for name, snapshot in states.items():
+            self.keep(name, apply_to_collection(snapshot, Tensor, lambda tensor: tensor.detach().cpu()), rank)
+
+    def _forget(self, name: str) -> None:
+        self._held.pop(name, None)
+        file = self._files.pop(name, None)
+        if file is not None:
+            with suppress(OSError):
+                file.unlink()
+
+
+def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and buffers, those too that a module keeps out of its checkpoints."""
+    yield from module.named_parameters()
+    yield from module.named_buffers()
+
+
+def _kept(value: Any) -> Any:
+    """A copy on the host that nothing else changes."""
+    return apply_to_collection(value, Tensor, lambda tensor: tensor.detach().to("cpu", copy=True))
+
+
+def _given(value: Any) -> Any:
+    """A copy for whoever will change it."""
+    return apply_to_collection(value, Tensor, torch.clone)
+
+
+def _overwrite(tensor: Tensor, kept: Tensor) -> None:
+    if tensor.shape == kept.shape:
+        tensor.copy_(kept)
+    else:
+        # A buffer that grows with what it has seen.
+        tensor.data = kept.to(tensor.device, tensor.dtype, copy=True)
+
+
+def _fitting(now: State, state: Any, groups: list[State], with_values: bool) -> State:
+    """The state that an optimizer had, for how its parameter groups are now.
+
+    Groups may have come since, of layers that were thawed; of an optimizer that was otherwise rebuilt nothing fits.
+    """
+    sizes = [[len(group["params"]) for group in each] for each in (groups, now["param_groups"])]
+    if sizes[0] != sizes[1][: len(groups)]:
+        return {"state": {}, "param_groups": now["param_groups"]}
+    values = [*_given(groups), *now["param_groups"][len(groups) :]] if with_values else now["param_groups"]
+    return {"state": _given(state), "param_groups": values}
+
+
+def _size(snapshot: State) -> int:
+    sizes: list[int] = []
+    apply_to_collection(snapshot, Tensor, lambda tensor: sizes.append(tensor.nbytes))
+    return sum(sizes)

@@ -203,6 +203,8 @@ def tune(name: str, trials: int, processes: int) -> dict[str, float]:
             trainer={"max_epochs": EPOCHS, "enable_checkpointing": False, "logger": False, "accelerator": "cpu"},
             executor="processes",
             workers=processes,
+            # Fused, convolutions on a CPU are no faster.
+            fuse="never",
             root_dir=root,
             progress=False,
         )

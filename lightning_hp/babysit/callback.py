@@ -1,35 +1,46 @@
-"""The Babysitter: a Lightning callback that watches a metric and acts on plateaus."""
+"""The Babysitter: a Lightning callback that watches a fit, and acts when it stalls or diverges."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
-from dataclasses import asdict, replace
-from numbers import Integral, Real
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+from torch.optim import Optimizer
 
-from lightning_hp.babysit import knobs, log
-from lightning_hp.babysit.policy import Knobs, Reduce
-from lightning_hp.babysit.signals import Plateau, PlateauState, intervened, observe
-from lightning_hp.babysit.watch import Watch
+from lightning_hp.babysit import hands, knobs, log
+from lightning_hp.babysit.actions import Action, Knobs, Rollback, Stop
+from lightning_hp.babysit.control import Control, intervenes
+from lightning_hp.babysit.policies import POLICIES, Decision, Policy, named
+from lightning_hp.babysit.series import EVERY, Series, gradient_norm
+from lightning_hp.babysit.settings import number, whole
+from lightning_hp.babysit.signals import Plateau, Signal
+from lightning_hp.babysit.watch import Watch, checks_left
 from lightning_hp.errors import ConfigError, MonitorError
 from lightning_hp.trial import Mode
 
+# Optimizer steps from one sample of the gradient's norm to the next.
+NORM_EVERY = 25
+
 
 class Babysitter(Callback):
-    """Lowers lr and raises momentum when a metric stops improving.
+    """Lowers lr and raises momentum when a metric stops improving, and goes back to a good state when training diverges.
 
     Works with SGD, RMSprop and the Adam family (whose beta1 is the momentum), and with any torch schedule, which goes on from
     the new value. Beside a ReduceLROnPlateau the two share one patience: whichever acts first, the other starts counting anew.
     Lightning's StochasticWeightAveraging goes to its own swa_lrs when it starts, whatever was lowered before; from then on it
-    is lowered like other schedules. Each intervention goes to babysit.jsonl in the logger's folder, and to TensorBoard as
-    curves and a sentence.
+    is lowered like other schedules. All that it sees and does goes to babysit.jsonl in the logger's folder, each intervention
+    also to TensorBoard as curves and a sentence.
+
+    Going back restores weights, buffers, optimizers, schedules and loss scale; steps, epochs and data run on. A fit that
+    diverges whatever is done ends when its interventions are used up.
 
     Args:
         monitor: the metric to watch, as logged by the module. None is the search's, and ``"val_loss"`` without a search.
@@ -45,6 +56,12 @@ class Babysitter(Callback):
             then to 0.975. 1 leaves momentum alone.
         max_momentum: momentum is never raised above, at no point of a schedule's cycle; a cycle that goes there by itself is
             left alone.
+        policy: what is done about what is seen: a name of `POLICIES`, or your own `Policy`.
+        signals: what it is told by, your own `Signal` among them; None is what the policy wants.
+        max_interventions: how often the policy may change the fit; with none left it can only stop it.
+
+    Attributes:
+        diverged: why the fit has ended as diverged, or None.
 
     Raises:
         ConfigError: an argument is out of its range.
@@ -65,21 +82,28 @@ class Babysitter(Callback):
         min_lr: float = 0.0,
         momentum_factor: float = 0.5,
         max_momentum: float = 0.99,
+        policy: str | Policy = "reduce",
+        signals: Sequence[Signal] | None = None,
+        max_interventions: int = 20,
     ) -> None:
-        named = monitor is None or (isinstance(monitor, str) and monitor != "")
-        _check("monitor", monitor, "the name of a logged metric", named)
+        is_name = monitor is None or (isinstance(monitor, str) and monitor != "")
+        _check("monitor", monitor, "the name of a logged metric", is_name)
         _check("mode", mode, "'min' or 'max'", mode in (None, "min", "max"))
-        _check("patience", patience, "a whole number of at least 0", _whole(patience))
-        _check("min_delta", min_delta, "a finite number of at least 0", _number(min_delta, 0, math.inf, below=True))
-        _check("cooldown", cooldown, "a whole number of at least 0", _whole(cooldown))
-        _check("factor", factor, "a number above 0 and below 1", _number(factor, 0, 1, above=True, below=True))
-        _check("min_lr", min_lr, "a finite number of at least 0", _number(min_lr, 0, math.inf, below=True))
-        _check("momentum_factor", momentum_factor, "a number above 0, at most 1", _number(momentum_factor, 0, 1, above=True))
-        _check("max_momentum", max_momentum, "a number from 0 to below 1", _number(max_momentum, 0, 1, below=True))
-        self._asked_monitor = monitor
-        self._asked_mode: Mode | None = mode
+        _check("patience", patience, "a whole number of at least 0", whole(patience))
+        _check("min_delta", min_delta, "a finite number of at least 0", number(min_delta, 0, math.inf, below=True))
+        _check("cooldown", cooldown, "a whole number of at least 0", whole(cooldown))
+        _check("factor", factor, "a number above 0 and below 1", number(factor, 0, 1, above=True, below=True))
+        _check("min_lr", min_lr, "a finite number of at least 0", number(min_lr, 0, math.inf, below=True))
+        _check("momentum_factor", momentum_factor, "a number above 0, at most 1", number(momentum_factor, 0, 1, above=True))
+        _check("max_momentum", max_momentum, "a number from 0 to below 1", number(max_momentum, 0, 1, below=True))
+        _check("policy", policy, f"one of {', '.join(map(repr, POLICIES))}, or a Policy", _is_policy(policy))
+        _check("signals", signals, "None or a list of Signals", signals is None or _are_signals(signals))
+        _check("max_interventions", max_interventions, "a whole number of at least 0", whole(max_interventions))
+        self._asked: dict[str, Any] = {"monitor": monitor, "mode": mode, "policy": policy, "signals": signals}
+        self._settings = (float(factor), float(min_lr), float(momentum_factor), float(max_momentum))
+        self.max_interventions = int(max_interventions)
         self.plateau = Plateau(mode or "min", int(patience), float(min_delta), int(cooldown))
-        self.policy = Reduce(float(factor), float(min_lr), float(momentum_factor), float(max_momentum))
+        self.policy = named(policy, *self._settings) if isinstance(policy, str) else policy
         self.monitor = monitor or "val_loss"
         self._start_afresh()
 
@@ -91,27 +115,35 @@ class Babysitter(Callback):
         """
         _check("mode", mode, "'min' or 'max'", mode in ("min", "max"))
         own = copy.deepcopy(self)
-        own.monitor = self._asked_monitor or monitor
-        if self._asked_mode is None and own.monitor == monitor:
+        own.monitor = self._asked["monitor"] or monitor
+        if self._asked["mode"] is None and own.monitor == monitor:
             own.plateau = replace(self.plateau, mode=mode)
         own._start_afresh()
         return own
 
     def describe(self) -> dict[str, Any]:
-        """The arguments as plain values: ``Babysitter(**babysitter.describe())`` is the same again.
+        """The arguments as plain values, but for a policy and signals of your own: ``Babysitter(**describe())`` is the same.
 
         >>> Babysitter(patience=3).describe()["patience"]
         3
         """
-        plateau = asdict(self.plateau) | {"mode": self._asked_mode}
-        return {"monitor": self._asked_monitor} | plateau | asdict(self.policy)
+        counts = {key: getattr(self.plateau, key) for key in ("patience", "min_delta", "cooldown")}
+        bounds = dict(zip(("factor", "min_lr", "momentum_factor", "max_momentum"), self._settings, strict=True))
+        first, last = ({key: self._asked[key] for key in keys} for keys in (("monitor", "mode"), ("policy", "signals")))
+        return first | counts | bounds | last | {"max_interventions": self.max_interventions}
 
     def _start_afresh(self) -> None:
-        self.state = PlateauState()
-        self.interventions = 0
+        signals = self._asked["signals"]
+        signals = self.policy.signals(self.plateau) if signals is None else signals
+        self.control = Control(signals, self.policy, self.plateau.mode, self.max_interventions)
+        self.diverged: str | None = None
+        self.hands = hands.Hands(Path())
+        self._losses, self._norms = Series(), Series()
         self._watch = Watch(self.monitor)
-        self._pending: str | None = None
-        self._last_step = -1
+        self._last_batch = -1
+        self._step = 0
+        # A metric of the whole epoch has in it what was gone back from.
+        self._went_back = False
         # Of the ReduceLROnPlateaus: how they stood at the last batch, and whether one of them has lowered lr since.
         self._schedules: list[dict[str, Any]] = []
         self._cut = False
@@ -119,15 +151,28 @@ class Babysitter(Callback):
         self._warned: set[str] = set()
 
     @property
+    def interventions(self) -> int:
+        """Changes that the policy has made to this fit."""
+        return self.control.interventions
+
+    @property
+    def answers(self) -> bool:
+        """Whether values that are not finite need no other to end the fit: it is gone back from them, or has been."""
+        return self.control.answers or self._went_back
+
+    @property
     def state_key(self) -> str:
         return self._generate_state_key(monitor=self.monitor, mode=self.plateau.mode)
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "plateau": asdict(self.state),
-            "interventions": self.interventions,
-            "last_step": self._last_step,
-            "pending": self._pending,
+            "control": self.control.state_dict(),
+            "hands": self.hands.state_dict(),
+            "losses": self._losses.state_dict(),
+            "norms": self._norms.state_dict(),
+            "last_batch": self._last_batch,
+            "went_back": self._went_back,
+            "diverged": self.diverged,
             "schedules": self._schedules,
             "cut": self._cut,
             "validates": self._watch.validates,
@@ -135,10 +180,13 @@ class Babysitter(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.state = PlateauState(**state_dict["plateau"])
-        self.interventions = state_dict["interventions"]
-        self._last_step = state_dict["last_step"]
-        self._pending = state_dict["pending"]
+        self.control.load_state_dict(state_dict["control"])
+        self.hands.load_state_dict(state_dict["hands"])
+        self._losses.load_state_dict(state_dict["losses"])
+        self._norms.load_state_dict(state_dict["norms"])
+        self._last_batch = state_dict["last_batch"]
+        self._went_back = state_dict["went_back"]
+        self.diverged = state_dict["diverged"]
         self._schedules = state_dict["schedules"]
         self._cut = state_dict["cut"]
         self._watch.validates = state_dict["validates"]
@@ -148,17 +196,22 @@ class Babysitter(Callback):
         if stage == TrainerFn.FITTING:
             self._start_afresh()
             # Lightning asks all processes for the folder, to give them rank 0's.
-            self._file = Path(trainer.log_dir or trainer.default_root_dir) / log.FILE
+            folder = Path(trainer.log_dir or trainer.default_root_dir)
+            self._file = folder / log.FILE
+            self.hands = hands.Hands(folder, trainer.global_rank)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         # A fit that goes on from here will not see these values again.
         self._observe(trainer, self._watch.new_of_validation(trainer))
         self._observe(trainer, self._watch.new_of_epoch(trainer))
+        for series in (self._losses, self._norms):
+            series.to_host(trainer)
         checkpoint["callbacks"][self.state_key] = self.state_dict()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # With accumulated gradients, a checkpoint may lie between an intervention and the step that follows it.
-        self._write(trainer, lambda: log.rewind(self._file, max(trainer.global_step, self._last_step + 1)))
+        # A checkpoint may lie between an intervention and the batch that follows it.
+        made = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        self._write(trainer, lambda: log.rewind(self._file, max(made, self._last_batch + 1)))
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._watch.validation_starts(trainer)
@@ -176,6 +229,7 @@ class Babysitter(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Only here, since the module's on_train_epoch_end, which may log the metric, runs after ours.
         self._observe(trainer, self._watch.new_of_epoch(trainer))
+        self._went_back = False
         if self._watch.epoch_ended and (self._watch.validated or not trainer.enable_validation):
             self._check_monitor(trainer)
         self._watch.epoch_starts(trainer)
@@ -187,63 +241,104 @@ class Babysitter(Callback):
         # A fit that something stopped before its first validation may have had a metric to come.
         if self._watch.validated or not trainer.should_stop:
             self._check_monitor(trainer)
+        if self.control.answers:
+            # There is no next batch to answer it before.
+            self.diverged = self.diverged or next(each.reason for each in self.control.findings if each.kind == "divergence")
+        self.hands.end()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # Here a change is safe: the schedulers of the last step and epoch have all stepped.
+        self._step = trainer.global_step
         schedulers = knobs.plateau_schedulers([config.scheduler for config in trainer.lr_scheduler_configs])
         looks = zip(schedulers, self._schedules, strict=False)
         self._cut = self._cut or any(knobs.has_cut(scheduler, before) for scheduler, before in looks)
-        if self._pending is not None:
+        if self.control.due:
             self._yield_to_cut(trainer)
-        if self._pending is not None:
-            reason, self._pending = self._pending, None
-            self._intervene(trainer, reason)
+        if self.control.due:
+            self._decide(trainer)
         self._schedules = [knobs.look(scheduler) for scheduler in schedulers]
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.hands.after_backward(trainer)
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        if self._step % NORM_EVERY == 0 and self.control.listens_to("gradient_norm"):
+            norm = gradient_norm(trainer, optimizer)
+            if norm is not None:
+                self._norms.add(self._step, norm)
+        self.hands.before_step(trainer, optimizer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        if isinstance(loss, Tensor):
+            # Lightning has divided it.
+            parts = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
+            self._losses.add(self._step, loss if parts == 1 else loss * parts)
+        if (batch_idx + 1) % EVERY == 0 or trainer.is_last_batch:
+            self._listen(trainer)
+
+    def _listen(self, trainer: Trainer) -> None:
+        """Tells the signals what was collected."""
+        self.control.feed("loss", self._losses.take(trainer))
+        self.control.feed("gradient_norm", self._norms.take(trainer))
+        if trainer.world_size > 1:
+            self.control.found = trainer.strategy.broadcast(self.control.found)
 
     def _check_monitor(self, trainer: Trainer) -> None:
         if self._watch.is_missing(trainer):
             raise MonitorError(f"Babysitter {self._watch.complaint(trainer)}")
 
     def _observe(self, trainer: Trainer, value: float | None) -> None:
-        if value is None:
+        if value is None or (self._went_back and not self._watch.validates and not math.isfinite(value)):
             return
         self._yield_to_cut(trainer)
-        best = self.state.best
-        self.state, plateau = observe(self.plateau, self.state, value)
-        if plateau:
-            bar = "none" if best is None else f"{best:.4g}"
-            checks = f"{self.plateau.patience + 1} checks" if self.plateau.patience else "the last check"
-            self._pending = f"plateau: {self.monitor} is {value:.4g}, and {bar} has not been beaten in {checks}"
+        self.control.check(trainer.global_step, value, self.monitor)
 
     def _yield_to_cut(self, trainer: Trainer) -> None:
         """Starts counting anew if a ReduceLROnPlateau has lowered lr; all processes go by what rank 0 saw."""
         if trainer.strategy.broadcast(self._cut):
-            self.state, self._pending = intervened(self.plateau, self.state), None
+            self.control.intervened(counts=False)
+            self.control.forget("plateau")
         self._cut = False
 
-    def _intervene(self, trainer: Trainer, reason: str) -> None:
-        configs = trainer.lr_scheduler_configs
-        before = _read(trainer)
-        moved = False
-        for optimizer in trainer.optimizers:
-            schedulers = [config.scheduler for config in configs if config.scheduler.optimizer is optimizer]
-            moves = self.policy.moves(knobs.peaks(optimizer, schedulers))
-            if all(move.nothing for move in moves):
-                continue
-            moved = True
-            knobs.apply(optimizer, schedulers, moves)
-            for scheduler in knobs.plateau_schedulers(schedulers):
-                scheduler.num_bad_epochs = 0
-                scheduler.cooldown_counter = scheduler.cooldown
-        after = _read(trainer)
-        if not moved or after == before:
+    def _decide(self, trainer: Trainer) -> None:
+        groups = hands.read(trainer)
+        for finding in self.control.findings:
+            detail = {"kind": finding.kind, "step": finding.step}
+            self._record(trainer, log.Record("signal", *_place(trainer), finding.reason, detail))
+        left = checks_left(trainer, self._watch)
+        decision = self.control.decide(trainer.current_epoch, self._step, hands.peaks(trainer), left)
+        if trainer.world_size > 1:
+            decision = trainer.strategy.broadcast(decision)
+        if decision is not None:
+            self._carry_out(trainer, decision, groups)
+
+    def _carry_out(self, trainer: Trainer, decision: Decision, before: list[Knobs]) -> None:
+        done = [action for action in self._allowed(decision.actions) if self.hands.carry_out(trainer, action)]
+        if not done:
             return
-        self.interventions += 1
-        self._last_step = trainer.global_step
-        record = log.Intervention(trainer.current_epoch, trainer.global_step, reason, before, after)
+        self._last_batch = trainer.fit_loop.epoch_loop.total_batch_idx
+        if any(map(intervenes, done)):
+            self.control.intervened()
+            for series in (self._losses, self._norms):
+                series.clear()
+        self._went_back = self._went_back or any(isinstance(action, Rollback) for action in done)
+        if any(isinstance(action, Stop) and action.diverged for action in done):
+            self.diverged = decision.reason
+        detail = {"actions": [log.to_plain(action) for action in done]}
+        after = hands.read(trainer)
+        self._record(trainer, log.Record("decision", *_place(trainer), decision.reason, detail, before, after))
+
+    def _allowed(self, actions: Sequence[Action]) -> list[Action]:
+        return [action for action in actions if self.control.interventions_left or not intervenes(action)]
+
+    def _record(self, trainer: Trainer, record: log.Record) -> None:
         self._write(trainer, lambda: log.append(record, self._file))
-        if trainer.is_global_zero:
-            log.show(record, trainer.loggers)
+        # A snapshot alone is no event to draw.
+        if trainer.is_global_zero and record.intervenes:
+            log.show(record, trainer.loggers, self.interventions)
 
     def _write(self, trainer: Trainer, write: Callable[[], None]) -> None:
         if not trainer.is_global_zero:
@@ -259,8 +354,9 @@ class Babysitter(Callback):
             rank_zero_warn(message)
 
 
-def _read(trainer: Trainer) -> list[Knobs]:
-    return [group for optimizer in trainer.optimizers for group in knobs.read(optimizer)]
+def _place(trainer: Trainer) -> tuple[int, int, int]:
+    """The epoch, and the optimizer steps and training batches made, at a batch's start."""
+    return trainer.current_epoch, trainer.global_step, trainer.fit_loop.epoch_loop.total_batch_idx
 
 
 def _check(name: str, value: object, wanted: str, fine: bool) -> None:
@@ -268,13 +364,13 @@ def _check(name: str, value: object, wanted: str, fine: bool) -> None:
         raise ConfigError(f"Babysitter needs {name} to be {wanted}, got {value!r}")
 
 
-def _whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 0
+def _is_policy(value: object) -> bool:
+    return value in POLICIES if isinstance(value, str) else all(callable(getattr(value, name, None)) for name in _OF_POLICIES)
 
 
-def _number(value: object, low: float, high: float, *, above: bool = False, below: bool = False) -> bool:
-    """Whether the value lies between the two, or strictly ``above`` or ``below`` them."""
-    if not isinstance(value, Real) or isinstance(value, bool):
-        return False
-    number = float(value)
-    return low <= number <= high and not (above and number == low) and not (below and number == high)
+def _are_signals(values: object) -> bool:
+    return isinstance(values, Sequence) and all(callable(getattr(each, name, None)) for each in values for name in _OF_SIGNALS)
+
+
+_OF_POLICIES = ("signals", "begin", "decide")
+_OF_SIGNALS = ("begin", "observe", "intervened")

@@ -41,14 +41,15 @@ class Hands:
 
     Args:
         folder: where snapshots go that are too large for memory.
+        rank: of this process among those that train together.
 
     Attributes:
         skip_until: the number of the batch, from the fit's first on, before which batches are passed over.
         stopped: whether the fit was stopped here.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.snapshots = snapshots.Snapshots(folder)
+    def __init__(self, folder: Path, rank: int = 0) -> None:
+        self.snapshots = snapshots.Snapshots(folder, rank)
         self.skip_until = 0
         self.stopped = False
         # By snapshot, what the moves since come to for each parameter group.
@@ -95,10 +96,15 @@ class Hands:
 
     def state_dict(self) -> dict[str, Any]:
         since = {name: [[move.lr_factor, move.momentum_factor] for move in moves] for name, moves in self._since.items()}
-        return {"snapshots": self.snapshots.state_dict(), "since": since, "skip_until": self.skip_until, "stopped": self.stopped}
+        return {
+            "snapshots": self.snapshots.state_dict(),
+            "since": since,
+            "skip_until": self.skip_until,
+            "stopped": self.stopped,
+        }
 
-    def load_state_dict(self, state: dict[str, Any], rank: int = 0) -> None:
-        self.snapshots.load_state_dict(state["snapshots"], rank)
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.snapshots.load_state_dict(state["snapshots"])
         self._since = {name: [Move(*factors) for factors in moves] for name, moves in state["since"].items()}
         self.skip_until, self.stopped = state["skip_until"], state["stopped"]
 
@@ -110,9 +116,11 @@ class Hands:
 
     def _take(self, trainer: Trainer, name: str) -> bool:
         if not snapshots.possible(trainer):
-            rank_zero_warn("Babysitter takes no snapshots, and so never rolls back: model or optimizer are spread over processes")
+            rank_zero_warn(
+                "Babysitter takes no snapshots, and so never rolls back: model or optimizer are spread over processes"
+            )
             return False
-        self.snapshots.keep(name, snapshots.taken(trainer), trainer.global_rank)
+        self.snapshots.keep(name, snapshots.taken(trainer))
         self._since[name] = []
         return True
 

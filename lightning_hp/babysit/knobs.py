@@ -2,23 +2,26 @@
 
 A schedule recomputes lr from several places: the group's current value (StepLR, ExponentialLR, ...), base values kept in
 the scheduler (LambdaLR, CosineAnnealingWarmRestarts, ...) or in the group (OneCycleLR, SWALR). All are changed alike, so
-that what comes is the schedule's own value times the move.
+that what comes is the schedule's own value times the move: every torch schedule is a sum of such values whose weights do
+not depend on them. Four places in torch bend that rule, and `apply` says how.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from lightning_hp.babysit.policy import Knobs, Move
+from lightning_hp.babysit.actions import Knobs, Move
+from lightning_hp.errors import ConfigError
 
 _GROUP_LRS = ("lr", "initial_lr", "max_lr", "min_lr", "swa_lr")
 _GROUP_MOMENTA = ("base_momentum", "max_momentum")
-_SCHEDULER_LRS = ("base_lrs", "max_lrs")
+_SCHEDULER_LRS = ("base_lrs", "max_lrs", "_last_lr")
 _SCHEDULER_MOMENTA = ("base_momentums", "max_momentums")
 
 
@@ -29,20 +32,36 @@ def read(optimizer: Optimizer) -> list[Knobs]:
 
 def peaks(optimizer: Optimizer, schedulers: list[Any]) -> list[Knobs]:
     """As `read`, but each momentum the highest of its schedule's cycle, which a bound has to hold too."""
-    groups = zip(optimizer.param_groups, read(optimizer), strict=True)
-    return [Knobs(now.lr, _peak(index, group, schedulers, now.momentum)) for index, (group, now) in enumerate(groups)]
+    return [
+        now if now.momentum is None else Knobs(now.lr, max(_cycle(index, group, schedulers, now.momentum)))
+        for index, (group, now) in enumerate(zip(optimizer.param_groups, read(optimizer), strict=True))
+    ]
 
 
 def apply(optimizer: Optimizer, schedulers: list[Any], moves: list[Move]) -> None:
     """Makes one move per parameter group, in the optimizer and in its schedulers.
 
+    From then on lr is the schedule's own times ``lr_factor``, and momentum's distance to 1 the schedule's own times
+    ``momentum_factor``, at every later step and after all moves the product of their factors. Except that
+
+    - momentum is never lowered below 0 at any point of its cycle: a larger factor is made smaller;
+    - what all groups share goes with the first group's move: the one ``eta_min`` of a cosine, and an lr that is one tensor;
+    - ``min_lr`` and ``eps`` of ReduceLROnPlateau stay: they bound lr, and are no part of a curve;
+    - some optimizers do not step by the lr they are given: Rprop reads it at its first step only, ASGD one step late, and
+      Adafactor takes no more than 1 / sqrt(step), whoever changes lr.
+
     Args:
         optimizer: whose groups to change.
         schedulers: those of this optimizer; nested ones are found.
         moves: one per parameter group.
+
+    Raises:
+        ConfigError: a factor is not above 0 and finite. Nothing was changed.
     """
+    _check(moves)
+    schedulers = list(_flat(schedulers))
     lrs = [_times(move.lr_factor) for move in moves]
-    momenta = [_towards_one(move.momentum_factor) for move in moves]
+    momenta = [_towards_one(factor) for factor in _bounded(optimizer, schedulers, moves)]
     changed: set[int] = set()
     # The groups are taken fresh: load_state_dict replaces their dicts.
     for group, new_lr, new_momentum in zip(optimizer.param_groups, lrs, momenta, strict=True):
@@ -50,16 +69,14 @@ def apply(optimizer: Optimizer, schedulers: list[Any], moves: list[Move]) -> Non
         _change_all(group, (*_GROUP_MOMENTA, "momentum"), new_momentum, changed)
         if "betas" in group:
             beta1, *rest = group["betas"]
-            group["betas"] = (new_momentum(beta1), *rest)
-    for scheduler in _flat(schedulers):
+            group["betas"] = (_changed(beta1, new_momentum, changed), *rest)
+    for scheduler in schedulers:
         for key in _SCHEDULER_LRS:
             _change_list(scheduler, key, lrs)
         for key in _SCHEDULER_MOMENTA:
             _change_list(scheduler, key, momenta)
-        # One floor for all groups: it goes with the first.
-        eta_min = getattr(scheduler, "eta_min", None)
-        if isinstance(eta_min, (int, float)):
-            scheduler.eta_min = eta_min * moves[0].lr_factor
+        if getattr(scheduler, "eta_min", None) is not None:
+            scheduler.eta_min = lrs[0](scheduler.eta_min)
 
 
 def plateau_schedulers(schedulers: list[Any]) -> list[ReduceLROnPlateau]:
@@ -94,19 +111,39 @@ def _momentum(group: dict[str, Any]) -> float | None:
     return float(group["momentum"]) if "momentum" in group else None
 
 
-def _peak(index: int, group: dict[str, Any], schedulers: list[Any], now: float | None) -> float | None:
-    if now is None:
-        return None
-    cycles = [getattr(scheduler, key, None) for scheduler in _flat(schedulers) for key in _SCHEDULER_MOMENTA]
-    coming = [group.get(key) for key in _GROUP_MOMENTA] + [cycle[index] for cycle in cycles if cycle]
-    return max([now, *(float(momentum) for momentum in coming if momentum is not None)])
+def _cycle(index: int, group: dict[str, Any], schedulers: Iterable[Any], now: float) -> list[float]:
+    """The momentum of a group now, and the ends of the cycles that it goes through."""
+    lists = [getattr(scheduler, key, None) for scheduler in _flat(schedulers) for key in _SCHEDULER_MOMENTA]
+    ends = [group.get(key) for key in _GROUP_MOMENTA] + [each[index] for each in lists if each and index < len(each)]
+    return [now, *(float(momentum) for momentum in ends if momentum is not None)]
 
 
-def _flat(schedulers: list[Any]) -> Iterator[Any]:
-    # SequentialLR and ChainedScheduler keep theirs in a list.
-    for scheduler in schedulers:
-        yield scheduler
-        yield from _flat(list(getattr(scheduler, "_schedulers", [])))
+def _bounded(optimizer: Optimizer, schedulers: list[Any], moves: list[Move]) -> Iterator[float]:
+    """The factors of 1 - momentum, none so large that a momentum would fall below 0."""
+    for index, (group, move) in enumerate(zip(optimizer.param_groups, moves, strict=True)):
+        now = _momentum(group)
+        lowest = 0.0 if now is None else min(_cycle(index, group, schedulers, now))
+        most = 1.0 / (1.0 - lowest) if lowest < 1.0 else math.inf
+        yield move.momentum_factor if move.momentum_factor <= 1.0 else min(move.momentum_factor, most)
+
+
+def _check(moves: list[Move]) -> None:
+    for move in moves:
+        if not (0 < move.lr_factor < math.inf and 0 < move.momentum_factor < math.inf):
+            raise ConfigError(f"a move needs factors above 0 and finite, got {move}")
+
+
+def _flat(schedulers: Iterable[Any]) -> Iterator[Any]:
+    """The schedulers and those inside them, each once."""
+    seen: set[int] = set()
+    waiting = list(schedulers)
+    while waiting:
+        scheduler = waiting.pop(0)
+        if id(scheduler) not in seen:
+            seen.add(id(scheduler))
+            yield scheduler
+            # SequentialLR and ChainedScheduler keep theirs in a list.
+            waiting += getattr(scheduler, "_schedulers", [])
 
 
 def _times(factor: float) -> Callable[[Any], Any]:
@@ -114,25 +151,28 @@ def _times(factor: float) -> Callable[[Any], Any]:
 
 
 def _towards_one(factor: float) -> Callable[[Any], Any]:
-    # 1 - (1 - value) would round.
-    return (lambda value: value) if factor == 1.0 else (lambda value: 1.0 - (1.0 - value) * factor)
+    # 1 - (1 - value) would round, and as far as to 0 it may round below.
+    return (lambda value: value) if factor == 1.0 else (lambda value: max(0.0, 1.0 - (1.0 - value) * factor))
 
 
 def _change_all(group: dict[str, Any], keys: tuple[str, ...], change: Callable[[Any], Any], changed: set[int]) -> None:
     for key in keys:
-        value = group.get(key)
-        # One tensor may be the lr of several groups.
-        if value is None or id(value) in changed:
-            continue
-        if isinstance(value, torch.Tensor):
-            value.fill_(change(float(value)))
-            changed.add(id(value))
-        else:
-            group[key] = change(value)
+        if group.get(key) is not None:
+            group[key] = _changed(group[key], change, changed)
+
+
+def _changed(value: Any, change: Callable[[Any], Any], changed: set[int]) -> Any:
+    """The value changed, a tensor in its place, for compiled steps hold it; one of several groups once."""
+    if not isinstance(value, torch.Tensor):
+        return change(value)
+    if id(value) not in changed:
+        value.fill_(change(float(value)))
+        changed.add(id(value))
+    return value
 
 
 def _change_list(scheduler: Any, key: str, changes: list[Callable[[Any], Any]]) -> None:
     values = getattr(scheduler, key, None)
-    # ChainedScheduler and SequentialLR have none of their own.
-    if isinstance(values, list) and len(values) == len(changes):
-        setattr(scheduler, key, [change(value) for change, value in zip(changes, values, strict=True)])
+    # Groups that were added after a schedule was made have no value there; ChainedScheduler and SequentialLR have no lists.
+    if isinstance(values, list) and len(values) <= len(changes):
+        setattr(scheduler, key, [change(value) for change, value in zip(changes, values, strict=False)])

@@ -34,8 +34,9 @@ class Record:
             goes on from a checkpoint makes those from its own batch on again, and no other.
         reason: why, in a sentence.
         detail: plain values. Of a decision and a request ``"actions"``, those carried out, in order, as `to_plain` gives them.
-            Of a state whatever is known of ``"monitor"``, its ``"value"``, the mean training ``"loss"`` since the last state,
-            and the ``"course"`` of lr and momentum (`lightning_hp.babysit.course`).
+            Of a state ``"monitor"`` and its ``"value"`` at a check, and since the last state the training ``"losses"``, as
+            means of a few stretches, each with its last step, and the ``"course"`` of lr and momentum, as knots
+            (`lightning_hp.babysit.course`).
         before: lr and momentum of each parameter group before, numbered through all optimizers.
         after: the same after; of a state, as they stand.
     """
@@ -119,6 +120,18 @@ def read(file: Path) -> list[Record]:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ConfigError(f"{file}, line {number}, is no record of a babysitter ({error!r}): {line[:200]}") from None
     return records
+
+
+def found(path: str | Path) -> Path:
+    """The babysit.jsonl at a path, which may be its folder.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    file = Path(path) / FILE if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise ConfigError(f"there is no log of a babysitter at {file}: a babysat fit writes {FILE} to its logger's folder")
+    return file
 
 
 def interventions(file: Path) -> list[Record]:

@@ -73,19 +73,21 @@ class Snapshots:
 
     Args:
         folder: of the files; they are gone when the fit ends.
-        most: bytes that are kept in memory.
+        rank: of this process among those that train together; each keeps its own.
+        most: bytes that are kept in memory; None is `MOST_IN_MEMORY`.
     """
 
-    def __init__(self, folder: Path, most: int = MOST_IN_MEMORY) -> None:
+    def __init__(self, folder: Path, rank: int = 0, most: int | None = None) -> None:
         self.folder = folder
-        self.most = most
+        self.rank = rank
+        self.most = MOST_IN_MEMORY if most is None else most
         self._held: dict[str, State] = {}
         self._files: dict[str, Path] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._held
 
-    def keep(self, name: str, snapshot: State, rank: int = 0) -> None:
+    def keep(self, name: str, snapshot: State) -> None:
         """Keeps a snapshot, in the place of an earlier one of that name.
 
         Raises:
@@ -94,7 +96,7 @@ class Snapshots:
         self._forget(name)
         if sum(map(_size, self._held.values())) + _size(snapshot) > self.most:
             bulky = {key: snapshot[key] for key in _BULKY}
-            file = self.folder / f"snapshot-{quote(name, safe='')}.rank{rank}.pt"
+            file = self.folder / f"snapshot-{quote(name, safe='')}.rank{self.rank}.pt"
             self.folder.mkdir(parents=True, exist_ok=True)
             torch.save(bulky, file)
             self._files[name] = file
@@ -117,10 +119,10 @@ class Snapshots:
         """All of them, as a checkpoint holds them. The tensors are not copied: none is ever changed."""
         return {name: self.get(name) for name in self._held}
 
-    def load_state_dict(self, states: Mapping[str, State], rank: int = 0) -> None:
+    def load_state_dict(self, states: Mapping[str, State]) -> None:
         self.clear()
         for name, snapshot in states.items():
-            self.keep(name, apply_to_collection(snapshot, Tensor, lambda tensor: tensor.detach().cpu()), rank)
+            self.keep(name, apply_to_collection(snapshot, Tensor, lambda tensor: tensor.detach().cpu()))
 
     def _forget(self, name: str) -> None:
         self._held.pop(name, None)

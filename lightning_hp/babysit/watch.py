@@ -94,3 +94,32 @@ class Watch:
         new: float | None = trainer.strategy.broadcast(None if value is None else float(value))
         self.logged = self.logged or new is not None
         return new
+
+
+def checks_left(trainer: Trainer, watch: Watch) -> int | None:
+    """Checks that are to come until a fit has made its epochs or steps, asked at a batch's start; None if it has no end."""
+    loop, per_epoch = trainer.fit_loop.epoch_loop, trainer.num_training_batches
+    made = loop.total_batch_idx if math.isinf(per_epoch) else trainer.current_epoch * int(per_epoch) + loop.batch_idx
+    ends = []
+    if trainer.max_epochs not in (None, -1):
+        ends.append(trainer.max_epochs * per_epoch)
+    if trainer.max_steps != -1:
+        ends.append(made + (trainer.max_steps - trainer.global_step) * trainer.accumulate_grad_batches)
+    end = min(ends, default=math.inf)
+    validates = watch.validates or (trainer.enable_validation and not watch.logged)
+    if math.isinf(end) or (validates and math.isinf(trainer.val_check_batch)):
+        return None
+    if validates:
+        return _validations(trainer, int(end)) - _validations(trainer, made)
+    # An epoch that max_steps cuts short has an end, too.
+    return None if math.isinf(per_epoch) else math.ceil(end / per_epoch) - made // int(per_epoch)
+
+
+def _validations(trainer: Trainer, batches: int) -> int:
+    """How many validations there are in so many batches."""
+    every, epochs = int(trainer.val_check_batch), trainer.check_val_every_n_epoch
+    if epochs is None or math.isinf(trainer.num_training_batches):
+        return batches // every
+    whole, rest = divmod(batches, int(trainer.num_training_batches))
+    each = int(trainer.num_training_batches) // every
+    return whole // epochs * each + (rest // every if (whole + 1) % epochs == 0 else 0)

@@ -13,13 +13,16 @@ from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor
 from lightning.pytorch.loops.utilities import _is_max_limit_reached
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from lightning_hp.babysit import Babysitter
+from lightning_hp.babysit.hands import stop
+from lightning_hp.babysit.series import EVERY
 from lightning_hp.babysit.watch import Watch, logged_since
 from lightning_hp.errors import MonitorError, missing_metric
 from lightning_hp.fit.checkpoints import BEST, LAST
 from lightning_hp.trial import Mode, Rung, add_epoch, is_better
 
-# Training batches from one look at the loss to the next: a look waits for the device.
-LOSS_CHECK_INTERVAL = 50
+# Training batches from one look at the loss to the next: a look waits for the device. A babysitter has just looked then.
+LOSS_CHECK_INTERVAL = 5 * EVERY
 
 
 class Reporter(Checkpoint):
@@ -27,6 +30,8 @@ class Reporter(Checkpoint):
 
     Being a `Checkpoint`, it runs after all other callbacks, and Lightning shows it what modules log in their own
     ``on_train_epoch_end``. Its record is part of ``last.ckpt``, so that a fit that goes on from there has all of it.
+
+    A fit whose loss or objective is not finite has diverged, unless a `Babysitter` in it still has an answer.
 
     Args:
         monitor: the metric that is the objective.
@@ -76,11 +81,12 @@ class Reporter(Checkpoint):
         self._plateaus: dict[int, float] = {}
         self._shown: dict[str, torch.Tensor] = {}
         self._stopping = False
+        self._babysitters: list[Babysitter] = []
 
     @property
     def stopped(self) -> bool:
-        """Whether the fit has been stopped here, which no min_epochs puts off."""
-        return self.paused or self.diverged is not None
+        """Whether the fit has been stopped here or by a babysitter, which no min_epochs puts off."""
+        return self.paused or self.diverged is not None or any(each.hands.stopped for each in self._babysitters)
 
     @property
     def best_path(self) -> Path | None:
@@ -112,6 +118,10 @@ class Reporter(Checkpoint):
         self._plateaus = state_dict["plateaus"]
         self._shown = state_dict["shown"]
         self._stopping = state_dict["stopping"]
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        self._babysitters = [callback for callback in callbacks if isinstance(callback, Babysitter)]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Schedulers and other callbacks look at what was logged last, perhaps before the fit was interrupted.
@@ -165,6 +175,7 @@ class Reporter(Checkpoint):
         value = self._watch.new_of_epoch(trainer)
         if value is not None:
             self._judge(trainer, value)
+        self._follow_babysitters()
         add_epoch(self.metrics, self.epochs, metrics)
         self.epochs += 1
         self._report(self.epochs - 1, metrics)
@@ -178,6 +189,11 @@ class Reporter(Checkpoint):
             self._shown = {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()}
             trainer.save_checkpoint(self.last_path)
             self._pause(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # What has come too late to be answered counts; a fit that has paused may go on.
+        if not self.paused:
+            self._follow_babysitters()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self.error = exception
@@ -219,8 +235,15 @@ class Reporter(Checkpoint):
                 trainer.save_checkpoint(self.best_path)
 
     def _stop_diverged(self, trainer: Trainer, name: str, value: float) -> None:
+        self._follow_babysitters()
+        if any(each.answers for each in self._babysitters):
+            return
         self.diverged = self.diverged or f"{name} is {value} in epoch {trainer.current_epoch}, step {trainer.global_step}"
-        _stop(trainer)
+        stop(trainer)
+
+    def _follow_babysitters(self) -> None:
+        reasons = [each.diverged for each in self._babysitters if each.diverged is not None]
+        self.diverged = self.diverged or next(iter(reasons), None)
 
     def _pause(self, trainer: Trainer) -> None:
         """Stops a fit that has come to its rung and would go on by itself, once what it goes on from has been written."""
@@ -229,7 +252,7 @@ class Reporter(Checkpoint):
         pausing = self.at_rung(trainer.global_step) and not self._is_over(trainer)
         if trainer.strategy.reduce_boolean_decision(pausing, all=True):
             self.paused = True
-            _stop(trainer)
+            stop(trainer)
 
     def _is_over(self, trainer: Trainer) -> bool:
         """Whether this epoch was the fit's last. (Lightning's own ``done`` counts the epoch as completed.)"""
@@ -245,12 +268,6 @@ class Reporter(Checkpoint):
     def _report(self, epoch: int, metrics: Mapping[str, float]) -> None:
         if self.on_epoch is not None:
             self.on_epoch(epoch, metrics)
-
-
-def _stop(trainer: Trainer) -> None:
-    # min_epochs and min_steps would have it train on for nothing.
-    trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = 0, None
-    trainer.should_stop = True
 
 
 def _coming_plateau_steps(trainer: Trainer) -> dict[int, float]:

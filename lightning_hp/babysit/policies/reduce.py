@@ -13,7 +13,7 @@ from lightning_hp.babysit.settings import check, check_not_negative, number
 from lightning_hp.babysit.signals import Finding, GradientDrift, Kind, NotFinite, Plateau, Signal, Spike, Stuck
 
 START, GOOD = "start", "good"
-_GOING_BACK: tuple[Kind, ...] = ("divergence", "stuck", "spike", "drift")
+GOING_BACK: tuple[Kind, ...] = ("divergence", "stuck", "spike", "drift")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Reduce:
         if state["back"] is None:
             return {**state, "back": START}, Decision([Snapshot(START)], "before the first step")
         findings = {finding.kind: finding for finding in look.findings if finding.step >= state["acted"]}
-        for kind in _GOING_BACK:
+        for kind in GOING_BACK:
             if kind in findings:
                 return self._go_back(state, look, findings[kind])
         return self._go_on(state, look, findings)
@@ -81,7 +81,7 @@ class Reduce:
         return {**state, "acted": look.step}, Decision(actions, finding.reason)
 
     def _go_on(self, state: State, look: Look, findings: Mapping[Kind, Finding]) -> tuple[State, Decision | None]:
-        state, actions, reasons = keep_best(state, look)
+        state, actions, reasons = keep_best(state, look, look.value)
         finding = findings.get("plateau") or findings.get("oscillation")
         if finding and look.interventions_left:
             move = self.lowered(look.knobs) if finding.kind == "plateau" else self.calmed(look.knobs)
@@ -107,9 +107,9 @@ class Reduce:
         return adjust(times_lr(groups, self.factor, self.min_lr), [1.0] * len(groups))
 
 
-def keep_best(state: State, look: Look) -> tuple[State, list[Action], list[str]]:
+def keep_best(state: State, look: Look, value: float | None) -> tuple[State, list[Action], list[str]]:
     """A snapshot at each check that is better than all since the one to go back to."""
-    value, best = look.value, state["best"]
+    best = state["best"]
     if value is None or not math.isfinite(value):
         return state, [], []
     if best is not None and not (value > best if look.mode == "max" else value < best):

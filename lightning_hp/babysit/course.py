@@ -1,0 +1,137 @@
+"""The course of lr and momentum over a fit's steps, kept in few points, whatever the schedule and the number of steps.
+
+Each step shows the optimizers' values; what is kept are knots, between which the course is straight to a part in a million.
+A constant lr takes two knots, a step down two more, a cosine of a million steps some thousands.
+
+The lines are drawn as by a swing filter (Elmeleegy et al., Online Piece-wise Linear Approximation of Numerical Streams with
+Precision Guarantees, VLDB 2009), with knots at points that were seen, so that these, and constants, are exact.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch.optim import Optimizer
+
+# Of the value, and of its distance to 1, which is what counts for momentum.
+PRECISION = 1e-6
+# No optimizer's.
+_NO_MOMENTUM = -1.0
+
+Knot: TypeAlias = tuple[int, list[float], list[float | None]]
+"""The optimizer steps made, and lr and momentum of each parameter group in the step that comes."""
+
+_Point: TypeAlias = tuple[int, tuple[float, ...]]
+_Slopes: TypeAlias = list[tuple[float, float]]
+
+
+class Course:
+    """Follows the optimizers of a fit, step by step; gives the knots since it was last asked.
+
+    >>> from torch import nn
+    >>> optimizer, course = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1, momentum=0.9), Course()
+    >>> for step in range(1000):
+    ...     optimizer.param_groups[0]["lr"] = 0.1 if step < 500 else 0.05
+    ...     course.follow(step, [optimizer])
+    >>> [(step, lr) for step, (lr,), _ in course.take()]
+    [(0, 0.1), (499, 0.1), (500, 0.05), (999, 0.05)]
+    """
+
+    def __init__(self) -> None:
+        self._knots: list[_Point] = []
+        self._start: _Point | None = None
+        # The last point that a line from the start goes by, and the one after it, which may still change within its step.
+        self._settled: _Point | None = None
+        self._last: _Point | None = None
+        # The least and the greatest slope of such a line for each number; none where all are as at the start.
+        self._slopes: _Slopes = []
+
+    def follow(self, step: int, optimizers: Sequence[Optimizer], *, at_check: bool = False) -> None:
+        """Takes in lr and momentum of the step that comes; of a step that was taken in before, the last counts.
+
+        Args:
+            step: optimizer steps made so far.
+            optimizers: the Trainer's.
+            at_check: whether to take in an lr that is a tensor on a device, and no other. To wait for it each step would be
+                dear; between checks its course is taken to be straight.
+        """
+        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+        if at_check != any(isinstance(group["lr"], torch.Tensor) and group["lr"].device.type != "cpu" for group in groups):
+            return
+        point = step, tuple([float(group["lr"]) for group in groups] + [_momentum(group) for group in groups])
+        if self._last is None:
+            self._begin(point)
+        elif step != self._last[0]:
+            self._settle(self._last)
+        self._last = point
+
+    def peek(self) -> list[Knot]:
+        """The knots since the last `take`, up to the last step."""
+        copy = Course()
+        copy.load_state_dict(self.state_dict())
+        return copy.take()
+
+    def take(self) -> list[Knot]:
+        """As `peek`, and from here on they count as given."""
+        if self._last is not None:
+            self._settle(self._last)
+            if self._start != self._last:
+                self._begin(self._last)
+        knots, self._knots = self._knots, []
+        return [_knot(*knot) for knot in knots]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name.strip("_"): list(value) if isinstance(value, list) else value for name, value in vars(self).items()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._knots, self._slopes = list(state_dict["knots"]), list(state_dict["slopes"])
+        self._start, self._settled, self._last = (state_dict[name] for name in ("start", "settled", "last"))
+
+    def _begin(self, knot: _Point) -> None:
+        self._knots.append(knot)
+        self._start = self._settled = knot
+        self._slopes = []
+
+    def _settle(self, point: _Point) -> None:
+        """Draws the line on through the point, or ends it at the one before."""
+        start, settled = self._start, self._settled
+        assert start is not None
+        assert settled is not None
+        if point[1] == start[1] and not self._slopes:
+            self._settled = point
+        elif point[0] == start[0] or len(point[1]) != len(start[1]):
+            if settled is not start:
+                self._begin(settled)
+            self._begin(point)
+        elif slopes := _narrowed(self._slopes, start, point) if self._slopes or settled is start else []:
+            self._slopes, self._settled = slopes, point
+        else:
+            self._begin(settled)
+            self._settle(point)
+
+
+def _narrowed(slopes: _Slopes, start: _Point, point: _Point) -> _Slopes:
+    """The least and greatest slopes with which lines from the start go by this point too; none if no line through it does."""
+    steps = point[0] - start[0]
+    narrowed = []
+    for then, now, (low, high) in zip(start[1], point[1], slopes or [(-math.inf, math.inf)] * len(point[1]), strict=True):
+        slope, room = (now - then) / steps, PRECISION * min(abs(now), abs(1.0 - now)) / steps
+        # Of a NaN, too, there is none.
+        if slopes and not low <= slope <= high:
+            return []
+        narrowed.append((max(low, slope - room), min(high, slope + room)))
+    return narrowed
+
+
+def _momentum(group: dict[str, Any]) -> float:
+    if "betas" in group:
+        return float(group["betas"][0])
+    return float(group.get("momentum", _NO_MOMENTUM))
+
+
+def _knot(step: int, numbers: tuple[float, ...]) -> Knot:
+    groups = len(numbers) // 2
+    return step, list(numbers[:groups]), [None if number == _NO_MOMENTUM else number for number in numbers[groups:]]

@@ -1,0 +1,133 @@
+"""Keeps the log of one fit, in babysit.jsonl and in the loggers: for the Babysitter, and for a replay of what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+
+from lightning_hp.babysit import hands, log
+from lightning_hp.babysit.actions import Action, Knobs
+from lightning_hp.babysit.course import Course
+from lightning_hp.babysit.means import Means
+
+
+def made(trainer: Trainer) -> int:
+    """The training batches made so far, as they stand before a batch."""
+    return trainer.fit_loop.epoch_loop.total_batch_idx
+
+
+class Logbook:
+    """What is written down of one fit. Each record is written just before the batch that it names.
+
+    Whoever has it calls `begin` in ``on_train_start``, `before_batch` first thing in ``on_train_batch_start``, `before_step` in
+    ``on_before_optimizer_step``, and `end` in ``on_train_end``.
+
+    Args:
+        file: the babysit.jsonl; None is for the loggers alone.
+    """
+
+    def __init__(self, file: Path | None) -> None:
+        self.file = file
+        self._course = Course()
+        self._losses = Means()
+        self._check: dict[str, Any] = {}
+        self._interventions = 0
+        self._last_batch = -1
+        self._warned = False
+
+    def begin(self, trainer: Trainer) -> None:
+        """Drops what a fit that goes on from here will write again."""
+        # A checkpoint may lie between an intervention and the batch that follows it.
+        first = max(made(trainer) + 1, self._last_batch + 1)
+        self._write(trainer, lambda file: log.rewind(file, first))
+
+    def check(self, monitor: str, value: float) -> None:
+        """Takes in the value of a check, to be written before the next batch."""
+        self._check = {"monitor": monitor, "value": value}
+
+    def losses(self, values: Iterable[tuple[int, float]]) -> None:
+        """Takes in training losses, each with the optimizer steps made before it."""
+        self._losses.add(values)
+
+    def before_step(self, trainer: Trainer) -> None:
+        """Takes in lr and momentum of the step that comes."""
+        self._course.follow(trainer.global_step, trainer.optimizers)
+
+    def before_batch(self, trainer: Trainer) -> None:
+        """Writes how the fit stands, if there was a check."""
+        if self._check:
+            self._put(trainer, self._state(trainer, made(trainer)))
+            self._course.take()
+            self._losses.take()
+            self._check = {}
+
+    def found(self, trainer: Trainer, reason: str, **detail: Any) -> None:
+        """Writes down what a signal has found."""
+        self._put(trainer, log.Record("signal", *_place(trainer), reason, detail))
+
+    def done(
+        self,
+        trainer: Trainer,
+        event: log.Event,
+        reason: str,
+        actions: Sequence[Action],
+        before: Sequence[Knobs],
+        after: Sequence[Knobs],
+        **detail: Any,
+    ) -> None:
+        """Writes down what was done just now, and lr and momentum of each parameter group before and after it."""
+        detail = {"actions": [log.to_plain(action) for action in actions]} | detail
+        record = log.Record(event, *_place(trainer), reason, detail, list(before), list(after))
+        self._interventions += record.intervenes
+        self._put(trainer, record)
+
+    def end(self, trainer: Trainer) -> None:
+        """Writes how the fit stands at its end. It is not counted as written: one that goes on will have more to say."""
+        written = self._last_batch
+        self._put(trainer, self._state(trainer, made(trainer) + 1))
+        self._last_batch = written
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "course": self._course.state_dict(),
+            "losses": self._losses.state_dict(),
+            "check": dict(self._check),
+            "interventions": self._interventions,
+            "last_batch": self._last_batch,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._course.load_state_dict(state_dict["course"])
+        self._losses.load_state_dict(state_dict["losses"])
+        self._check = dict(state_dict["check"])
+        self._interventions, self._last_batch = state_dict["interventions"], state_dict["last_batch"]
+
+    def _state(self, trainer: Trainer, batch: int) -> log.Record:
+        self._course.follow(trainer.global_step, trainer.optimizers, at_check=True)
+        detail = self._check | {"losses": self._losses.peek(), "course": self._course.peek()}
+        groups = hands.read(trainer)
+        return log.Record("state", trainer.current_epoch, trainer.global_step, batch, "", detail, groups, groups)
+
+    def _put(self, trainer: Trainer, record: log.Record) -> None:
+        self._last_batch = record.batch
+        self._write(trainer, lambda file: log.append(record, file))
+        if trainer.is_global_zero:
+            log.show(record, trainer.loggers, self._interventions)
+
+    def _write(self, trainer: Trainer, write: Callable[[Path], None]) -> None:
+        if self.file is None or not trainer.is_global_zero:
+            return
+        try:
+            write(self.file)
+        except OSError as error:
+            if not self._warned:
+                rank_zero_warn(f"Babysitter can't write {self.file}, training goes on without this log: {error}")
+            self._warned = True
+
+
+def _place(trainer: Trainer) -> tuple[int, int, int]:
+    return trainer.current_epoch, trainer.global_step, made(trainer)

@@ -1,0 +1,243 @@
+"""The policy that tries: hill climbing in time, by short branches from a snapshot, of which the best goes on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lightning_hp.babysit.actions import Action, Adjust, Knobs, Rollback, Snapshot, Stop
+from lightning_hp.babysit.policies import branches
+from lightning_hp.babysit.policies.branches import LR_DOWN, LR_UP, MOMENTUM_DOWN, MOMENTUM_UP, STAY, Branches, Steps
+from lightning_hp.babysit.policies.moves import adjust, times_distance, times_lr
+from lightning_hp.babysit.policies.policy import Decision, Look, State
+from lightning_hp.babysit.policies.reduce import GOING_BACK, GOOD, START, keep_best
+from lightning_hp.babysit.settings import check, check_not_negative, check_whole, number
+from lightning_hp.babysit.signals import (
+    Finding,
+    Kind,
+    NotFinite,
+    Oscillation,
+    Plateau,
+    Signal,
+    Slow,
+    Spike,
+    Stuck,
+    TrendPlateau,
+)
+
+BASE, LEADER = "base", "leader"
+# Which moves a finding suggests, most likely first.
+_SUGGESTED: dict[str, list[Steps]] = {"slow": [LR_UP], "oscillation": [LR_DOWN], "plateau": [LR_DOWN, LR_UP]}
+# Of a fit whose end is unknown, so many checks count as its length until it has made more.
+_OPEN_END = 10
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Finds the learning rate while training: it tries neighbouring ones for a short while each, and goes on with the best.
+
+    Once at the beginning, and then on a plateau, on slow progress and on oscillation, it takes a snapshot, trains on for a
+    few checks, goes back, tries lr * step or lr / step for as long, and so on. A direction that wins is tried further at
+    once. The winner goes on from its end, so that only the work of the others is lost; all of it comes out of the same fit's
+    epochs, so probes are few: what they may lose is bounded, after a probe without a winner the next one has to wait twice as
+    long, and in the last part of the fit lr is lowered in a few steps instead, as schedules do.
+
+    Args:
+        step: what lr is multiplied or divided by.
+        length: checks for which each move is tried.
+        share: part of the fit's checks that may be lost on moves that did not win.
+        anneal: last part of the fit, in which lr is lowered; not where a schedule moves it, or the fit's end is unknown.
+        final: what lr is multiplied by in all until the fit's end.
+        min_lr: lr is never lowered below.
+        momentum_factor: what a step of momentum multiplies 1 - momentum by; 1 leaves momentum alone.
+        max_momentum: momentum is never raised above.
+
+    Raises:
+        ConfigError: a setting is out of its range.
+
+    >>> policy, groups = Probe(), (Knobs(0.1, 0.9),)
+    >>> state, decision = policy.decide(policy.begin(), Look(0, 0, None, (), groups, 0, 10, 20))
+    >>> state, decision = policy.decide(state, Look(1, 8, 2.5, (), groups, 1, 9, 20))
+    >>> decision.actions[1:]
+    [Rollback(name='start', keep_moves=False), Adjust(moves=(Move(lr_factor=4.0, momentum_factor=1.0),))]
+    """
+
+    step: float = 4.0
+    length: int = 1
+    share: float = 1 / 3
+    anneal: float = 0.3
+    final: float = 0.02
+    min_lr: float = 0.0
+    momentum_factor: float = 1.0
+    max_momentum: float = 0.99
+    anneal_steps: int = 4
+    first_wait: int = 2
+
+    def __post_init__(self) -> None:
+        check(self, "step", "a finite number above 1", number(self.step, 1, math.inf, above=True, below=True))
+        check_whole(self, "length", 1)
+        check(self, "share", "a number from 0 to 1", number(self.share, 0, 1))
+        check(self, "anneal", "a number from 0 to 1", number(self.anneal, 0, 1))
+        check(self, "final", "a number above 0, at most 1", number(self.final, 0, 1, above=True))
+        check_not_negative(self, "min_lr")
+        check(self, "momentum_factor", "a number above 0, at most 1", number(self.momentum_factor, 0, 1, above=True))
+        check(self, "max_momentum", "a number from 0 to below 1", number(self.max_momentum, 0, 1, below=True))
+
+    def signals(self, plateau: Plateau) -> Sequence[Signal]:
+        mode = plateau.mode
+        divergence = (NotFinite("monitor"), NotFinite("loss"), Spike(), Stuck())
+        return (plateau, TrendPlateau(mode), Slow(mode), Oscillation(mode), *divergence)
+
+    def begin(self) -> State:
+        returns = {"back": None, "best": None, "acted": 0}
+        waits = {"wait": self.first_wait, "next": 0, "lost": 0}
+        return {**returns, **waits, "probe": None, "lrs": None, "scheduled": False, "lowered": 0}
+
+    def decide(self, state: State, look: Look) -> tuple[State, Decision | None]:
+        if state["back"] is None:
+            return self._start(state, look)
+        state = _with_schedule(state, look)
+        findings = {finding.kind: finding for finding in look.findings if finding.step >= state["acted"]}
+        bad = next((findings[kind] for kind in GOING_BACK if kind in findings), None)
+        if state["probe"]:
+            state, decision = self._probing(state, look, bad)
+        elif bad:
+            state, decision = self._go_back(state, look, bad)
+        else:
+            state, decision = self._go_on(state, look, findings)
+        if decision and any(isinstance(action, Adjust | Rollback) for action in decision.actions):
+            state = {**state, "acted": look.step, "lrs": None}
+        return state, decision
+
+    def _start(self, state: State, look: Look) -> tuple[State, Decision]:
+        state = {**state, "back": START, "lrs": [group.lr for group in look.knobs]}
+        if not self._affords(state, look, [LR_UP]):
+            return state, Decision([Snapshot(START)], "before the first step")
+        queue = [LR_UP, LR_DOWN] if self._affords(state, look, [LR_UP, LR_DOWN]) else [LR_UP]
+        probe = branches.begin(START, queue, look.knobs, look.checks, look.step)
+        return {**state, "probe": probe}, Decision([Snapshot(START)], "the first probe begins")
+
+    def _probing(self, state: State, look: Look, bad: Finding | None) -> tuple[State, Decision | None]:
+        """One look amid a probe: nothing, or the next branch, or the probe's end."""
+        probe: Branches = state["probe"]
+        if bad is None and (look.value is None or not branches.is_complete(probe, look.checks, look.step, self.length)):
+            return state, None
+        value = None if bad or look.value is None else look.value
+        probe, leads = branches.ended(probe, value, look.checks, look.mode)
+        seen = bad.reason if bad else f"{value:.4g}"
+        why = f"{self._named(state['probe']['running'])}: {seen}"
+        over = {**state, "probe": probe}
+        if probe["queue"] and self._affords(over, look, probe["queue"][:1]):
+            return self._next_branch(over, look, probe, leads, why)
+        return self._end(over, look, probe, leads, why)
+
+    def _next_branch(self, state: State, look: Look, probe: Branches, leads: bool, why: str) -> tuple[State, Decision]:
+        probe = branches.next_branch(probe, look.checks, look.step)
+        actions: list[Action] = [Snapshot(LEADER)] if leads else []
+        actions += [Rollback(probe["base"], keep_moves=False), *self._move(probe["running"], branches.groups(probe))]
+        return {**state, "probe": probe}, Decision(actions, f"{why}; now {self._named(probe['running'])}")
+
+    def _end(self, state: State, look: Look, probe: Branches, leads: bool, why: str) -> tuple[State, Decision | None]:
+        moved = probe["leader"] not in (None, STAY)
+        wait = self.first_wait if moved else state["wait"] * 2
+        state = {**state, "probe": None, "lost": state["lost"] + probe["lost"], "wait": wait, "next": look.checks + wait}
+        if probe["leader"] is None:
+            lower = branches.further(probe["running"]) if probe["running"][0] < 0 else LR_DOWN
+            actions: list[Action] = [Rollback(probe["base"], keep_moves=False), *self._move(lower, branches.groups(probe))]
+            return state, Decision(actions, f"{why}; every branch has diverged")
+        actions = [] if leads else [Rollback(LEADER, keep_moves=False)]
+        state, kept, _ = keep_best(state, look, probe["best"])
+        actions += kept
+        return state, Decision(actions, f"{why}; {self._named(probe['leader'])} goes on with {probe['best']:.4g}")
+
+    def _go_back(self, state: State, look: Look, finding: Finding) -> tuple[State, Decision | None]:
+        if not look.interventions_left:
+            beyond_help = finding.kind in ("divergence", "stuck")
+            return state, Decision([Stop(diverged=True)], finding.reason) if beyond_help else None
+        if finding.kind == "stuck":
+            state = {**state, "back": START, "best": None}
+        return state, Decision([Rollback(state["back"]), *self._move(LR_DOWN, look.knobs)], finding.reason)
+
+    def _go_on(self, state: State, look: Look, findings: dict[Kind, Finding]) -> tuple[State, Decision | None]:
+        state, actions, reasons = keep_best(state, look, look.value)
+        if look.value is None:
+            return state, None
+        if self._is_annealing(state, look):
+            state, lower = self._annealed(state, look)
+            if lower:
+                return state, Decision([*actions, lower], "; ".join([*reasons, "the fit nears its end"]))
+            return state, Decision(actions, "; ".join(reasons)) if actions else None
+        finding = next((findings[kind] for kind in ("oscillation", "plateau", "slow") if kind in findings), None)
+        if finding is None or look.checks < state["next"]:
+            return state, Decision(actions, "; ".join(reasons)) if actions else None
+        queue = [*_SUGGESTED[finding.kind], *self._momentum_moves(look.knobs)]
+        while queue and not self._affords(state, look, queue):
+            queue = queue[:-1]
+        if not queue:
+            return state, Decision(actions, "; ".join(reasons)) if actions else None
+        probe = branches.begin(BASE, queue, look.knobs, look.checks, look.step)
+        return {**state, "probe": probe}, Decision([*actions, Snapshot(BASE)], f"{finding.reason}; a probe begins")
+
+    def _momentum_moves(self, groups: Sequence[Knobs]) -> list[Steps]:
+        has_momentum = self.momentum_factor < 1.0 and any(group.momentum for group in groups)
+        return [MOMENTUM_UP, MOMENTUM_DOWN] if has_momentum else []
+
+    def _affords(self, state: State, look: Look, queue: list[Steps]) -> bool:
+        """Whether these branches, all but one lost, fit into what may be lost, into the fit, and into the interventions."""
+        probe = state["probe"]
+        checks = len(queue) * self.length
+        lost = state["lost"] + (probe["lost"] if probe else 0) + checks
+        if look.checks_left is None:
+            length = max(look.checks, _OPEN_END)
+        else:
+            length = look.checks + look.checks_left
+            staying = 0 if probe else self.length
+            if checks + staying > look.checks_left - self._anneal_checks(length):
+                return False
+        # The probe's end, one divergence, and the steps that lr is lowered in at the end.
+        reserve = 2 + (self.anneal_steps if look.checks_left is not None and self.anneal else 0)
+        return lost <= self.share * length and look.interventions_left >= len(queue) + reserve
+
+    def _anneal_checks(self, length: int) -> int:
+        return round(self.anneal * length)
+
+    def _is_annealing(self, state: State, look: Look) -> bool:
+        if look.checks_left is None or state["scheduled"] or not look.checks_left:
+            return False
+        return look.checks_left <= self._anneal_checks(look.checks + look.checks_left)
+
+    def _annealed(self, state: State, look: Look) -> tuple[State, Adjust | None]:
+        """lr lowered by as many of the steps as are due by now."""
+        assert look.checks_left is not None
+        span = self._anneal_checks(look.checks + look.checks_left)
+        due = min(self.anneal_steps, 1 + (span - look.checks_left) * self.anneal_steps // span)
+        if due <= state["lowered"] or not look.interventions_left:
+            return state, None
+        factor = self.final ** ((due - state["lowered"]) / self.anneal_steps)
+        return {**state, "lowered": due}, self._adjust(factor, 1.0, look.knobs)
+
+    def _move(self, steps: Steps, groups: Sequence[Knobs]) -> list[Adjust]:
+        moved = self._adjust(self.step ** steps[0], self.momentum_factor ** steps[1], groups)
+        return [moved] if moved else []
+
+    def _adjust(self, lr_factor: float, momentum_factor: float, groups: Sequence[Knobs]) -> Adjust | None:
+        return adjust(
+            times_lr(groups, lr_factor, self.min_lr),
+            times_distance(groups, momentum_factor, self.max_momentum),
+        )
+
+    def _named(self, steps: Steps) -> str:
+        parts = []
+        if steps[0]:
+            parts.append(f"lr x{self.step ** steps[0]:.4g}")
+        if steps[1]:
+            parts.append(f"1 - momentum x{self.momentum_factor ** steps[1]:.4g}")
+        return ", ".join(parts) or "no change"
+
+
+def _with_schedule(state: State, look: Look) -> State:
+    """Whether a schedule moves lr: it differs from the last look's with no move between."""
+    lrs = [group.lr for group in look.knobs]
+    moved = state["lrs"] is not None and lrs != state["lrs"]
+    return {**state, "lrs": lrs, "scheduled": state["scheduled"] or moved}

@@ -1,0 +1,75 @@
+"""Oscillation: the metric goes up and down by much of what training has gained, as an lr or momentum that is too high does."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+from lightning_hp.babysit.settings import check, check_mode, check_positive, check_whole, number
+from lightning_hp.babysit.signals.robust import median, noise, usable
+from lightning_hp.babysit.signals.signal import Finding, Source, State
+from lightning_hp.trial import Mode
+
+
+@dataclass(frozen=True)
+class Oscillation:
+    """An oscillation when the metric turns again and again, its swings are large against the gain so far, and it gains little.
+
+    Args:
+        mode: whether the metric shall fall (``"min"``) or rise (``"max"``).
+        window: checks that are looked at together.
+        turns: least part of the checks at which it turns, from 0 to 1; noise alone turns at two of three.
+        swing: least deviation of a single check, as a part of the range that the metric has covered so far.
+
+    Raises:
+        ConfigError: a setting is out of its range.
+
+    >>> signal, finding = Oscillation("min", window=6), None
+    >>> state = signal.begin()
+    >>> for step, loss in enumerate([2.3, 1.5, 2.1, 1.4, 2.0, 1.9]):
+    ...     state, finding = signal.observe(state, step, loss)
+    >>> finding.reason
+    'it swings by 0.6 between checks'
+    """
+
+    mode: Mode
+    window: int = 6
+    turns: float = 0.6
+    swing: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_mode(self)
+        check_whole(self, "window", 4)
+        check(self, "turns", "a number from 0 to 1", number(self.turns, 0, 1))
+        check_positive(self, "swing")
+
+    @property
+    def source(self) -> Source:
+        return "monitor"
+
+    def begin(self) -> State:
+        return {"low": None, "high": None, "values": []}
+
+    def observe(self, state: State, step: int, value: float) -> tuple[State, Finding | None]:
+        if not usable(value):
+            return state, None
+        low = value if state["low"] is None else min(state["low"], value)
+        high = value if state["high"] is None else max(state["high"], value)
+        values = [*state["values"][-(self.window - 1) :], value]
+        state = {"low": low, "high": high, "values": values}
+        if len(values) < self.window or not self._oscillates(values, high - low):
+            return state, None
+        swing = median([abs(after - before) for before, after in itertools.pairwise(values)])
+        return self.intervened(state), Finding("oscillation", step, f"it swings by {swing:.4g} between checks")
+
+    def intervened(self, state: State) -> State:
+        return {**state, "values": []}
+
+    def _oscillates(self, values: list[float], covered: float) -> bool:
+        changes = [after - before for before, after in itertools.pairwise(values)]
+        turns = sum(one * other < 0 for one, other in itertools.pairwise(changes))
+        sign = 1 if self.mode == "max" else -1
+        half = len(values) // 2
+        gain = sign * (median(values[half:]) - median(values[:half]))
+        spread = noise(values)
+        return turns >= self.turns * (len(changes) - 1) and spread > 0 and spread >= self.swing * covered and gain <= spread

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from torch.optim import Optimizer
 from lightning_hp.babysit import hands, knobs, log
 from lightning_hp.babysit.actions import Action, Knobs, Rollback, Stop
 from lightning_hp.babysit.control import Control, intervenes
+from lightning_hp.babysit.logbook import Logbook
 from lightning_hp.babysit.policies import POLICIES, Decision, Policy, named
+from lightning_hp.babysit.replay import Replay
 from lightning_hp.babysit.series import EVERY, Series, gradient_norm
 from lightning_hp.babysit.settings import number, whole
 from lightning_hp.babysit.signals import Plateau, Signal
@@ -132,6 +134,15 @@ class Babysitter(Callback):
         first, last = ({key: self._asked[key] for key in keys} for keys in (("monitor", "mode"), ("policy", "signals")))
         return first | counts | bounds | last | {"max_interventions": self.max_interventions}
 
+    @staticmethod
+    def replay(path: str | Path) -> Replay:
+        """A callback that does to a fit what a log says, at the same places, and decides nothing.
+
+        Args:
+            path: a babysit.jsonl, or the folder that it lies in.
+        """
+        return Replay(path)
+
     def _start_afresh(self) -> None:
         signals = self._asked["signals"]
         signals = self.policy.signals(self.plateau) if signals is None else signals
@@ -140,20 +151,24 @@ class Babysitter(Callback):
         self.hands = hands.Hands(Path())
         self._losses, self._norms = Series(), Series()
         self._watch = Watch(self.monitor)
-        self._last_batch = -1
+        self._logbook = Logbook(None)
         self._step = 0
         # A metric of the whole epoch has in it what was gone back from.
         self._went_back = False
         # Of the ReduceLROnPlateaus: how they stood at the last batch, and whether one of them has lowered lr since.
         self._schedules: list[dict[str, Any]] = []
         self._cut = False
-        self._file = Path(log.FILE)
-        self._warned: set[str] = set()
+        self._warned = False
 
     @property
     def interventions(self) -> int:
         """Changes that the policy has made to this fit."""
         return self.control.interventions
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it has stopped the fit."""
+        return self.hands.stopped
 
     @property
     def answers(self) -> bool:
@@ -170,7 +185,7 @@ class Babysitter(Callback):
             "hands": self.hands.state_dict(),
             "losses": self._losses.state_dict(),
             "norms": self._norms.state_dict(),
-            "last_batch": self._last_batch,
+            "logbook": self._logbook.state_dict(),
             "went_back": self._went_back,
             "diverged": self.diverged,
             "schedules": self._schedules,
@@ -184,7 +199,7 @@ class Babysitter(Callback):
         self.hands.load_state_dict(state_dict["hands"])
         self._losses.load_state_dict(state_dict["losses"])
         self._norms.load_state_dict(state_dict["norms"])
-        self._last_batch = state_dict["last_batch"]
+        self._logbook.load_state_dict(state_dict["logbook"])
         self._went_back = state_dict["went_back"]
         self.diverged = state_dict["diverged"]
         self._schedules = state_dict["schedules"]
@@ -197,7 +212,7 @@ class Babysitter(Callback):
             self._start_afresh()
             # Lightning asks all processes for the folder, to give them rank 0's.
             folder = Path(trainer.log_dir or trainer.default_root_dir)
-            self._file = folder / log.FILE
+            self._logbook = Logbook(folder / log.FILE)
             self.hands = hands.Hands(folder, trainer.global_rank)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -209,9 +224,7 @@ class Babysitter(Callback):
         checkpoint["callbacks"][self.state_key] = self.state_dict()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # A checkpoint may lie between an intervention and the batch that follows it.
-        made = trainer.fit_loop.epoch_loop.total_batch_idx + 1
-        self._write(trainer, lambda: log.rewind(self._file, max(made, self._last_batch + 1)))
+        self._logbook.begin(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._watch.validation_starts(trainer)
@@ -222,8 +235,9 @@ class Babysitter(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._observe(trainer, self._watch.new_of_validation(trainer))
-        if self._watch.may_never_come(trainer):
-            self._warn("missing", f"Babysitter does nothing up to now: {self._watch.complaint(trainer)}")
+        if self._watch.may_never_come(trainer) and not self._warned:
+            self._warned = True
+            rank_zero_warn(f"Babysitter does nothing up to now: {self._watch.complaint(trainer)}")
         self._watch.validation_was_seen()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -244,11 +258,13 @@ class Babysitter(Callback):
         if self.control.answers:
             # There is no next batch to answer it before.
             self.diverged = self.diverged or next(each.reason for each in self.control.findings if each.kind == "divergence")
+        self._logbook.end(trainer)
         self.hands.end()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # Here a change is safe: the schedulers of the last step and epoch have all stepped.
         self._step = trainer.global_step
+        self._logbook.before_batch(trainer)
         schedulers = knobs.plateau_schedulers([config.scheduler for config in trainer.lr_scheduler_configs])
         looks = zip(schedulers, self._schedules, strict=False)
         self._cut = self._cut or any(knobs.has_cut(scheduler, before) for scheduler, before in looks)
@@ -262,6 +278,7 @@ class Babysitter(Callback):
         self.hands.after_backward(trainer)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        self._logbook.before_step(trainer)
         if self._step % NORM_EVERY == 0 and self.control.listens_to("gradient_norm"):
             norm = gradient_norm(trainer, optimizer)
             if norm is not None:
@@ -281,7 +298,9 @@ class Babysitter(Callback):
 
     def _listen(self, trainer: Trainer) -> None:
         """Tells the signals what was collected."""
-        self.control.feed("loss", self._losses.take(trainer))
+        losses = self._losses.take(trainer)
+        self._logbook.losses(losses)
+        self.control.feed("loss", losses)
         self.control.feed("gradient_norm", self._norms.take(trainer))
         if trainer.world_size > 1:
             self.control.found = trainer.strategy.broadcast(self.control.found)
@@ -295,6 +314,7 @@ class Babysitter(Callback):
             return
         self._yield_to_cut(trainer)
         self.control.check(trainer.global_step, value, self.monitor)
+        self._logbook.check(self.monitor, value)
 
     def _yield_to_cut(self, trainer: Trainer) -> None:
         """Starts counting anew if a ReduceLROnPlateau has lowered lr; all processes go by what rank 0 saw."""
@@ -306,8 +326,8 @@ class Babysitter(Callback):
     def _decide(self, trainer: Trainer) -> None:
         groups = hands.read(trainer)
         for finding in self.control.findings:
-            detail = {"kind": finding.kind, "step": finding.step}
-            self._record(trainer, log.Record("signal", *_place(trainer), finding.reason, detail))
+            seen = {"kind": finding.kind, "step": finding.step}
+            self._logbook.found(trainer, finding.reason, **seen, by=self.state_key)
         left = checks_left(trainer, self._watch)
         decision = self.control.decide(trainer.current_epoch, self._step, hands.peaks(trainer), left)
         if trainer.world_size > 1:
@@ -319,7 +339,6 @@ class Babysitter(Callback):
         done = [action for action in self._allowed(decision.actions) if self.hands.carry_out(trainer, action)]
         if not done:
             return
-        self._last_batch = trainer.fit_loop.epoch_loop.total_batch_idx
         if any(map(intervenes, done)):
             self.control.intervened()
             for series in (self._losses, self._norms):
@@ -327,36 +346,11 @@ class Babysitter(Callback):
         self._went_back = self._went_back or any(isinstance(action, Rollback) for action in done)
         if any(isinstance(action, Stop) and action.diverged for action in done):
             self.diverged = decision.reason
-        detail = {"actions": [log.to_plain(action) for action in done]}
         after = hands.read(trainer)
-        self._record(trainer, log.Record("decision", *_place(trainer), decision.reason, detail, before, after))
+        self._logbook.done(trainer, "decision", decision.reason, done, before, after, by=self.state_key)
 
     def _allowed(self, actions: Sequence[Action]) -> list[Action]:
         return [action for action in actions if self.control.interventions_left or not intervenes(action)]
-
-    def _record(self, trainer: Trainer, record: log.Record) -> None:
-        self._write(trainer, lambda: log.append(record, self._file))
-        # A snapshot alone is no event to draw.
-        if trainer.is_global_zero and record.intervenes:
-            log.show(record, trainer.loggers, self.interventions)
-
-    def _write(self, trainer: Trainer, write: Callable[[], None]) -> None:
-        if not trainer.is_global_zero:
-            return
-        try:
-            write()
-        except (OSError, ValueError) as error:
-            self._warn("log", f"Babysitter can't write {self._file}, training goes on without this log: {error}")
-
-    def _warn(self, what: str, message: str) -> None:
-        if what not in self._warned:
-            self._warned.add(what)
-            rank_zero_warn(message)
-
-
-def _place(trainer: Trainer) -> tuple[int, int, int]:
-    """The epoch, and the optimizer steps and training batches made, at a batch's start."""
-    return trainer.current_epoch, trainer.global_step, trainer.fit_loop.epoch_loop.total_batch_idx
 
 
 def _check(name: str, value: object, wanted: str, fine: bool) -> None:

@@ -115,7 +115,8 @@ class Logbook:
     def _put(self, trainer: Trainer, record: log.Record) -> None:
         self._last_batch = record.batch
         self._write(trainer, lambda file: log.append(record, file))
-        if trainer.is_global_zero:
+        # A snapshot alone is no event to draw.
+        if trainer.is_global_zero and (record.intervenes or record.event == "state"):
             log.show(record, trainer.loggers, self._interventions)
 
     def _write(self, trainer: Trainer, write: Callable[[Path], None]) -> None:

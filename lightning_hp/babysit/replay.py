@@ -55,6 +55,11 @@ class Replay(Callback):
         self._differs = False
 
     @property
+    def stopped(self) -> bool:
+        """Whether it has stopped the fit."""
+        return any(one.stopped for one in self._hands.values())
+
+    @property
     def answers(self) -> bool:
         """Whether values that are not finite need not end the fit: a rollback is to come."""
         return any(isinstance(action, Rollback) for record in self._records[self._next or 0 :] for action in record.actions)
@@ -102,7 +107,7 @@ class Replay(Callback):
         for one in self._hands.values():
             one.end()
         left = self._left()
-        if left and not any(one.stopped for one in self._hands.values()):
+        if left and not self.stopped:
             message = f"{_ended(left)}, which is never reached: this fit ended after batch {made(trainer) + 1}"
             # Somebody wanted it to end.
             if trainer.should_stop:

@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lightning_hp.babysit import Babysitter
 from lightning_hp.babysit.hands import stop
+from lightning_hp.babysit.replay import Replay
 from lightning_hp.babysit.series import EVERY
 from lightning_hp.babysit.watch import Watch, logged_since
 from lightning_hp.errors import MonitorError, missing_metric
@@ -81,12 +82,12 @@ class Reporter(Checkpoint):
         self._plateaus: dict[int, float] = {}
         self._shown: dict[str, torch.Tensor] = {}
         self._stopping = False
-        self._babysitters: list[Babysitter] = []
+        self._babysitters: list[Babysitter | Replay] = []
 
     @property
     def stopped(self) -> bool:
         """Whether the fit has been stopped here or by a babysitter, which no min_epochs puts off."""
-        return self.paused or self.diverged is not None or any(each.hands.stopped for each in self._babysitters)
+        return self.paused or self.diverged is not None or any(each.stopped for each in self._babysitters)
 
     @property
     def best_path(self) -> Path | None:
@@ -121,7 +122,7 @@ class Reporter(Checkpoint):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        self._babysitters = [callback for callback in callbacks if isinstance(callback, Babysitter)]
+        self._babysitters = [callback for callback in callbacks if isinstance(callback, (Babysitter, Replay))]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Schedulers and other callbacks look at what was logged last, perhaps before the fit was interrupted.

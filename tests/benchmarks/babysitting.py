@@ -15,8 +15,8 @@ number of epochs, which a babysitter's probing is part of, and take turns in one
     probe       Babysitter(policy="probe")
     reduce-lr   as reduce, and probe-lr as probe, with momentum_factor=1: momentum is left alone
 
-Printed are medians over the seeds, with their 95% intervals by bootstrap: the validation loss of the best epoch, and that of
-the last (a fit that ends worse than before training, or at NaN, counts as one that was not trained); and of the best epoch,
+Printed are medians over the seeds, with 95% intervals by bootstrap: the validation loss of the best epoch, and that of the
+last (a fit that ends worse than before training, or at NaN, counts as one that was not trained); and of the best epoch,
 `worse`, how far it is from the tuned run's of the same seed in parts of what that gained by training, and `recovered`, which
 part of the distance between the unattended and the tuned run the method made good. The bars: from the right lr, and from 3
 times too high or low, worse by at most 2%; beyond, at least 90% recovered. A question mark: the bar lies in the interval.
@@ -136,9 +136,9 @@ def _row(records: Records, job: Job, tuned: list[Record], seeds: int) -> str:
     share = recovered(of, _of(records, Job(job.task, "fixed", job.lr, job.momentum, 0), seeds), tuned)
     told = "no gap" if share is None else _percent(share)
     moves = "" if METHODS[job.method].babysitter is None else f"  {np.median([each.interventions for each in of]):.0f} moves"
-    best, last = (_told(np.array([getattr(each, which) for each in of])) for which in ("best", "last"))
+    best, last = _told(np.array([each.best for each in of])), np.median([each.last for each in of])
     return (
-        f"    {job.method:10} best {best:26} last {last:26} worse {_percent(off):26} recovered {told:24}"
+        f"    {job.method:10} {best:27} last {last:<9.4g} worse {_percent(off):22} recovered {told:25}"
         f" {verdict(job, off, share):5}{moves}"
     )
 
@@ -180,9 +180,10 @@ def draw(path: Path, records: Records, options: argparse.Namespace) -> None:
                 for lr in options.starts
             ]
             median, low, high = np.array(drawn).T
-            style = "-" if METHODS[method].babysitter else "--"
-            axis.plot(options.starts, median, style, marker="o", markersize=3, color=f"C{number}", label=method)
-            axis.fill_between(options.starts, low, high, color=f"C{number}", alpha=0.15, linewidth=0)
+            style = "-" if METHODS[method].babysitter or method == "fixed" else "--"
+            color = "black" if method == "fixed" else f"C{number}"
+            axis.plot(options.starts, median, style, marker="o", markersize=3, color=color, label=method)
+            axis.fill_between(options.starts, low, high, color=color, alpha=0.15, linewidth=0)
         axis.set(xscale="log", yscale="log", title=task, xlabel="lr at the start, times the right one")
         axis.set_xticks(options.starts, [f"{lr:.2g}" if lr >= 1 else f"1/{1 / lr:.2g}" for lr in options.starts])
         axis.minorticks_off()

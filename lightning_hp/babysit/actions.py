@@ -1,4 +1,4 @@
-"""What can be done to a running fit: plain data, which a policy decides on, hands carry out, a log keeps and a replay repeats."""
+"""What can be done to a running fit: plain data, for policies to decide on, hands to do, a log to keep, a replay to repeat."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,23 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_hp.babysit import hands, knobs, log
+from lightning_hp.babysit import arguments, hands, log
 from lightning_hp.babysit.actions import Action, Knobs, Rollback, Stop
 from lightning_hp.babysit.control import Control, intervenes
 from lightning_hp.babysit.logbook import Logbook
-from lightning_hp.babysit.policies import POLICIES, Decision, Policy, named
+from lightning_hp.babysit.nudge import Requests
+from lightning_hp.babysit.patience import SharedPatience
+from lightning_hp.babysit.picture import picture
+from lightning_hp.babysit.policies import Decision, Policy, named
+from lightning_hp.babysit.policies.reduce import GOOD, START
 from lightning_hp.babysit.replay import Replay
-from lightning_hp.babysit.series import EVERY, Series, gradient_norm
-from lightning_hp.babysit.settings import number, whole
+from lightning_hp.babysit.request import Bounds, Request, actions
+from lightning_hp.babysit.schedule import Schedule, schedule
+from lightning_hp.babysit.series import EVERY, Norms, Series
 from lightning_hp.babysit.signals import Plateau, Signal
 from lightning_hp.babysit.watch import Watch, checks_left
 from lightning_hp.errors import ConfigError, MonitorError
 from lightning_hp.trial import Mode
-
-# Optimizer steps from one sample of the gradient's norm to the next.
-NORM_EVERY = 25
 
 
 class Babysitter(Callback):
@@ -88,19 +90,7 @@ class Babysitter(Callback):
         signals: Sequence[Signal] | None = None,
         max_interventions: int = 20,
     ) -> None:
-        is_name = monitor is None or (isinstance(monitor, str) and monitor != "")
-        _check("monitor", monitor, "the name of a logged metric", is_name)
-        _check("mode", mode, "'min' or 'max'", mode in (None, "min", "max"))
-        _check("patience", patience, "a whole number of at least 0", whole(patience))
-        _check("min_delta", min_delta, "a finite number of at least 0", number(min_delta, 0, math.inf, below=True))
-        _check("cooldown", cooldown, "a whole number of at least 0", whole(cooldown))
-        _check("factor", factor, "a number above 0 and below 1", number(factor, 0, 1, above=True, below=True))
-        _check("min_lr", min_lr, "a finite number of at least 0", number(min_lr, 0, math.inf, below=True))
-        _check("momentum_factor", momentum_factor, "a number above 0, at most 1", number(momentum_factor, 0, 1, above=True))
-        _check("max_momentum", max_momentum, "a number from 0 to below 1", number(max_momentum, 0, 1, below=True))
-        _check("policy", policy, f"one of {', '.join(map(repr, POLICIES))}, or a Policy", _is_policy(policy))
-        _check("signals", signals, "None or a list of Signals", signals is None or _are_signals(signals))
-        _check("max_interventions", max_interventions, "a whole number of at least 0", whole(max_interventions))
+        arguments.check({name: value for name, value in locals().items() if name != "self"})
         self._asked: dict[str, Any] = {"monitor": monitor, "mode": mode, "policy": policy, "signals": signals}
         self._settings = (float(factor), float(min_lr), float(momentum_factor), float(max_momentum))
         self.max_interventions = int(max_interventions)
@@ -115,7 +105,7 @@ class Babysitter(Callback):
         >>> Babysitter(patience=3).for_search("val_acc", "max").state_key
         "Babysitter{'monitor': 'val_acc', 'mode': 'max'}"
         """
-        _check("mode", mode, "'min' or 'max'", mode in ("min", "max"))
+        arguments.require("mode", mode, "'min' or 'max'", mode in ("min", "max"))
         own = copy.deepcopy(self)
         own.monitor = self._asked["monitor"] or monitor
         if self._asked["mode"] is None and own.monitor == monitor:
@@ -136,12 +126,25 @@ class Babysitter(Callback):
 
     @staticmethod
     def replay(path: str | Path) -> Replay:
-        """A callback that does to a fit what a log says, at the same places, and decides nothing.
+        """A callback that makes the moves in a babysit.jsonl at their places, in a fit that nobody watches.
 
         Args:
-            path: a babysit.jsonl, or the folder that it lies in.
+            path: the file, or the folder that it lies in.
+
+        Raises:
+            ConfigError: there is no such file, or it is broken; in the fit, if it is not one like the fit that was logged.
         """
         return Replay(path)
+
+    @staticmethod
+    def schedule(path: str | Path, discarded: bool = False) -> Schedule:
+        """lr and momentum over the steps of a babysat fit, for a LambdaLR or a table: see `lightning_hp.babysit.schedule`."""
+        return schedule(path, discarded)
+
+    @staticmethod
+    def picture(path: str | Path, to: str | Path | None = None) -> Any:
+        """Draws a babysat fit and all interventions into a file: see `lightning_hp.babysit.picture`."""
+        return picture(path, to)
 
     def _start_afresh(self) -> None:
         signals = self._asked["signals"]
@@ -149,16 +152,17 @@ class Babysitter(Callback):
         self.control = Control(signals, self.policy, self.plateau.mode, self.max_interventions)
         self.diverged: str | None = None
         self.hands = hands.Hands(Path())
-        self._losses, self._norms = Series(), Series()
+        self._losses, self._norms = Series(), Norms()
+        self._samples_norms = self.control.listens_to("gradient_norm")
+        self._patience = SharedPatience()
         self._watch = Watch(self.monitor)
-        self._logbook = Logbook(None)
-        self._step = 0
+        self._folder, self._logbook = Path(), Logbook(None)
         # A metric of the whole epoch has in it what was gone back from.
         self._went_back = False
-        # Of the ReduceLROnPlateaus: how they stood at the last batch, and whether one of them has lowered lr since.
-        self._schedules: list[dict[str, Any]] = []
-        self._cut = False
+        # Since the last batch.
+        self._checked = False
         self._warned = False
+        self._requests: Requests | None = None
 
     @property
     def interventions(self) -> int:
@@ -185,11 +189,11 @@ class Babysitter(Callback):
             "hands": self.hands.state_dict(),
             "losses": self._losses.state_dict(),
             "norms": self._norms.state_dict(),
+            "patience": self._patience.state_dict(),
             "logbook": self._logbook.state_dict(),
             "went_back": self._went_back,
             "diverged": self.diverged,
-            "schedules": self._schedules,
-            "cut": self._cut,
+            "checked": self._checked,
             "validates": self._watch.validates,
             "logged": self._watch.logged,
         }
@@ -199,11 +203,11 @@ class Babysitter(Callback):
         self.hands.load_state_dict(state_dict["hands"])
         self._losses.load_state_dict(state_dict["losses"])
         self._norms.load_state_dict(state_dict["norms"])
+        self._patience.load_state_dict(state_dict["patience"])
         self._logbook.load_state_dict(state_dict["logbook"])
         self._went_back = state_dict["went_back"]
         self.diverged = state_dict["diverged"]
-        self._schedules = state_dict["schedules"]
-        self._cut = state_dict["cut"]
+        self._checked = state_dict["checked"]
         self._watch.validates = state_dict["validates"]
         self._watch.logged = state_dict["logged"]
 
@@ -212,19 +216,22 @@ class Babysitter(Callback):
             self._start_afresh()
             # Lightning asks all processes for the folder, to give them rank 0's.
             folder = Path(trainer.log_dir or trainer.default_root_dir)
-            self._logbook = Logbook(folder / log.FILE)
+            self._folder, self._logbook = folder, Logbook(folder / log.FILE)
             self.hands = hands.Hands(folder, trainer.global_rank)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         # A fit that goes on from here will not see these values again.
         self._observe(trainer, self._watch.new_of_validation(trainer))
         self._observe(trainer, self._watch.new_of_epoch(trainer))
-        for series in (self._losses, self._norms):
-            series.to_host(trainer)
+        self._losses.fetch(trainer)
         checkpoint["callbacks"][self.state_key] = self.state_dict()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._logbook.begin(trainer)
+        self._losses.begin(trainer.global_step)
+        again = self._logbook.begin(trainer)
+        self._requests = Requests(trainer, self._folder, _requests_of(again))
+        if self._requests.problem is not None:
+            rank_zero_warn(f"Babysitter takes no requests in this fit: {self._requests.problem}")
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._watch.validation_starts(trainer)
@@ -261,47 +268,62 @@ class Babysitter(Callback):
         self._logbook.end(trainer)
         self.hands.end()
 
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._close(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._close(trainer)
+
+    def _close(self, trainer: Trainer) -> None:
+        if self._requests is not None:
+            self._requests.close(trainer)
+            self._requests = None
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # Here a change is safe: the schedulers of the last step and epoch have all stepped.
-        self._step = trainer.global_step
-        self._logbook.before_batch(trainer)
-        schedulers = knobs.plateau_schedulers([config.scheduler for config in trainer.lr_scheduler_configs])
-        looks = zip(schedulers, self._schedules, strict=False)
-        self._cut = self._cut or any(knobs.has_cut(scheduler, before) for scheduler, before in looks)
+        if self._checked:
+            self._logbook.before_batch(trainer)
+            self._checked = False
+        if batch_idx == 0 or self.control.due:
+            self._patience.follow(trainer)
+        self._patience.before_batch()
         if self.control.due:
             self._yield_to_cut(trainer)
         if self.control.due:
             self._decide(trainer)
-        self._schedules = [knobs.look(scheduler) for scheduler in schedulers]
+        if self._requests is not None:
+            for request in self._requests.due(trainer, trainer.fit_loop.epoch_loop.total_batch_idx, batch_idx):
+                self._heed(trainer, self._requests, request)
+        self._patience.look()
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.hands.after_backward(trainer)
+        if self.hands.skip_until:
+            self.hands.after_backward(trainer)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         self._logbook.before_step(trainer)
-        if self._step % NORM_EVERY == 0 and self.control.listens_to("gradient_norm"):
-            norm = gradient_norm(trainer, optimizer)
-            if norm is not None:
-                self._norms.add(self._step, norm)
-        self.hands.before_step(trainer, optimizer)
+        if self._samples_norms:
+            self._norms.before_step(trainer, optimizer)
+        if self.hands.skip_until:
+            self.hands.before_step(trainer, optimizer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if isinstance(loss, Tensor):
-            # Lightning has divided it.
-            parts = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
-            self._losses.add(self._step, loss if parts == 1 else loss * parts)
+            self._losses.add(loss)
         if (batch_idx + 1) % EVERY == 0 or trainer.is_last_batch:
             self._listen(trainer)
 
     def _listen(self, trainer: Trainer) -> None:
         """Tells the signals what was collected."""
-        losses = self._losses.take(trainer)
+        # Lightning has divided each loss.
+        parts = trainer.accumulate_grad_batches if trainer.lightning_module.automatic_optimization else 1
+        losses = [(step, value * parts) for step, value in self._losses.take(trainer)]
         self._logbook.losses(losses)
         self.control.feed("loss", losses)
-        self.control.feed("gradient_norm", self._norms.take(trainer))
+        self.control.feed("gradient_norm", self._norms.take())
         if trainer.world_size > 1:
             self.control.found = trainer.strategy.broadcast(self.control.found)
 
@@ -315,13 +337,13 @@ class Babysitter(Callback):
         self._yield_to_cut(trainer)
         self.control.check(trainer.global_step, value, self.monitor)
         self._logbook.check(self.monitor, value)
+        self._checked = True
 
     def _yield_to_cut(self, trainer: Trainer) -> None:
-        """Starts counting anew if a ReduceLROnPlateau has lowered lr; all processes go by what rank 0 saw."""
-        if trainer.strategy.broadcast(self._cut):
+        """Starts counting anew if a ReduceLROnPlateau has lowered lr."""
+        if self._patience.take(trainer):
             self.control.intervened(counts=False)
             self.control.forget("plateau")
-        self._cut = False
 
     def _decide(self, trainer: Trainer) -> None:
         groups = hands.read(trainer)
@@ -329,7 +351,7 @@ class Babysitter(Callback):
             seen = {"kind": finding.kind, "step": finding.step}
             self._logbook.found(trainer, finding.reason, **seen, by=self.state_key)
         left = checks_left(trainer, self._watch)
-        decision = self.control.decide(trainer.current_epoch, self._step, hands.peaks(trainer), left)
+        decision = self.control.decide(trainer.current_epoch, trainer.global_step, hands.peaks(trainer), left)
         if trainer.world_size > 1:
             decision = trainer.strategy.broadcast(decision)
         if decision is not None:
@@ -340,31 +362,44 @@ class Babysitter(Callback):
         if not done:
             return
         if any(map(intervenes, done)):
-            self.control.intervened()
-            for series in (self._losses, self._norms):
-                series.clear()
-        self._went_back = self._went_back or any(isinstance(action, Rollback) for action in done)
+            self._changed(trainer, done)
         if any(isinstance(action, Stop) and action.diverged for action in done):
             self.diverged = decision.reason
         after = hands.read(trainer)
         self._logbook.done(trainer, "decision", decision.reason, done, before, after, by=self.state_key)
 
+    def _changed(self, trainer: Trainer, done: Sequence[Action], counts: bool = True) -> None:
+        """Forgets what was seen of the fit before it was changed."""
+        self.control.intervened(counts)
+        self._losses.clear(trainer.global_step)
+        self._norms.clear()
+        self._went_back = self._went_back or any(isinstance(action, Rollback) for action in done)
+
+    def _heed(self, trainer: Trainer, requests: Requests, request: Request) -> None:
+        """Does what a person asks for. It does not count among the policy's interventions."""
+        before = hands.read(trainer)
+        bounds = Bounds(self._settings[1], self._settings[3])
+        snapshot = next((name for name in (GOOD, START) if name in self.hands.snapshots), None)
+        try:
+            asked = actions(request, before, hands.peaks(trainer), bounds, snapshot)
+        except ConfigError as error:
+            requests.refuse(trainer, request, str(error))
+            return
+        done = [action for action in asked if self.hands.carry_out(trainer, action)]
+        if any(map(intervenes, done)):
+            self._changed(trainer, done, counts=False)
+        after = hands.read(trainer)
+        detail = {"by": self.state_key, "request": request.to_plain()}
+        record = self._logbook.done(trainer, "request", request.sentence(), done, before, after, **detail)
+        requests.done(trainer, request, record.sentence())
+
     def _allowed(self, actions: Sequence[Action]) -> list[Action]:
         return [action for action in actions if self.control.interventions_left or not intervenes(action)]
 
 
-def _check(name: str, value: object, wanted: str, fine: bool) -> None:
-    if not fine:
-        raise ConfigError(f"Babysitter needs {name} to be {wanted}, got {value!r}")
-
-
-def _is_policy(value: object) -> bool:
-    return value in POLICIES if isinstance(value, str) else all(callable(getattr(value, name, None)) for name in _OF_POLICIES)
-
-
-def _are_signals(values: object) -> bool:
-    return isinstance(values, Sequence) and all(callable(getattr(each, name, None)) for each in values for name in _OF_SIGNALS)
-
-
-_OF_POLICIES = ("signals", "begin", "decide")
-_OF_SIGNALS = ("begin", "observe", "intervened")
+def _requests_of(records: Sequence[log.Record]) -> list[tuple[int, Request]]:
+    """What persons have asked for in an interrupted fit, of the records that it will make again."""
+    try:
+        return [(each.batch, Request.from_plain(each.detail["request"])) for each in records if each.event == "request"]
+    except (KeyError, ConfigError):
+        return []

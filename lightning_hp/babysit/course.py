@@ -9,7 +9,7 @@ Precision Guarantees, VLDB 2009), with knots at points that were seen, so that t
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -26,6 +26,7 @@ Knot: TypeAlias = tuple[int, list[float], list[float | None]]
 
 _Point: TypeAlias = tuple[int, tuple[float, ...]]
 _Slopes: TypeAlias = list[tuple[float, float]]
+_ANY = (-sys.float_info.max, sys.float_info.max)
 
 
 class Course:
@@ -68,6 +69,12 @@ class Course:
             self._settle(self._last)
         self._last = point
 
+    def hold(self, step: int) -> None:
+        """Tells that lr and momentum have stayed as they were last seen, up to a step."""
+        if self._last is not None and step > self._last[0]:
+            self._settle(self._last)
+            self._last = step, self._last[1]
+
     def peek(self) -> list[Knot]:
         """The knots since the last `take`, up to the last step."""
         copy = Course()
@@ -102,12 +109,13 @@ class Course:
         assert settled is not None
         if point[1] == start[1] and not self._slopes:
             self._settled = point
-        elif point[0] == start[0] or len(point[1]) != len(start[1]):
-            if settled is not start:
-                self._begin(settled)
-            self._begin(point)
-        elif slopes := _narrowed(self._slopes, start, point) if self._slopes or settled is start else []:
+            return
+        drawable = point[0] > start[0] and len(point[1]) == len(start[1])
+        slopes = _narrowed(self._slopes, start, point) if drawable and (self._slopes or settled is start) else []
+        if slopes:
             self._slopes, self._settled = slopes, point
+        elif settled is start:
+            self._begin(point)
         else:
             self._begin(settled)
             self._settle(point)
@@ -117,10 +125,10 @@ def _narrowed(slopes: _Slopes, start: _Point, point: _Point) -> _Slopes:
     """The least and greatest slopes with which lines from the start go by this point too; none if no line through it does."""
     steps = point[0] - start[0]
     narrowed = []
-    for then, now, (low, high) in zip(start[1], point[1], slopes or [(-math.inf, math.inf)] * len(point[1]), strict=True):
+    for then, now, (low, high) in zip(start[1], point[1], slopes or [_ANY] * len(point[1]), strict=True):
         slope, room = (now - then) / steps, PRECISION * min(abs(now), abs(1.0 - now)) / steps
-        # Of a NaN, too, there is none.
-        if slopes and not low <= slope <= high:
+        # Of what is not finite, too, there is none.
+        if not low <= slope <= high:
             return []
         narrowed.append((max(low, slope - room), min(high, slope + room)))
     return narrowed

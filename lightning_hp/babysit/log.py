@@ -169,26 +169,26 @@ def show(record: Record, loggers: Sequence[Logger], interventions: int) -> None:
     """Gives a record to the loggers: lr, momentum and the count of interventions as curves; to TensorBoard also its words.
 
     Args:
-        record: curves are made of one that has `after`, words of one that intervenes.
+        record: a state gives curves, one that intervenes words too, any other nothing.
         loggers: the Trainer's.
         interventions: made up to now, this one included: the curve jumps where one was made.
     """
-    curves = _curves(record, interventions)
+    if not record.intervenes and record.event != "state":
+        return
     for logger in loggers:
-        if curves:
-            logger.log_metrics(curves, step=record.step)
+        logger.log_metrics(_curves(record, interventions), step=record.step)
         if record.intervenes and isinstance(logger, TensorBoardLogger):
             logger.experiment.add_text("babysit", record.sentence(), record.step)
 
 
 def _curves(record: Record, interventions: int) -> dict[str, float]:
-    curves: dict[str, float] = {}
+    curves = {"babysit/interventions": float(interventions)}
     for index, knobs in enumerate(record.after):
         suffix = f"/group{index}" if len(record.after) > 1 else ""
         curves[f"babysit/lr{suffix}"] = knobs.lr
         if knobs.momentum is not None:
             curves[f"babysit/momentum{suffix}"] = knobs.momentum
-    return curves and curves | {"babysit/interventions": float(interventions)}
+    return curves
 
 
 def _lines(file: Path) -> list[str]:

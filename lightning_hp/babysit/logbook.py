@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
@@ -13,6 +15,7 @@ from lightning_hp.babysit import hands, log
 from lightning_hp.babysit.actions import Action, Knobs
 from lightning_hp.babysit.course import Course
 from lightning_hp.babysit.means import Means
+from lightning_hp.errors import ConfigError
 
 
 def made(trainer: Trainer) -> int:
@@ -38,12 +41,19 @@ class Logbook:
         self._interventions = 0
         self._last_batch = -1
         self._warned = False
+        # lr, momentum and betas as they stood at the last step.
+        self._values: list[tuple[Any, Any, Any]] = []
 
-    def begin(self, trainer: Trainer) -> None:
-        """Drops what a fit that goes on from here will write again."""
+    def begin(self, trainer: Trainer) -> list[log.Record]:
+        """Drops what a fit that goes on from here will write again; on rank 0 gives it."""
         # A checkpoint may lie between an intervention and the batch that follows it.
         first = max(made(trainer) + 1, self._last_batch + 1)
+        dropped: list[log.Record] = []
+        if self.file is not None and trainer.is_global_zero:
+            with suppress(OSError, ConfigError):
+                dropped = [record for record in log.read(self.file) if record.batch >= first]
         self._write(trainer, lambda file: log.rewind(file, first))
+        return dropped
 
     def check(self, monitor: str, value: float) -> None:
         """Takes in the value of a check, to be written before the next batch."""
@@ -55,7 +65,13 @@ class Logbook:
 
     def before_step(self, trainer: Trainer) -> None:
         """Takes in lr and momentum of the step that comes."""
-        self._course.follow(trainer.global_step, trainer.optimizers)
+        values = [(g["lr"], g.get("momentum"), g.get("betas")) for each in trainer.optimizers for g in each.param_groups]
+        # Tensors are changed in place. Where there is none, most steps come to no more than this comparison.
+        if values != self._values or any(isinstance(lr, torch.Tensor) for lr, _, _ in values):
+            step = trainer.global_step
+            self._course.hold(step - 1)
+            self._course.follow(step, trainer.optimizers)
+            self._values = values
 
     def before_batch(self, trainer: Trainer) -> None:
         """Writes how the fit stands, if there was a check."""
@@ -78,12 +94,13 @@ class Logbook:
         before: Sequence[Knobs],
         after: Sequence[Knobs],
         **detail: Any,
-    ) -> None:
+    ) -> log.Record:
         """Writes down what was done just now, and lr and momentum of each parameter group before and after it."""
         detail = {"actions": [log.to_plain(action) for action in actions]} | detail
         record = log.Record(event, *_place(trainer), reason, detail, list(before), list(after))
         self._interventions += record.intervenes
         self._put(trainer, record)
+        return record
 
     def end(self, trainer: Trainer) -> None:
         """Writes how the fit stands at its end. It is not counted as written: one that goes on will have more to say."""
@@ -107,6 +124,7 @@ class Logbook:
         self._interventions, self._last_batch = state_dict["interventions"], state_dict["last_batch"]
 
     def _state(self, trainer: Trainer, batch: int) -> log.Record:
+        self._course.hold(trainer.global_step - 1)
         self._course.follow(trainer.global_step, trainer.optimizers, at_check=True)
         detail = self._check | {"losses": self._losses.peek(), "course": self._course.peek()}
         groups = hands.read(trainer)
@@ -124,7 +142,7 @@ class Logbook:
             return
         try:
             write(self.file)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             if not self._warned:
                 rank_zero_warn(f"Babysitter can't write {self.file}, training goes on without this log: {error}")
             self._warned = True

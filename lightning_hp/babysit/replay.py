@@ -53,6 +53,8 @@ class Replay(Callback):
         # The record that comes next; None before the fit.
         self._next: int | None = None
         self._differs = False
+        # A metric of the whole epoch has in it what was gone back from.
+        self._went_back = False
 
     @property
     def stopped(self) -> bool:
@@ -61,15 +63,23 @@ class Replay(Callback):
 
     @property
     def answers(self) -> bool:
-        """Whether values that are not finite need not end the fit: a rollback is to come."""
-        return any(isinstance(action, Rollback) for record in self._records[self._next or 0 :] for action in record.actions)
+        """Whether values that are not finite need not end the fit: a rollback is to come, or there was one in this epoch."""
+        return self._went_back or any(
+            isinstance(action, Rollback) for record in self._records[self._next or 0 :] for action in record.actions
+        )
 
     def state_dict(self) -> dict[str, Any]:
-        own = {by: one.state_dict() for by, one in self._hands.items()}
-        return {"next": self._next, "hands": own, "logbook": self._logbook.state_dict(), "diverged": self.diverged}
+        return {
+            "next": self._next,
+            "hands": {by: one.state_dict() for by, one in self._hands.items()},
+            "logbook": self._logbook.state_dict(),
+            "diverged": self.diverged,
+            "went_back": self._went_back,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._next, self.diverged = state_dict["next"], state_dict["diverged"]
+        self._went_back = state_dict["went_back"]
         self._logbook.load_state_dict(state_dict["logbook"])
         for by, one in self._hands.items():
             if by in state_dict["hands"]:
@@ -85,6 +95,9 @@ class Replay(Callback):
             self._next = sum(record.batch <= made(trainer) for record in self._records)
         self._check_length(trainer)
         self._logbook.begin(trainer)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._went_back = False
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         while self._coming is not None and self._coming.batch <= made(trainer):
@@ -135,6 +148,7 @@ class Replay(Callback):
                     f"{self._at(record)}: there is no snapshot {action.name!r} to go back to. A fit that goes on "
                     "from a checkpoint has only those that a replay has taken before it"
                 )
+            self._went_back = self._went_back or isinstance(action, Rollback)
             if isinstance(action, Stop) and action.diverged:
                 self.diverged = record.reason
         detail = {key: value for key, value in record.detail.items() if key != "actions"}
@@ -166,7 +180,8 @@ class Replay(Callback):
             )
         own, logged = len(hands.read(trainer)), len(record.before)
         if own != logged:
-            raise ConfigError(f"{self._at(record)} with {logged} parameter groups, and this fit has {own}")
+            groups = "1 parameter group" if logged == 1 else f"{logged} parameter groups"
+            raise ConfigError(f"{self._at(record)} with {groups}, and this fit has {own}")
 
     def _compare(self, record: Record, now: Sequence[Knobs]) -> None:
         if self._differs or all(_close(here, there) for here, there in zip(now, record.before, strict=True)):

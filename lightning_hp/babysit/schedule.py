@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from torch.optim import Optimizer
@@ -17,6 +17,8 @@ from lightning_hp.babysit import log
 from lightning_hp.babysit.course import Knot
 from lightning_hp.babysit.stretches import kept
 from lightning_hp.errors import ConfigError
+
+Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +34,8 @@ class Schedule:
     (0.05, 0.05, 0.9)
     """
 
-    lrs: np.ndarray[Any, np.dtype[np.float64]]
-    momenta: np.ndarray[Any, np.dtype[np.float64]]
+    lrs: Numbers
+    momenta: Numbers
 
     def __len__(self) -> int:
         return len(self.lrs)
@@ -133,37 +135,14 @@ def schedule(path: str | Path, discarded: bool = False) -> Schedule:
     if not knots or knots[0][0] > 0:
         begins = f"begins at step {knots[0][0]}" if knots else "has no check"
         raise ConfigError(f"{file} {begins}: a schedule needs the log of a whole fit")
-    lrs, momenta = _along(knots)
+    lrs, momenta = along(knots)
     if not discarded:
         steps = np.concatenate([np.arange(*stretch) for stretch in kept(records, len(lrs))])
         lrs, momenta = lrs[steps], momenta[steps]
     return Schedule(lrs, momenta)
 
 
-class _LambdaMomentum(LRScheduler):
-    """Momentum by step and group; torch steps and saves it with the other schedulers."""
-
-    def __init__(self, optimizer: Optimizer, momentum: Callable[[int, int], float | None]) -> None:
-        self._momentum = momentum
-        super().__init__(optimizer)
-
-    def get_lr(self) -> list[float]:
-        for number, group in enumerate(self.optimizer.param_groups):
-            momentum = self._momentum(self.last_epoch, number)
-            if momentum is None:
-                continue
-            if "betas" in group:
-                group["betas"] = (momentum, *group["betas"][1:])
-            elif "momentum" in group:
-                group["momentum"] = momentum
-        return [group["lr"] for group in self.optimizer.param_groups]
-
-    def state_dict(self) -> dict[str, Any]:
-        # A function does not belong in a checkpoint.
-        return {key: value for key, value in super().state_dict().items() if key != "_momentum"}
-
-
-def _along(knots: Sequence[Knot]) -> tuple[Any, Any]:
+def along(knots: Sequence[Knot]) -> tuple[Numbers, Numbers]:
     """lr and momentum by step and group. Of several knots at one step, the last counts for it and the first before it."""
     steps, groups = knots[-1][0] + 1, max(len(lrs) for _, lrs, _ in knots)
     numbers = np.full((steps, 2 * groups), np.nan)
@@ -183,7 +162,30 @@ def _along(knots: Sequence[Knot]) -> tuple[Any, Any]:
     return numbers[:, :groups], numbers[:, groups:]
 
 
-def _row(knot: Knot, groups: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+class _LambdaMomentum(LRScheduler):
+    """Momentum by step and group; torch steps and saves it with the other schedulers."""
+
+    def __init__(self, optimizer: Optimizer, momentum: Callable[[int, int], float | None]) -> None:
+        self._momentum = momentum
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[Any]:
+        for number, group in enumerate(self.optimizer.param_groups):
+            momentum = self._momentum(self.last_epoch, number)
+            if momentum is None:
+                continue
+            if "betas" in group:
+                group["betas"] = (momentum, *group["betas"][1:])
+            elif "momentum" in group:
+                group["momentum"] = momentum
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, Any]:
+        # A function does not belong in a checkpoint.
+        return {key: value for key, value in super().state_dict().items() if key != "_momentum"}
+
+
+def _row(knot: Knot, groups: int) -> Numbers:
     _, lrs, momenta = knot
     row = np.full(2 * groups, np.nan)
     row[: len(lrs)] = lrs

@@ -1,6 +1,8 @@
-"""Collects a series of a fit's training steps without waiting for the device: its numbers come to the host some at a time."""
+"""Series of a fit's training steps, collected without waiting for the device: numbers come to the host some at a time."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from lightning.fabric.plugins.precision.amp import _optimizer_handles_unscaling
@@ -10,55 +12,94 @@ from torch.optim import Optimizer
 
 # Training batches from one transfer to the next. The reporter of a search looks at the loss just after one.
 EVERY = 10
+# Optimizer steps from one sample of the gradient's norm to the next.
+NORM_EVERY = 50
 
 
 class Series:
     """Values that have been collected and not yet been handed on, each with the optimizer steps made before it."""
 
     def __init__(self) -> None:
-        self._steps: list[int] = []
-        self._tensors: list[Tensor] = []
-        self._numbers: list[float] = []
+        self._waiting: list[Tensor] = []
+        # The steps made before the first of those that wait.
+        self._first = 0
+        self._fetched: list[tuple[int, float]] = []
 
-    def __bool__(self) -> bool:
-        return bool(self._steps)
+    def begin(self, step: int) -> None:
+        """Tells how many optimizer steps were made before the values to come."""
+        self._first = step
 
-    def add(self, step: int, value: Tensor) -> None:
-        self._steps.append(step)
-        self._tensors.append(value.detach())
+    def clear(self, step: int) -> None:
+        """Starts anew, after so many optimizer steps."""
+        self._waiting, self._fetched, self._first = [], [], step
 
-    def extend(self, steps: list[int], numbers: list[float]) -> None:
-        """Adds values that are on the host."""
-        self._steps += steps
-        self._numbers += numbers
+    def add(self, value: Tensor) -> None:
+        """Takes in the value of a training batch."""
+        self._waiting.append(value.detach() if value.requires_grad else value)
 
-    def to_host(self, trainer: Trainer) -> None:
+    def extend(self, values: list[tuple[int, float]]) -> None:
+        """Takes in values that are on the host."""
+        self._fetched += values
+
+    def fetch(self, trainer: Trainer) -> None:
         """Fetches what has been collected; under DDP the mean over all processes, which all have to ask for."""
-        if not self._tensors:
+        step = trainer.global_step
+        if not self._waiting:
+            self._first = step
             return
-        means = [value if value.dim() == 0 else value.float().mean() for value in self._tensors]
-        stacked = torch.stack([value.float() for value in means])
+        stacked = torch.stack([value if value.dim() == 0 else value.mean() for value in self._waiting]).float()
         if trainer.world_size > 1:
-            stacked = trainer.strategy.reduce(stacked, reduce_op="mean")  # type: ignore[assignment]
-        self._numbers += stacked.tolist()
-        self._tensors = []
+            stacked = trainer.strategy.reduce(stacked, reduce_op="mean")
+        # To ask for the step of each would cost more than all the rest.
+        count, made = len(self._waiting), step - self._first
+        steps = [self._first + made * index // count for index in range(count)]
+        self._fetched += zip(steps, stacked.tolist(), strict=True)
+        self._waiting, self._first = [], step
 
     def take(self, trainer: Trainer) -> list[tuple[int, float]]:
         """What has been collected since the last time."""
-        self.to_host(trainer)
-        taken = list(zip(self._steps, self._numbers, strict=True))
-        self.clear()
+        self.fetch(trainer)
+        taken, self._fetched = self._fetched, []
         return taken
 
+    def state_dict(self) -> list[tuple[int, float]]:
+        """What was fetched; a checkpoint is to be preceded by that."""
+        return list(self._fetched)
+
+    def load_state_dict(self, state: list[tuple[int, float]]) -> None:
+        self._fetched = list(state)
+
+
+class Norms:
+    """The gradient's norm at every so many optimizer steps, each with the steps made before it."""
+
+    def __init__(self) -> None:
+        self._steps_left = 0
+        self._norms: list[tuple[int, Tensor]] = []
+
+    def before_step(self, trainer: Trainer, optimizer: Optimizer) -> None:
+        """Takes the norm of the gradients that an optimizer is about to step by, if it is time."""
+        self._steps_left -= 1
+        if self._steps_left < 0:
+            self._steps_left = NORM_EVERY - 1
+            norm = gradient_norm(trainer, optimizer)
+            if norm is not None:
+                self._norms.append((trainer.global_step, norm))
+
+    def take(self) -> list[tuple[int, float]]:
+        """Those since the last time."""
+        norms, self._norms = self._norms, []
+        return [(step, float(norm)) for step, norm in norms]
+
     def clear(self) -> None:
-        self._steps, self._tensors, self._numbers = [], [], []
+        self._norms = []
 
-    def state_dict(self) -> dict[str, list[float]]:
-        return {"steps": self._steps, "values": self._numbers + [float(value.mean()) for value in self._tensors]}
+    def state_dict(self) -> dict[str, Any]:
+        return {"steps_left": self._steps_left, "norms": [(step, float(norm)) for step, norm in self._norms]}
 
-    def load_state_dict(self, state: dict[str, list[float]]) -> None:
-        self.clear()
-        self._steps, self._numbers = [int(step) for step in state["steps"]], list(state["values"])
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._steps_left = state["steps_left"]
+        self._norms = [(step, torch.tensor(norm)) for step, norm in state["norms"]]
 
 
 def gradient_norm(trainer: Trainer, optimizer: Optimizer) -> Tensor | None:

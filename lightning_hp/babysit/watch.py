@@ -106,18 +106,21 @@ def checks_left(trainer: Trainer, watch: Watch) -> int | None:
     if trainer.max_steps != -1:
         ends.append(made + (trainer.max_steps - trainer.global_step) * trainer.accumulate_grad_batches)
     end = min(ends, default=math.inf)
-    validates = watch.validates or (trainer.enable_validation and not watch.logged)
-    if math.isinf(end) or (validates and math.isinf(trainer.val_check_batch)):
+    if math.isinf(end):
         return None
-    if validates:
-        return _validations(trainer, int(end)) - _validations(trainer, made)
+    if watch.validates or (trainer.enable_validation and not watch.logged):
+        every = trainer.val_check_batch
+        # None is by the clock.
+        if every is None or math.isinf(every):
+            return None
+        return _validations(trainer, int(end), int(every)) - _validations(trainer, made, int(every))
     # An epoch that max_steps cuts short has an end, too.
     return None if math.isinf(per_epoch) else math.ceil(end / per_epoch) - made // int(per_epoch)
 
 
-def _validations(trainer: Trainer, batches: int) -> int:
+def _validations(trainer: Trainer, batches: int, every: int) -> int:
     """How many validations there are in so many batches."""
-    every, epochs = int(trainer.val_check_batch), trainer.check_val_every_n_epoch
+    epochs = trainer.check_val_every_n_epoch
     if epochs is None or math.isinf(trainer.num_training_batches):
         return batches // every
     whole, rest = divmod(batches, int(trainer.num_training_batches))

@@ -9,9 +9,12 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
-from lightning_hp.cli.arguments import parse_arguments
+from lightning_hp.cli.arguments import REQUESTS, parse_arguments
 from lightning_hp.cli.messages import in_yaml
 from lightning_hp.errors import ConfigError, LightningHPError
+
+# Several commands are one with several names.
+_MODULES = dict.fromkeys(REQUESTS, "nudge")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.path.insert(0, here)
     try:
         # Imported here, since torch takes seconds, in which Ctrl-C may come.
-        code: int = import_module(f"lightning_hp.cli.{command}").main(**options)
+        code: int = import_module(f"lightning_hp.cli.{_MODULES.get(command, command)}").main(**options)
         sys.stdout.flush()
         return code
     except ConfigError as error:

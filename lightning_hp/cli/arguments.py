@@ -14,6 +14,19 @@ _CONFIG_HELP = "YAML with model, data, trainer (as LightningCLI has them) and se
 # Taken as they stand: a folder may be called 2024.
 _TEXTS = frozenset({"monitor", "mode", "executor", "root", "from"})
 _SWITCHES = frozenset({"babysit", "verbose", "zoom"})
+# What a person can ask of a running, babysat fit.
+REQUESTS = {
+    "nudge": "change lr or momentum of a running fit",
+    "rollback": "take a running fit back to its last good snapshot",
+    "pause": "hold a running fit",
+    "resume": "let a paused fit go on",
+    "stop": "end a running fit as it stands",
+}
+
+_REQUEST_HELP = (
+    "The fit has to be babysat. It answers when it has done so, or refuses what the Babysitter's bounds, or the space of its "
+    "study, do not allow. Ctrl-C takes a request back that has not been carried out yet."
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -77,15 +90,40 @@ def _parser() -> argparse.ArgumentParser:
     )
     repair.add_argument("root", metavar="DIR", help="the study's folder")
 
+    for kind, text in REQUESTS.items():
+        _add_request(commands.add_parser(kind, help=text, description=f"{text[0].upper()}{text[1:]}. {_REQUEST_HELP}"), kind)
+
     lint = commands.add_parser("lint", help="check a config", description="Says what is wrong or unwise, training nothing.")
     lint.add_argument("config", metavar="CONFIG", help=_CONFIG_HELP)
     return parser
+
+
+def _add_request(parser: argparse.ArgumentParser, kind: str) -> None:
+    parser.set_defaults(kind=kind)
+    parser.add_argument("root", metavar="DIR", help="the study's folder, or that of a single babysat fit")
+    changes = "; then lr=x0.5 (a factor) or lr=0.01 (a value), and momentum=0.95 or momentum=x0.5 (a factor of 1 - momentum)"
+    parser.add_argument(
+        "words",
+        metavar="N lr=x0.5 momentum=0.95" if kind == "nudge" else "N",
+        nargs="+" if kind == "nudge" else "*",
+        help=f"the trial's number, none for a single fit{changes if kind == 'nudge' else ''}",
+    )
+    if kind != "resume":
+        parser.add_argument(
+            "--at", choices=("step", "epoch"), default="step", help="before the next batch (default), or the next epoch"
+        )
+    parser.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="how long to wait for the answer (default 60; at an epoch, no end)"
+    )
+    if kind == "nudge":
+        parser.add_argument("--anyway", action="store_true", help="also beyond where the study searches for lr or momentum")
 
 
 def _flags(command: str) -> list[str]:
     """What may be meant by a flag that is none."""
     settings = {"search": {**FOLLOW_SETTINGS, **SETTINGS}, "babysit": BABYSIT_SETTINGS}.get(command, {})
     own = ["--json", "--all"] if command == "show" else []
+    own += ["--at", "--timeout", "--anyway"] if command in REQUESTS else []
     return [*(f"--{name.replace('_', '-')}" for name in settings), *own, "--help"]
 
 

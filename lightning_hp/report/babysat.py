@@ -13,10 +13,12 @@ import numpy as np
 
 from lightning_hp.errors import ConfigError
 
-Points: TypeAlias = Sequence[tuple[int, float]]
+Points: TypeAlias = Sequence[tuple[float, float]]
 
 # Of what was done, in words below the picture.
 MOST_WORDS = 20
+# Of the picture and of a line of words, in inches.
+_WIDTH, _LINE = 9.0, 0.155
 _INK, _QUIET, _METRIC, _LOSS = "#1f2933", "#9aa5b1", "#0f7b8a", "#7b8794"
 _COLORS = {"moved": "#b7791f", "went back": "#c0392b", "skipped": "#6b46c1", "stopped": "#1f2933", "asked": "#2b6cb0"}
 # Momenta that people use, for labels.
@@ -81,19 +83,29 @@ def draw_babysat(run: BabysatRun, path: str | Path | None = None) -> Any:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
         raise ConfigError("pictures need matplotlib: pip install 'lightning-hp[plots]'") from None
-    words = _words(run.marks)
-    panels = [("metric", 3.0)] + [("loss", 2.0)] * bool(run.losses) + [("lr", 1.3)] + [("momentum", 1.0)] * bool(run.momenta)
-    heights = [height for _, height in panels] + [0.16 * len(words) + 0.1]
-    figure = Figure(figsize=(9, sum(heights) + 0.6), layout="constrained")
-    parts: Any = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for (panel, _), axes in zip(panels, parts, strict=False):
-        axes.sharex(parts[0])
-        _DRAW[panel](axes, run)
-        _dress(axes, run, panel == panels[-1][0])
+    words = _words(run)
+    panels = [
+        _draw_metric,
+        *[_draw_loss] * bool(run.losses),
+        *[_draw_lr] * bool(run.lrs),
+        *[_draw_momentum] * bool(run.momenta),
+    ]
+    heights = [_HEIGHTS[panel] for panel in panels]
+    below = _LINE * len(words) + 0.7
+    height = sum(heights) + below + 0.3
+    figure = Figure(figsize=(_WIDTH, height))
+    edges = {"left": 0.85 / _WIDTH, "right": 1 - 0.15 / _WIDTH, "bottom": below / height, "top": 1 - 0.3 / height}
+    parts: Any = figure.subplots(
+        len(panels), 1, squeeze=False, sharex=True, height_ratios=heights, gridspec_kw=edges | {"hspace": 0.12}
+    )[:, 0]
+    for panel, axes in zip(panels, parts, strict=True):
+        panel(axes, run)
+        _dress(axes, run)
+    parts[-1].set_xlabel("optimizer step", color=_INK, fontsize=9)
     _number(parts[0], run.marks)
-    parts[-1].set_axis_off()
     for line, (text, color) in enumerate(words):
-        parts[-1].text(0, 1 - (line + 0.5) / max(len(words), 1), text, color=color, fontsize=7.5, va="center")
+        top = (below - 0.55 - _LINE * (line + 0.5)) / height
+        figure.text(edges["left"], top, text, color=color, fontsize=7.5, va="center", parse_math=False)
     if path is not None:
         try:
             figure.savefig(path, dpi=130)
@@ -103,12 +115,12 @@ def draw_babysat(run: BabysatRun, path: str | Path | None = None) -> Any:
 
 
 def _draw_metric(axes: Any, run: BabysatRun) -> None:
-    _curve(axes, run.values, _METRIC, marker="o", markersize=2.5, linewidth=1.2)
+    _curve(axes, _broken(run.values, run), _METRIC, marker="o", markersize=2.5, linewidth=1.2)
     axes.set_ylabel(run.monitor, color=_INK, fontsize=9)
 
 
 def _draw_loss(axes: Any, run: BabysatRun) -> None:
-    _curve(axes, run.losses, _LOSS, linewidth=0.8)
+    _curve(axes, _broken(run.losses, run), _LOSS, linewidth=0.8)
     axes.set_ylabel("training loss", color=_INK, fontsize=9)
 
 
@@ -136,35 +148,39 @@ def _draw_momentum(axes: Any, run: BabysatRun) -> None:
     axes.set_ylabel("momentum", color=_INK, fontsize=9)
 
 
-_DRAW = {"metric": _draw_metric, "loss": _draw_loss, "lr": _draw_lr, "momentum": _draw_momentum}
+# In inches.
+_HEIGHTS = {_draw_metric: 2.6, _draw_loss: 1.6, _draw_lr: 1.1, _draw_momentum: 0.9}
 
 
 def _curve(axes: Any, points: Points, color: str, log: bool | None = None, **style: Any) -> None:
     """A line with gaps where values are not finite, which are crosses at the upper edge; on a log scale if it spans decades."""
     steps, values = _columns(points)
-    finite = np.isfinite(values)
+    finite, gaps = np.isfinite(values), steps % 1 > 0
     positive = finite.any() and values[finite].min() > 0
     if positive and (log or (log is None and values[finite].max() > 10 * values[finite].min())):
         axes.set_yscale("log")
     axes.plot(steps, np.where(finite, values, np.nan), color=color, **style)
-    edge = np.ones(int((~finite).sum()))
-    axes.plot(
-        steps[~finite], edge, "x", color=_COLORS["went back"], markersize=4, transform=axes.get_xaxis_transform(), clip_on=False
-    )
+    steps = steps[~finite & ~gaps]
+    upper = axes.get_xaxis_transform()
+    axes.plot(steps, np.ones(len(steps)), "x", color=_COLORS["went back"], markersize=4, transform=upper, clip_on=False)
 
 
-def _dress(axes: Any, run: BabysatRun, last: bool) -> None:
+def _broken(points: Points, run: BabysatRun) -> Points:
+    """The points with a gap where the fit went back: what follows does not go on from what was before."""
+    gaps = [(mark.step - 0.5, math.nan) for mark in run.marks if mark.kind == "went back"]
+    return sorted([*points, *gaps])
+
+
+def _dress(axes: Any, run: BabysatRun) -> None:
     for start, end in run.discarded:
         axes.axvspan(start, end, color=_QUIET, alpha=0.28, linewidth=0, zorder=0)
     for mark in run.marks:
         axes.axvline(mark.step, color=_COLORS[mark.kind], linewidth=0.9, alpha=0.8, zorder=1)
-    axes.tick_params(colors=_INK, length=2, labelsize=8, labelbottom=last)
+    axes.tick_params(colors=_INK, length=2, labelsize=8)
     axes.grid(axis="y", color=_QUIET, alpha=0.25, linewidth=0.5)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.margins(x=0.01)
-    if last:
-        axes.set_xlabel("optimizer step", color=_INK, fontsize=9)
 
 
 def _number(axes: Any, marks: Sequence[Mark]) -> None:
@@ -191,14 +207,17 @@ def _number(axes: Any, marks: Sequence[Mark]) -> None:
         )
 
 
-def _words(marks: Sequence[Mark]) -> list[tuple[str, str]]:
+def _words(run: BabysatRun) -> list[tuple[str, str]]:
     """What was done in lines of text with their colours."""
-    lines = []
+    marks, lines = run.marks, []
     for number, mark in enumerate(marks[:MOST_WORDS], start=1):
         wrapped = textwrap.wrap(f"{number}.  step {mark.step}: {mark.words}", 150, subsequent_indent="      ")
         lines += [(line, _COLORS[mark.kind]) for line in wrapped]
     if len(marks) > MOST_WORDS:
         lines.append((f"and {len(marks) - MOST_WORDS} more in babysit.jsonl", _INK))
+    undone = sum(end - start for start, end in run.discarded)
+    if undone:
+        lines.append((f"grey: {undone} steps that were undone by going back", _QUIET))
     return lines
 
 

@@ -31,6 +31,8 @@ BASE, LEADER = "base", "leader"
 _SUGGESTED: dict[str, list[Steps]] = {"slow": [LR_UP], "oscillation": [LR_DOWN], "plateau": [LR_DOWN, LR_UP]}
 # Of a fit whose end is unknown, so many checks count as its length until it has made more.
 _OPEN_END = 10
+# Checks that an lr which was raised may take to better the one that it was raised for.
+_TRIAL = 2
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Probe:
     def begin(self) -> State:
         returns = {"back": None, "best": None, "acted": 0}
         waits = {"wait": self.first_wait, "next": 0, "lost": 0}
-        return {**returns, **waits, "probe": None, "lrs": None, "scheduled": False, "lowered": 0}
+        return {**returns, **waits, "probe": None, "lrs": None, "scheduled": False, "lowered": 0, "trial": None}
 
     def decide(self, state: State, look: Look) -> tuple[State, Decision | None]:
         if state["back"] is None:
@@ -100,7 +102,7 @@ class Probe:
         state = _with_schedule(state, look)
         findings = {finding.kind: finding for finding in look.findings if finding.step >= state["acted"]}
         bad = next((findings[kind] for kind in GOING_BACK if kind in findings), None)
-        if state["probe"]:
+        if state["probe"] and not (bad and bad.kind == "stuck" and state["probe"]["base"] != START):
             state, decision = self._probing(state, look, bad)
         elif bad:
             state, decision = self._go_back(state, look, bad)
@@ -147,6 +149,9 @@ class Probe:
             actions: list[Action] = [Rollback(probe["base"], keep_moves=False), *self._move(lower, branches.groups(probe))]
             return state, Decision(actions, f"{why}; every branch has diverged")
         actions = [] if leads else [Rollback(LEADER, keep_moves=False)]
+        if probe["leader"][0] > 0:
+            # Where to go back to if the higher lr does not hold.
+            state = {**state, "best": None, "trial": [probe["best"], 0]}
         state, kept, _ = keep_best(state, look, probe["best"])
         actions += kept
         return state, Decision(actions, f"{why}; {self._named(probe['leader'])} goes on with {probe['best']:.4g}")
@@ -155,14 +160,19 @@ class Probe:
         if not look.interventions_left:
             beyond_help = finding.kind in ("divergence", "stuck")
             return state, Decision([Stop(diverged=True)], finding.reason) if beyond_help else None
-        if finding.kind == "stuck":
-            state = {**state, "back": START, "best": None}
-        return state, Decision([Rollback(state["back"]), *self._move(LR_DOWN, look.knobs)], finding.reason)
+        actions = [Rollback(state["back"]), *self._move(LR_DOWN, look.knobs)]
+        if finding.kind != "stuck":
+            return state, Decision(actions, finding.reason)
+        return {**state, "back": START, "best": None, "probe": None}, Decision([Rollback(START), *actions[1:]], finding.reason)
 
     def _go_on(self, state: State, look: Look, findings: dict[Kind, Finding]) -> tuple[State, Decision | None]:
-        state, actions, reasons = keep_best(state, look, look.value)
         if look.value is None:
             return state, None
+        state, fails = self._tried(state, look)
+        if fails:
+            back = [Rollback(GOOD, keep_moves=False), *self._move(LR_DOWN, look.knobs)]
+            return state, Decision(back, f"{look.value:.4g} is worse than before lr was raised")
+        state, actions, reasons = keep_best(state, look, look.value)
         if self._is_annealing(state, look):
             state, lower = self._annealed(state, look)
             if lower:
@@ -178,6 +188,16 @@ class Probe:
             return state, Decision(actions, "; ".join(reasons)) if actions else None
         probe = branches.begin(BASE, queue, look.knobs, look.checks, look.step)
         return {**state, "probe": probe}, Decision([*actions, Snapshot(BASE)], f"{finding.reason}; a probe begins")
+
+    def _tried(self, state: State, look: Look) -> tuple[State, bool]:
+        """Whether an lr that won a probe has not held: the checks after it are worse than the one that it won by."""
+        if state["trial"] is None or look.value is None or not look.interventions_left:
+            return {**state, "trial": None}, False
+        bar, bad = state["trial"]
+        if branches.better(look.value, bar, look.mode):
+            return {**state, "trial": None}, False
+        fails = bad + 1 >= _TRIAL
+        return {**state, "trial": None if fails else [bar, bad + 1]}, fails
 
     def _momentum_moves(self, groups: Sequence[Knobs]) -> list[Steps]:
         has_momentum = self.momentum_factor < 1.0 and any(group.momentum for group in groups)

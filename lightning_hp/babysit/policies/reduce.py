@@ -10,7 +10,7 @@ from lightning_hp.babysit.actions import Action, Adjust, Knobs, Rollback, Snapsh
 from lightning_hp.babysit.policies.moves import adjust, times_distance, times_lr
 from lightning_hp.babysit.policies.policy import Decision, Look, State
 from lightning_hp.babysit.settings import check, check_not_negative, number
-from lightning_hp.babysit.signals import Finding, GradientDrift, Kind, NotFinite, Plateau, Signal, Spike, Stuck
+from lightning_hp.babysit.signals import Finding, GradientDrift, Kind, NotFinite, Oscillation, Plateau, Signal, Spike, Stuck
 
 START, GOOD = "start", "good"
 GOING_BACK: tuple[Kind, ...] = ("divergence", "stuck", "spike", "drift")
@@ -55,7 +55,8 @@ class Reduce:
         check(self, "max_momentum", "a number from 0 to below 1", number(self.max_momentum, 0, 1, below=True))
 
     def signals(self, plateau: Plateau) -> Sequence[Signal]:
-        return (plateau, NotFinite("monitor"), NotFinite("loss"), Spike(), Stuck(), GradientDrift())
+        divergence = (NotFinite("monitor"), NotFinite("loss"), Spike(), Stuck(), GradientDrift())
+        return (plateau, Oscillation(plateau.mode), *divergence)
 
     def begin(self) -> State:
         # Where to go back to (a snapshot's name), the best value since, and the step of the last intervention.
@@ -74,9 +75,12 @@ class Reduce:
         if not look.interventions_left:
             beyond_help = finding.kind in ("divergence", "stuck")
             return state, Decision([Stop(diverged=True)], finding.reason) if beyond_help else None
+        factor = self.factor
         if finding.kind == "stuck":
             state = {**state, "back": START, "best": None}
-        lower = adjust(times_lr(look.knobs, self.factor, self.min_lr), [1.0] * len(look.knobs))
+            # An lr that kills the network at once is far too high: the next lower one would still cripple it.
+            factor = self.factor**2
+        lower = self.calmed(look.knobs, factor)
         actions: list[Action] = [Rollback(state["back"]), *([lower] if lower else [])]
         return {**state, "acted": look.step}, Decision(actions, finding.reason)
 
@@ -84,7 +88,7 @@ class Reduce:
         state, actions, reasons = keep_best(state, look, look.value)
         finding = findings.get("plateau") or findings.get("oscillation")
         if finding and look.interventions_left:
-            move = self.lowered(look.knobs) if finding.kind == "plateau" else self.calmed(look.knobs)
+            move = self.lowered(look.knobs) if finding.kind == "plateau" else self.calmed(look.knobs, self.factor)
             if move:
                 actions.append(move)
                 reasons.append(finding.reason)
@@ -102,9 +106,9 @@ class Reduce:
         momenta = [factor if 0 < group.lr < math.inf else 1.0 for group, factor in zip(groups, momenta, strict=True)]
         return adjust(times_lr(groups, self.factor, self.min_lr), momenta)
 
-    def calmed(self, groups: Sequence[Knobs]) -> Adjust | None:
+    def calmed(self, groups: Sequence[Knobs], factor: float) -> Adjust | None:
         """Lower lr alone: more momentum would prolong an oscillation."""
-        return adjust(times_lr(groups, self.factor, self.min_lr), [1.0] * len(groups))
+        return adjust(times_lr(groups, factor, self.min_lr), [1.0] * len(groups))
 
 
 def keep_best(state: State, look: Look, value: float | None) -> tuple[State, list[Action], list[str]]:

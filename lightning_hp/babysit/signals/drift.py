@@ -51,10 +51,17 @@ class GradientDrift:
         if not 0 < value < math.inf:
             return state, None
         logs = [*state["logs"][-(self.window - 1) :], math.log(value)]
-        if len(logs) < self.window or theil_sen(logs, self.deviations).low * (self.window - 1) < math.log(self.growth):
+        if len(logs) < self.window or not self._may_drift(logs):
+            return {"logs": logs}, None
+        if theil_sen(logs, self.deviations).low * (self.window - 1) < math.log(self.growth):
             return {"logs": logs}, None
         reason = f"the gradient's norm grew from {math.exp(logs[0]):.4g} to {value:.4g}"
         return self.begin(), Finding("drift", step, reason)
 
     def intervened(self, state: State) -> State:
         return self.begin()
+
+    def _may_drift(self, logs: list[float]) -> bool:
+        # Half of all pairs lie less than 0.3 windows apart, so that the median slope, over the whole window, is below 3.5 times
+        # the range. The slope itself takes ten times as long as all other signals.
+        return 3.5 * (max(logs) - min(logs)) >= math.log(self.growth)

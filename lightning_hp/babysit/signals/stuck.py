@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import stdev
 
 from lightning_hp.babysit.settings import check_positive, check_whole
-from lightning_hp.babysit.signals.robust import deviation, median, usable
+from lightning_hp.babysit.signals.robust import median, theil_sen, usable
 from lightning_hp.babysit.signals.signal import Finding, Source, State
+
+# The least overshoot, as a part of the first loss's size.
+_NOTABLE = 0.1
 
 
 @dataclass(frozen=True)
 class Stuck:
-    """Stuck when the training loss shot up at the beginning and is, many steps later, no better than before the first step.
+    """Stuck when the training loss shot up at the beginning, and many steps later is no better than before the first step, or
+    flat with less than half of its size gained.
 
     ReLUs that a far too high lr has killed never come back: the loss is finite and stays at what a constant answer gets, the
     logarithm of the number of classes. A lower lr does not revive them, a snapshot from before the first step does. Without
@@ -32,8 +37,8 @@ class Stuck:
     'the loss is 2.305, and 2.3 before the first step'
     """
 
-    window: int = 25
-    overshoot: float = 6.0
+    window: int = 15
+    overshoot: float = 8.0
 
     def __post_init__(self) -> None:
         check_whole(self, "window", 2)
@@ -50,8 +55,8 @@ class Stuck:
         if not usable(value):
             return state, None
         first = value if state["first"] is None else state["first"]
-        highest = value if state["highest"] is None else max(state["highest"], value)
         skip = state["skip"]
+        highest = state["highest"] if state["highest"] is not None and (not skip or state["highest"] > value) else value
         losses = state["losses"] if skip else [*state["losses"], value]
         state = {"first": first, "highest": highest, "skip": max(skip - 1, 0), "losses": losses}
         if len(losses) < self.window:
@@ -65,5 +70,13 @@ class Stuck:
         return {"first": state["first"], "highest": None, "skip": self.window, "losses": []}
 
     def _is_stuck(self, first: float, highest: float, losses: list[float]) -> bool:
-        spread = deviation(losses)
-        return median(losses) + spread >= first and highest > first + self.overshoot * spread
+        spread, level = stdev(losses), median(losses)
+        if highest <= first + max(self.overshoot * spread, _NOTABLE * abs(first)):
+            return False
+        if level + spread >= first:
+            return True
+        gained = first - level
+        if gained > min(abs(first) / 2, highest - first):
+            return False
+        # First weights may do worse than a constant answer, to which dead ones come back.
+        return -theil_sen(losses, 1.0).low * self.window <= spread

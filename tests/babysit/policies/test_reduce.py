@@ -197,7 +197,7 @@ def test_a_repeated_divergence_goes_on_from_the_same_snapshot_with_the_moves_sin
 
 def test_a_fit_that_is_stuck_since_its_first_steps_goes_back_to_before_them():
     made = decisions(POLICY, look(5, 2.3), look(9, None, "stuck"), look(12, 2.4))
-    assert made == [[Snapshot("good")], [Rollback("start"), LOWER], [Snapshot("good")]]
+    assert made == [[Snapshot("good")], [Rollback("start"), Adjust((Move(0.25), Move(0.25)))], [Snapshot("good")]]
 
 
 def test_what_was_found_before_the_last_intervention_is_old_news():

@@ -138,7 +138,7 @@ def _row(records: Records, job: Job, tuned: list[Record], seeds: int) -> str:
     moves = "" if METHODS[job.method].babysitter is None else f"  {np.median([each.interventions for each in of]):.0f} moves"
     best, last = _told(np.array([each.best for each in of])), np.median([each.last for each in of])
     return (
-        f"    {job.method:10} {best:27} last {last:<9.4g} worse {_percent(off):22} recovered {told:25}"
+        f"    {job.method:10} best {best:27} last {last:<9.4g} worse {_percent(off):22} recovered {told:25}"
         f" {verdict(job, off, share):5}{moves}"
     )
 

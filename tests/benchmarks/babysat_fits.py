@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -48,7 +49,7 @@ class Method:
     """A schedule, a babysitter, or neither."""
 
     schedule: Schedule | None = None
-    babysitter: Callable[[], Callback] | None = None
+    babysitter: Callable[[], Babysitter] | None = None
 
 
 METHODS = {
@@ -177,11 +178,13 @@ def fit(job: Job, logs: Path | None = None, epochs: int = EPOCHS) -> Record:
 @contextmanager
 def _folder(job: Job, logs: Path | None) -> Iterator[Path]:
     if logs is None:
-        with tempfile.TemporaryDirectory() as folder:
-            yield Path(folder)
+        with tempfile.TemporaryDirectory() as temporary:
+            yield Path(temporary)
         return
     folder = logs / job.task / job.method / f"lr-{job.lr:.3g}-momentum-{job.momentum:.3g}" / str(job.seed)
-    folder.mkdir(parents=True, exist_ok=True)
+    # A log of an earlier fit would be that of a run to be continued.
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     yield folder
 
 

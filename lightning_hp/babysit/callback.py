@@ -27,7 +27,7 @@ from lightning_hp.babysit.policies.reduce import GOOD, START
 from lightning_hp.babysit.replay import Replay
 from lightning_hp.babysit.request import Bounds, Request, actions
 from lightning_hp.babysit.schedule import Schedule, schedule
-from lightning_hp.babysit.series import EVERY, Norms, Series
+from lightning_hp.babysit.series import EVERY, Losses, Norms, gradient_norm
 from lightning_hp.babysit.signals import Plateau, Signal
 from lightning_hp.babysit.watch import Watch, checks_left
 from lightning_hp.errors import ConfigError, MonitorError
@@ -66,6 +66,7 @@ class Babysitter(Callback):
 
     Attributes:
         diverged: why the fit has ended as diverged, or None.
+        changed_now: whether the fit was changed before the present batch.
 
     Raises:
         ConfigError: an argument is out of its range.
@@ -106,7 +107,7 @@ class Babysitter(Callback):
         "Babysitter{'monitor': 'val_acc', 'mode': 'max'}"
         """
         arguments.require("mode", mode, "'min' or 'max'", mode in ("min", "max"))
-        own = copy.deepcopy(self)
+        own = copy.copy(self)
         own.monitor = self._asked["monitor"] or monitor
         if self._asked["mode"] is None and own.monitor == monitor:
             own.plateau = replace(self.plateau, mode=mode)
@@ -152,7 +153,7 @@ class Babysitter(Callback):
         self.control = Control(signals, self.policy, self.plateau.mode, self.max_interventions)
         self.diverged: str | None = None
         self.hands = hands.Hands(Path())
-        self._losses, self._norms = Series(), Norms()
+        self._losses, self._norms = Losses(), Norms()
         self._samples_norms = self.control.listens_to("gradient_norm")
         self._patience = SharedPatience()
         self._watch = Watch(self.monitor)
@@ -161,6 +162,7 @@ class Babysitter(Callback):
         self._went_back = False
         # Since the last batch.
         self._checked = False
+        self.changed_now = False
         self._warned = False
         self._requests: Requests | None = None
 
@@ -266,7 +268,6 @@ class Babysitter(Callback):
             # There is no next batch to answer it before.
             self.diverged = self.diverged or next(each.reason for each in self.control.findings if each.kind == "divergence")
         self._logbook.end(trainer)
-        self.hands.end()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._close(trainer)
@@ -301,9 +302,11 @@ class Babysitter(Callback):
             self.hands.after_backward(trainer)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        self._logbook.before_step(trainer)
-        if self._samples_norms:
-            self._norms.before_step(trainer, optimizer)
+        self.follow(trainer)
+        if self.norms_due():
+            norm = gradient_norm(trainer, optimizer)
+            if norm is not None:
+                self.sample(trainer, norm)
         if self.hands.skip_until:
             self.hands.before_step(trainer, optimizer)
 
@@ -316,11 +319,32 @@ class Babysitter(Callback):
         if (batch_idx + 1) % EVERY == 0 or trainer.is_last_batch:
             self._listen(trainer)
 
+    def is_due(self, batch_idx: int) -> bool:
+        """Whether there is something to do before a batch, but for a person's requests; where nobody calls for each batch."""
+        repeats = self._requests is not None and self._requests.repeats
+        return batch_idx == 0 or self.control.due or self._checked or self._patience.shared or repeats
+
+    def follow(self, trainer: Trainer) -> None:
+        """Takes in lr and momentum of the step that comes."""
+        self._logbook.before_step(trainer)
+        self.changed_now = False
+
+    def norms_due(self) -> bool:
+        """Whether the norm of the gradients of the step that comes is wanted; to be asked once a step."""
+        return self._samples_norms and self._norms.due()
+
+    def sample(self, trainer: Trainer, norm: Tensor | float) -> None:
+        """Takes it in."""
+        self._norms.add(trainer.global_step, norm)
+
+    def hear(self, trainer: Trainer, losses: list[float]) -> None:
+        """Takes in the losses of the last batches, where they are collected elsewhere."""
+        self._losses.extend(losses, trainer)
+        self._listen(trainer)
+
     def _listen(self, trainer: Trainer) -> None:
         """Tells the signals what was collected."""
-        # Lightning has divided each loss.
-        parts = trainer.accumulate_grad_batches if trainer.lightning_module.automatic_optimization else 1
-        losses = [(step, value * parts) for step, value in self._losses.take(trainer)]
+        losses = self._losses.take(trainer)
         self._logbook.losses(losses)
         self.control.feed("loss", losses)
         self.control.feed("gradient_norm", self._norms.take())
@@ -373,6 +397,7 @@ class Babysitter(Callback):
         self.control.intervened(counts)
         self._losses.clear(trainer.global_step)
         self._norms.clear()
+        self.changed_now = True
         self._went_back = self._went_back or any(isinstance(action, Rollback) for action in done)
 
     def _heed(self, trainer: Trainer, requests: Requests, request: Request) -> None:

@@ -57,7 +57,7 @@ class Course:
             step: optimizer steps made so far.
             optimizers: the Trainer's.
             at_check: whether to take in an lr that is a tensor on a device, and no other. To wait for it each step would be
-                dear; between checks its course is taken to be straight.
+                dear; between checks it is taken to stay.
         """
         groups = [group for optimizer in optimizers for group in optimizer.param_groups]
         if at_check != any(isinstance(group["lr"], torch.Tensor) and group["lr"].device.type != "cpu" for group in groups):
@@ -96,6 +96,9 @@ class Course:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._knots, self._slopes = list(state_dict["knots"]), list(state_dict["slopes"])
         self._start, self._settled, self._last = (state_dict[name] for name in ("start", "settled", "last"))
+        if self._settled == self._start:
+            # By which `_settle` knows that no line was drawn yet.
+            self._settled = self._start
 
     def _begin(self, knot: _Point) -> None:
         self._knots.append(knot)

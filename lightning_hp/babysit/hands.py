@@ -5,7 +5,7 @@ All is done before a training batch, in ``on_train_batch_start``: there the sche
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
@@ -46,12 +46,16 @@ class Hands:
     Attributes:
         skip_until: the number of the batch, from the fit's first on, before which batches are passed over.
         stopped: whether the fit was stopped here.
+        gather: called before optimizers are read, where their state is not in themselves.
+        scatter: called after they were restored, for those who have it.
     """
 
     def __init__(self, folder: Path, rank: int = 0) -> None:
         self.snapshots = snapshots.Snapshots(folder, rank)
         self.skip_until = 0
         self.stopped = False
+        self.gather: Callable[[], None] = lambda: None
+        self.scatter: Callable[[], None] = lambda: None
         # By snapshot, what the moves since come to for each parameter group.
         self._since: dict[str, list[Move]] = {}
 
@@ -89,11 +93,6 @@ class Hands:
         if self.skips(trainer):
             _drop_gradients([optimizer])
 
-    def end(self) -> None:
-        """Lets go of what the fit has kept, once it is over."""
-        self.snapshots.clear()
-        self._since = {}
-
     def state_dict(self) -> dict[str, Any]:
         since = {name: [[move.lr_factor, move.momentum_factor] for move in moves] for name, moves in self._since.items()}
         return {
@@ -120,6 +119,7 @@ class Hands:
                 "Babysitter takes no snapshots, and so never rolls back: model or optimizer are spread over processes"
             )
             return False
+        self.gather()
         self.snapshots.keep(name, snapshots.taken(trainer))
         self._since[name] = []
         return True
@@ -127,7 +127,9 @@ class Hands:
     def _go_back(self, trainer: Trainer, action: Rollback) -> bool:
         if action.name not in self.snapshots:
             return False
+        self.gather()
         snapshots.restore(trainer, self.snapshots.get(action.name))
+        self.scatter()
         moves = self._since[action.name]
         if action.keep_moves:
             _apply(trainer, moves)

@@ -32,7 +32,7 @@ INTERVAL = 0.25
 # Several processes look together, after so many batches at most, for each has to know without asking when that is.
 _MOST_BATCHES = 100
 # Seconds to wait for the lock, which a command holds for an instant when it asks whether the fit lives.
-_LOCK_TIMEOUT = 5.0
+_LOCK_TIMEOUT = 0.5
 # Seconds between two looks for the answer.
 _POLL = 0.05
 # Characters of a file that is read.
@@ -100,6 +100,11 @@ class Requests:
         again = [request for place, request in self._again if place <= batch]
         self._again = [each for each in self._again if each[0] > batch]
         return self._coming(trainer, again, batch_idx == 0)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether some are to be carried out again, at their batches."""
+        return bool(self._again)
 
     def done(self, trainer: Trainer, request: Request, text: str) -> None:
         """Answers a request that was carried out.

@@ -18,6 +18,11 @@ class SharedPatience:
         self._looks: list[dict[str, Any]] = []
         self._cut = False
 
+    @property
+    def shared(self) -> bool:
+        """Whether there is any."""
+        return bool(self._schedulers)
+
     def follow(self, trainer: Trainer) -> None:
         """Takes over which schedulers the fit has now."""
         self._schedulers = knobs.plateau_schedulers([config.scheduler for config in trainer.lr_scheduler_configs])

@@ -57,10 +57,11 @@ def _line(knots: Iterable[tuple[int, int, Sequence[Any]]]) -> Points:
 
 def _mark(record: Record) -> Mark:
     kinds = [type(action) for action in record.actions]
+    # Whoever wanted it, the curves do not go on from what was before.
+    if Rollback in kinds:
+        return Mark(record.step, "went back", record.sentence())
     if record.event == "request":
         return Mark(record.step, "asked", record.sentence())
     if Stop in kinds:
         return Mark(record.step, "stopped", record.sentence())
-    if Rollback in kinds:
-        return Mark(record.step, "went back", record.sentence())
     return Mark(record.step, "skipped" if Skip in kinds else "moved", record.sentence())

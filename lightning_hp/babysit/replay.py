@@ -117,8 +117,6 @@ class Replay(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._logbook.end(trainer)
-        for one in self._hands.values():
-            one.end()
         left = self._left()
         if left and not self.stopped:
             message = f"{_ended(left)}, which is never reached: this fit ended after batch {made(trainer) + 1}"

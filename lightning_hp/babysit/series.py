@@ -16,8 +16,8 @@ EVERY = 10
 NORM_EVERY = 50
 
 
-class Series:
-    """Values that have been collected and not yet been handed on, each with the optimizer steps made before it."""
+class Losses:
+    """Losses that have been collected and not yet been handed on, each with the optimizer steps made before it."""
 
     def __init__(self) -> None:
         self._waiting: list[Tensor] = []
@@ -34,27 +34,27 @@ class Series:
         self._waiting, self._fetched, self._first = [], [], step
 
     def add(self, value: Tensor) -> None:
-        """Takes in the value of a training batch."""
+        """Takes in the loss of a training batch."""
         self._waiting.append(value.detach() if value.requires_grad else value)
 
-    def extend(self, values: list[tuple[int, float]]) -> None:
-        """Takes in values that are on the host."""
-        self._fetched += values
+    def extend(self, numbers: list[float], trainer: Trainer) -> None:
+        """Takes in values that are on the host, of all batches since the last."""
+        # To ask for the step of each would cost more than all the rest.
+        made, count = trainer.global_step - self._first, len(numbers)
+        steps = [self._first + made * index // count for index in range(count)]
+        self._fetched += zip(steps, numbers, strict=True)
+        self._first += made
 
     def fetch(self, trainer: Trainer) -> None:
         """Fetches what has been collected; under DDP the mean over all processes, which all have to ask for."""
-        step = trainer.global_step
-        if not self._waiting:
-            self._first = step
-            return
-        stacked = torch.stack([value if value.dim() == 0 else value.mean() for value in self._waiting]).float()
-        if trainer.world_size > 1:
-            stacked = trainer.strategy.reduce(stacked, reduce_op="mean")
-        # To ask for the step of each would cost more than all the rest.
-        count, made = len(self._waiting), step - self._first
-        steps = [self._first + made * index // count for index in range(count)]
-        self._fetched += zip(steps, stacked.tolist(), strict=True)
-        self._waiting, self._first = [], step
+        if self._waiting:
+            stacked = torch.stack([value if value.dim() == 0 else value.mean() for value in self._waiting]).float()
+            if trainer.world_size > 1:
+                stacked = trainer.strategy.reduce(stacked, reduce_op="mean")
+            # Lightning has divided each.
+            parts = trainer.accumulate_grad_batches if trainer.lightning_module.automatic_optimization else 1
+            self._waiting = []
+            self.extend([value * parts for value in stacked.tolist()], trainer)
 
     def take(self, trainer: Trainer) -> list[tuple[int, float]]:
         """What has been collected since the last time."""
@@ -75,16 +75,16 @@ class Norms:
 
     def __init__(self) -> None:
         self._steps_left = 0
-        self._norms: list[tuple[int, Tensor]] = []
+        self._norms: list[tuple[int, Tensor | float]] = []
 
-    def before_step(self, trainer: Trainer, optimizer: Optimizer) -> None:
-        """Takes the norm of the gradients that an optimizer is about to step by, if it is time."""
-        self._steps_left -= 1
-        if self._steps_left < 0:
-            self._steps_left = NORM_EVERY - 1
-            norm = gradient_norm(trainer, optimizer)
-            if norm is not None:
-                self._norms.append((trainer.global_step, norm))
+    def due(self) -> bool:
+        """Whether it is time for one, at a step that comes. To be asked once a step."""
+        self._steps_left = (self._steps_left or NORM_EVERY) - 1
+        return self._steps_left == NORM_EVERY - 1
+
+    def add(self, step: int, norm: Tensor | float) -> None:
+        """Takes in the norm of the gradients that an optimizer is about to step by."""
+        self._norms.append((step, norm))
 
     def take(self) -> list[tuple[int, float]]:
         """Those since the last time."""
@@ -99,7 +99,7 @@ class Norms:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._steps_left = state["steps_left"]
-        self._norms = [(step, torch.tensor(norm)) for step, norm in state["norms"]]
+        self._norms = list(state["norms"])
 
 
 def gradient_norm(trainer: Trainer, optimizer: Optimizer) -> Tensor | None:

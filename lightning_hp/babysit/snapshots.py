@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote
+from weakref import finalize
 
 import torch
 from lightning.pytorch import Trainer
@@ -72,7 +73,7 @@ class Snapshots:
     """The snapshots that a fit has taken, by name: in memory up to a size, beyond it in files.
 
     Args:
-        folder: of the files; they are gone when the fit ends.
+        folder: of the files; they go with this object, for a checkpoint may be made of a fit that has ended.
         rank: of this process among those that train together; each keeps its own.
         most: bytes that are kept in memory; None is `MOST_IN_MEMORY`.
     """
@@ -82,7 +83,7 @@ class Snapshots:
         self.rank = rank
         self.most = MOST_IN_MEMORY if most is None else most
         self._held: dict[str, State] = {}
-        self._files: dict[str, Path] = {}
+        self._files: dict[str, tuple[Path, finalize[Any, Any]]] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._held
@@ -99,7 +100,7 @@ class Snapshots:
             file = self.folder / f"snapshot-{quote(name, safe='')}.rank{self.rank}.pt"
             self.folder.mkdir(parents=True, exist_ok=True)
             torch.save(bulky, file)
-            self._files[name] = file
+            self._files[name] = file, finalize(self, _unlink, file)
             snapshot = {key: value for key, value in snapshot.items() if key not in _BULKY}
         self._held[name] = snapshot
 
@@ -107,7 +108,7 @@ class Snapshots:
         """A snapshot that is kept. What is in a file is read as it is used."""
         snapshot = self._held[name]
         if name in self._files:
-            snapshot = snapshot | torch.load(self._files[name], map_location="cpu", weights_only=True, mmap=True)
+            snapshot = snapshot | torch.load(self._files[name][0], map_location="cpu", weights_only=True, mmap=True)
         return snapshot
 
     def clear(self) -> None:
@@ -126,10 +127,14 @@ class Snapshots:
 
     def _forget(self, name: str) -> None:
         self._held.pop(name, None)
-        file = self._files.pop(name, None)
-        if file is not None:
-            with suppress(OSError):
-                file.unlink()
+        if name in self._files:
+            _, delete = self._files.pop(name)
+            delete()
+
+
+def _unlink(file: Path) -> None:
+    with suppress(OSError):
+        file.unlink()
 
 
 def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -109,7 +109,8 @@ def checks_left(trainer: Trainer, watch: Watch) -> int | None:
     if math.isinf(end):
         return None
     if watch.validates or (trainer.enable_validation and not watch.logged):
-        every = trainer.val_check_batch
+        # A trial that trains together with others shares the loop of another Trainer, who knows.
+        every = trainer.fit_loop.trainer.val_check_batch
         # None is by the clock.
         if every is None or math.isinf(every):
             return None

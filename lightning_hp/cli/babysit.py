@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_hp.babysit import log
+from lightning_hp.babysit.picture import picture
+from lightning_hp.babysit.replay import Replay
 from lightning_hp.cli.config import babysitter_for, load, naming, sections
 from lightning_hp.cli.sections import TrainerSection
 from lightning_hp.errors import ConfigError
@@ -24,11 +27,11 @@ from lightning_hp.fit.trainer import trainer_kwargs
 _MOST_SEED = 2**32 - 1
 
 
-def main(config: str, **flags: Any) -> int:
+def main(config: str, replay: str | None = None, **flags: Any) -> int:
     asked = load(config, flags)
     verbose = asked["search"].get("verbose", False)
     with naming(config), quiet(verbose):
-        trainer, reporter, model, data = _prepare(asked, f"runs/{Path(config).stem}-babysit", verbose)
+        trainer, reporter, model, data = _prepare(asked, f"runs/{Path(config).stem}-babysit", verbose, replay)
         try:
             trainer.fit(model, datamodule=data)
         except MisconfigurationException as error:
@@ -39,7 +42,7 @@ def main(config: str, **flags: Any) -> int:
 
 
 def _prepare(
-    asked: Mapping[str, Any], default_root: str, verbose: bool
+    asked: Mapping[str, Any], default_root: str, verbose: bool, replay: str | None
 ) -> tuple[Trainer, Reporter, LightningModule, LightningDataModule | None]:
     search = asked["search"]
     model, data, section = sections(asked)
@@ -47,7 +50,7 @@ def _prepare(
     if data is not None:
         data.check({})
     monitor, mode = search.get("monitor", "val_loss"), search.get("mode", "min")
-    babysitter = babysitter_for(search.get("babysit")).for_search(monitor, mode)
+    babysitter = babysitter_for(search.get("babysit")).for_search(monitor, mode) if replay is None else Replay(replay)
     seed = search.get("seed", 0)
     if seed > _MOST_SEED:
         raise ConfigError(f"search.seed of a babysat fit needs a whole number up to {_MOST_SEED}, got {seed}")
@@ -90,3 +93,16 @@ def _tell(trainer: Trainer, reporter: Reporter) -> None:
     if reporter.best is not None:
         print(f"best {reporter.monitor} {reporter.best:.4g}: {reporter.best_path}")
     print(f"curves: tensorboard --logdir {trainer.default_root_dir}")
+    if file.is_file() and find_spec("matplotlib") is not None:
+        print(f"picture: {_draw(trainer, file)}")
+
+
+def _draw(trainer: Trainer, file: Path) -> Path:
+    """The picture of the fit, which TensorBoard shows too."""
+    drawn = file.with_suffix(".png")
+    figure = picture(file, drawn)
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_figure("babysit/picture", figure, trainer.global_step)
+            logger.experiment.close()
+    return drawn

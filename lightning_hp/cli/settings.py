@@ -46,6 +46,7 @@ BABYSIT_SETTINGS = {
     "mode": "min or max (default min)",
     "seed": "decides weights, split and batch order (default 0)",
     "root": "the fit makes a folder version_N in it (default runs/, the config's name and -babysit)",
+    "replay": "a babysit.jsonl, or its folder: do what it says at the same places, and watch nothing",
     "verbose": "let Lightning say all it has to say (default false)",
 }
 

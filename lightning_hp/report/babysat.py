@@ -16,7 +16,7 @@ from lightning_hp.errors import ConfigError
 Points: TypeAlias = Sequence[tuple[float, float]]
 
 # Of what was done, in words below the picture.
-MOST_WORDS = 20
+MOST_WORDS = 25
 # Of the picture and of a line of words, in inches.
 _WIDTH, _LINE = 9.0, 0.155
 _INK, _QUIET, _METRIC, _LOSS = "#1f2933", "#9aa5b1", "#0f7b8a", "#7b8794"
@@ -115,12 +115,12 @@ def draw_babysat(run: BabysatRun, path: str | Path | None = None) -> Any:
 
 
 def _draw_metric(axes: Any, run: BabysatRun) -> None:
-    _curve(axes, _broken(run.values, run), _METRIC, marker="o", markersize=2.5, linewidth=1.2)
+    _curve(axes, _broken(run.values, run, 0.5), _METRIC, marker="o", markersize=2.5, linewidth=1.2)
     axes.set_ylabel(run.monitor, color=_INK, fontsize=9)
 
 
 def _draw_loss(axes: Any, run: BabysatRun) -> None:
-    _curve(axes, _broken(run.losses, run), _LOSS, linewidth=0.8)
+    _curve(axes, _broken(run.losses, run, -0.5), _LOSS, linewidth=0.8)
     axes.set_ylabel("training loss", color=_INK, fontsize=9)
 
 
@@ -165,9 +165,12 @@ def _curve(axes: Any, points: Points, color: str, log: bool | None = None, **sty
     axes.plot(steps, np.ones(len(steps)), "x", color=_COLORS["went back"], markersize=4, transform=upper, clip_on=False)
 
 
-def _broken(points: Points, run: BabysatRun) -> Points:
-    """The points with a gap where the fit went back: what follows does not go on from what was before."""
-    gaps = [(mark.step - 0.5, math.nan) for mark in run.marks if mark.kind == "went back"]
+def _broken(points: Points, run: BabysatRun, beside: float) -> Points:
+    """The points with a gap where the fit went back: what follows does not go on from what was before.
+
+    At that very step a check lies before it, and a training loss after.
+    """
+    gaps = [(mark.step + beside, math.nan) for mark in run.marks if mark.kind == "went back"]
     return sorted([*points, *gaps])
 
 

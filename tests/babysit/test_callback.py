@@ -12,8 +12,9 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.optim.lr_scheduler import StepLR
 
 from lightning_hp import Babysitter, ConfigError
-from lightning_hp.babysit.log import FILE, interventions as read
 from lightning_hp.babysit.actions import Knobs
+from lightning_hp.babysit.log import FILE
+from lightning_hp.babysit.log import interventions as read
 
 
 def test_on_a_plateau_lr_falls_to_a_fifth_and_momentum_takes_one_step(fit, scripted, interventions):

@@ -16,8 +16,9 @@ from torch.optim.swa_utils import SWALR
 
 from examples.digits import LitDigits
 from lightning_hp import Babysitter, Choice
-from lightning_hp.babysit.log import FILE, interventions as read
 from lightning_hp.babysit.actions import Knobs
+from lightning_hp.babysit.log import FILE
+from lightning_hp.babysit.log import interventions as read
 
 
 class Dropped(LitDigits):

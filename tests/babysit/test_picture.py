@@ -36,6 +36,7 @@ def test_a_fits_curves_are_those_it_had(fit, scripted, tmp_path):
         (decision(5, Skip(3)), "skipped"),
         (decision(5, Stop(diverged=True)), "stopped"),
         (decision(5, Adjust((Move(0.5),)), event="request"), "asked"),
+        (decision(5, Rollback("good"), event="request"), "went back"),
     ],
 )
 def test_each_thing_done_has_its_kind(record, kind):

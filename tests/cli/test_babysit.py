@@ -23,6 +23,29 @@ def test_it_tells_each_intervention_and_the_best_checkpoint(run, config):
     assert lines[2].startswith("best val_acc 0.")
     assert Path(lines[2].split(": ")[1]).is_file()
     assert lines[3] == f"curves: tensorboard --logdir {Path('one').absolute()}"
+    drawn = log.with_suffix(".png")
+    assert lines[4:] == [f"picture: {drawn}"]
+    assert drawn.stat().st_size > 5000
+    events = EventAccumulator("one/version_0").Reload()
+    assert events.Tags()["images"] == ["babysit/picture"]
+
+
+def test_a_replay_makes_the_same_moves_whatever_the_babysitters_settings(run, config):
+    config["trainer"]["max_epochs"] = 3
+    config["search"]["babysit"] = {"patience": 0, "min_delta": 5.0}
+    watched = run(config, "babysit", "config.yaml", "--root", "one")
+    del config["search"]["babysit"]
+    replayed = run(config, "babysit", "config.yaml", "--root", "two", "--replay", "one/version_0")
+    assert (replayed.code, replayed.err) == (0, "")
+    assert replayed.out.splitlines()[0] == watched.out.splitlines()[0]
+    assert replayed.out.splitlines()[2].split(":")[0] == watched.out.splitlines()[2].split(":")[0]
+
+
+def test_a_replay_of_what_is_not_there_is_one_line(run, config):
+    result = run(config, "babysit", "config.yaml", "--replay", "nowhere")
+    assert (result.code, result.out) == (2, "")
+    assert "there is no log of a babysitter at nowhere" in result.err
+    assert not Path("study").exists()
 
 
 def test_it_needs_no_space(run, config):
@@ -50,7 +73,7 @@ def test_a_fit_that_diverges_is_told(run, config):
     config["model"]["init_args"]["lr"] = 1e30
     result = run(config, "babysit", "config.yaml")
     assert result.code == 1
-    assert "the fit diverged: loss is nan in epoch 0" in result.out
+    assert "the fit diverged: the loss is nan" in result.out
 
 
 def test_tensorboard_gets_no_metric_of_hyperparameters_that_is_none(run, config):

@@ -134,10 +134,10 @@ class Member:
             set_rng_states(others)
 
     def batch_hooks(self, name: str) -> list[BatchHook]:
-        """The callbacks' and the model's own versions of a hook that runs once a batch."""
+        """The callbacks' and the model's own versions of a hook that runs once a batch, but for `babysitters`."""
         found = []
         for callback in self._callbacks:
-            if is_overridden(name, callback):
+            if type(callback) is not Babysitter and is_overridden(name, callback):
                 method = partial(getattr(callback, name), self.trainer, self.model)
                 # Ours do not log by the model, which saves them time.
                 call = method if type(callback) in _OURS else self.journal.in_batch(name, method)
@@ -145,6 +145,16 @@ class Member:
         if is_overridden(name, self.model):
             found.append(BatchHook(self.journal.in_batch(name, getattr(self.model, name))))
         return found
+
+    @property
+    def babysitters(self) -> list[Babysitter]:
+        """Of its callbacks."""
+        return [callback for callback in self._callbacks if type(callback) is Babysitter]
+
+    @property
+    def changes_lr(self) -> bool:
+        """Whether lr or momentum may change from batch to batch by others than a babysitter."""
+        return self.watched or any(config.interval == "step" for config in self.trainer.lr_scheduler_configs)
 
     @property
     def watched(self) -> bool:

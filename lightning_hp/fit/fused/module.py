@@ -13,13 +13,14 @@ from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signatu
 from torch import Tensor
 
 from lightning_hp.fit.attempt import out_of_memory
+from lightning_hp.fit.fused.babysitting import Babysitting, connect
 from lightning_hp.fit.fused.carried import Carried
 from lightning_hp.fit.fused.check import check, seconds
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.logs import EpochLogs
 from lightning_hp.fit.fused.loss_scales import LossScales, loss_scales
 from lightning_hp.fit.fused.member import Member
-from lightning_hp.fit.fused.optimizer import FusedOptimizer, mismatch, unscales_by_itself
+from lightning_hp.fit.fused.optimizer import FusedOptimizer, mismatch, row_norms, unscales_by_itself
 from lightning_hp.fit.fused.stack import Stack
 from lightning_hp.fit.fused.step import FusedStep, loss_of
 
@@ -45,6 +46,8 @@ class FusedModule(LightningModule):
         self.losses = torch.empty(0)
         self.returned: Any = None
         # Ends the members that have failed before the training.
+        # The babysitters of those that train.
+        self.babysitting = Babysitting([])
         self.let_failed_go: Callable[[], None] = lambda: None
         self.step: FusedStep
         self.optimizer: FusedOptimizer
@@ -90,9 +93,11 @@ class FusedModule(LightningModule):
         else:
             # In the order of a fit by itself: of a loss in half precision, a scale may be infinite where its share is not.
             torch.autograd.backward(losses, scales.of(losses) / self.trainer.accumulate_grad_batches)
+        self.babysitting.after_backward(self.optimizer, self.trainer.fit_loop._should_accumulate())
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         self.optimizer.unscale()
+        self.babysitting.before_step(self.optimizer, self.trainer.fit_loop.epoch_loop.batch_idx)
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         several = len(self.trainer.num_val_batches) > 1
@@ -134,8 +139,7 @@ class FusedModule(LightningModule):
                 gradient.clamp_(-gradient_clip_val, gradient_clip_val)
             return
         # As torch.nn.utils.clip_grad_norm_, for each row.
-        norms = torch.stack([gradient.reshape(len(gradient), -1).norm(dim=1) for gradient in gradients]).norm(dim=0)
-        scale = (gradient_clip_val / (norms + 1e-6)).clamp(max=1.0)
+        scale = (gradient_clip_val / (row_norms(gradients) + 1e-6)).clamp(max=1.0)
         for gradient in gradients:
             gradient.mul_(scale.view(-1, *[1] * (gradient.dim() - 1)).to(gradient.dtype))
 
@@ -176,11 +180,21 @@ class FusedModule(LightningModule):
             self.members, self.step, self.logs = everything
             self.step.stack.follow()
 
+    def babysit(self) -> None:
+        """Has the members' babysitters begin, once their optimizers have what they go on from."""
+        self.babysitting = Babysitting(self.members)
+        for member in self.members:
+            connect(member, member.refresh_optimizer, partial(self._follow_row, member))
+
+    def _follow_row(self, member: Member) -> None:
+        self.optimizer.follow_row(self.members.index(member))
+
     def keep(self, rows: list[int]) -> None:
         """Leaves only these members."""
         self.members = [self.members[row] for row in rows]
         if not rows:
             return
+        self.babysitting.keep(rows)
         self.step.keep(rows)
         self.optimizer.keep(rows)
         for logs in self.logs.values():

@@ -31,12 +31,16 @@ class FusedOptimizer(Optimizer):
         stack: the parameters.
         optimizers: one per row.
         scales: of the rows' losses, by which the gradients are too large; rows whose gradients overflow make no step.
+
+    Attributes:
+        passed_over: other rows that make no step now.
     """
 
     def __init__(self, stack: Stack, optimizers: Sequence[Optimizer], scales: LossScales | None = None) -> None:
         self.stack = stack
         self.optimizers = list(optimizers)
         self.scales = scales
+        self.passed_over: Collection[int] = ()
         self.states: dict[str, State] = {}
         self.steps: dict[str, Steps] = {}
         self._rule = RULES.get(type(optimizers[0])) if _plain(optimizers, stack) else None
@@ -69,7 +73,7 @@ class FusedOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        skipped = self.scales.overflowed if self.scales is not None else ()
+        skipped = {*self.passed_over, *(self.scales.overflowed if self.scales is not None else ())}
         if self._rule is None:
             self._step_each(skipped)
         elif len(skipped) < len(self.optimizers):
@@ -143,6 +147,21 @@ class FusedOptimizer(Optimizer):
                 state[BEGUN] = _shaped(torch.tensor(begun, device=parameter.device), parameter)
             if state:
                 self.states[name] = state
+            else:
+                self.states.pop(name, None)
+
+    def follow_row(self, row: int) -> None:
+        """Takes over the state that one row's optimizer has been given, and drops the row's gradients."""
+        for other, optimizer in enumerate(self.optimizers):
+            if other != row:
+                self.distribute(optimizer)
+        self.collect()
+        self.drop_gradients([row])
+
+    def drop_gradients(self, rows: Sequence[int]) -> None:
+        """Has what these rows' gradients have come to by now count for nothing."""
+        for gradient in self.gradients if rows else ():
+            gradient[list(rows)] = 0.0
 
     def _step_all(self, skipped: Collection[int]) -> None:
         assert self._rule is not None
@@ -209,6 +228,12 @@ def _sent(coefficients: Values, parameter: Tensor) -> dict[str, Value]:
     dtype = torch.promote_types(parameter.dtype, torch.float32)
     table = torch.from_numpy(np.stack(list(several.values()))).to(parameter.device, dtype)
     return {**alike, **dict(zip(several, table, strict=True))}
+
+
+def row_norms(gradients: Sequence[Tensor]) -> Tensor:
+    """The norm of each row's gradients."""
+    norms = [torch.linalg.vector_norm(gradient.reshape(len(gradient), -1), dim=1) for gradient in gradients]
+    return torch.linalg.vector_norm(torch.stack(norms), dim=0)
 
 
 def mismatch(optimizers: Sequence[Optimizer], models: Sequence[torch.nn.Module]) -> str | None:

@@ -55,6 +55,7 @@ class Relay(Callback):
         self._each(lambda member: member.begin())
         self._collect_batch_hooks()
         self.module.optimizer.collect()
+        self.module.babysit()
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._each(lambda member: member.hook("on_sanity_check_start"))
@@ -74,6 +75,7 @@ class Relay(Callback):
         self.module.follow_hooks()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self.module.babysitting.before_batch(batch, batch_idx)
         self._call("on_train_batch_start", lambda row: (batch, batch_idx), batch_idx)
 
     def on_train_batch_end(
@@ -86,6 +88,7 @@ class Relay(Callback):
         entries = self.module.logs["training_step"].entries
         for row in self._watched:
             self.module.members[row].journal.show_step(entries, row)
+        self.module.babysitting.after_batch(self.module.losses, batch_idx, trainer.is_last_batch)
         returned = lambda row: (self._returned(row, self.module.losses[row]), batch, batch_idx)  # noqa: E731
         self._call("on_train_batch_end", returned, batch_idx)
         connector = self.module.members[0].trainer._logger_connector

@@ -5,6 +5,8 @@ from __future__ import annotations
 from lightning.pytorch import Callback, LightningModule, callbacks
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from lightning_hp.babysit import Babysitter
+
 
 def unsupported(model: LightningModule, its_callbacks: list[Callback], data_given: bool) -> str | None:
     """What a fused fit cannot do, of a model and its callbacks; None if it can all.
@@ -22,7 +24,8 @@ def unsupported(model: LightningModule, its_callbacks: list[Callback], data_give
     for callback in its_callbacks:
         if isinstance(callback, _CHANGE_THE_LOOP):
             return f"the callback {type(callback).__name__} changes the loop for all"
-        for hook in _NOT_OF_CALLBACKS:
+        # What ours does there is done for all rows at once.
+        for hook in () if type(callback) is Babysitter else _NOT_OF_CALLBACKS:
             if is_overridden(hook, callback):
                 return f"the callback {type(callback).__name__} uses {hook}"
     return None

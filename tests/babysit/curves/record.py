@@ -63,7 +63,7 @@ def record(name: str, lr: float, seed: int = 0, epochs: int = EPOCHS) -> dict[st
     """The curves of one fit."""
     seed_everything(seed, verbose=False)
     recorder = Recorder()
-    quiet = {name: False for name in ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing")}
+    quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
     trainer = Trainer(max_epochs=epochs, accelerator="cpu", callbacks=[recorder], num_sanity_val_steps=0, **quiet)
     trainer.fit(MODULES[name](lr=lr), datamodule=DigitsData())
     return recorder.curve

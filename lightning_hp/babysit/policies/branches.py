@@ -38,7 +38,7 @@ def groups(probe: Branches) -> list[Knobs]:
 
 
 def is_complete(probe: Branches, checks: int, step: int, length: int) -> bool:
-    """Whether the running branch has had its checks; one that began after a divergence, amid two checks, may lack half a one."""
+    """Whether the running branch has had its checks; one that began between checks, after a divergence, may lack half a one."""
     return bool(step - probe["step"] >= (length - 0.5) * step / checks)
 
 

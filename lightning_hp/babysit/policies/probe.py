@@ -102,7 +102,12 @@ class Probe:
         state = _with_schedule(state, look)
         findings = {finding.kind: finding for finding in look.findings if finding.step >= state["acted"]}
         bad = next((findings[kind] for kind in GOING_BACK if kind in findings), None)
-        if state["probe"] and not (bad and bad.kind == "stuck" and state["probe"]["base"] != START):
+        if state["probe"] and (
+            not look.interventions_left or (bad and bad.kind == "stuck" and state["probe"]["base"] != START)
+        ):
+            # No branch can end any more, or the snapshot that all began from is beyond help.
+            state = {**state, "probe": None}
+        if state["probe"]:
             state, decision = self._probing(state, look, bad)
         elif bad:
             state, decision = self._go_back(state, look, bad)
@@ -126,7 +131,7 @@ class Probe:
         if bad is None and (look.value is None or not branches.is_complete(probe, look.checks, look.step, self.length)):
             return state, None
         value = None if bad or look.value is None else look.value
-        probe, leads = branches.ended(probe, value, look.checks, look.mode)
+        probe, leads = branches.ended(_without_warm_up(probe, look), value, look.checks, look.mode)
         seen = bad.reason if bad else f"{value:.4g}"
         why = f"{self._named(state['probe']['running'])}: {seen}"
         over = {**state, "probe": probe}
@@ -160,7 +165,8 @@ class Probe:
         if not look.interventions_left:
             beyond_help = finding.kind in ("divergence", "stuck")
             return state, Decision([Stop(diverged=True)], finding.reason) if beyond_help else None
-        actions = [Rollback(state["back"]), *self._move(LR_DOWN, look.knobs)]
+        actions: list[Action] = [Rollback(state["back"]), *self._move(LR_DOWN, look.knobs)]
+        state = {**state, "trial": None}
         if finding.kind != "stuck":
             return state, Decision(actions, finding.reason)
         return {**state, "back": START, "best": None, "probe": None}, Decision([Rollback(START), *actions[1:]], finding.reason)
@@ -170,7 +176,7 @@ class Probe:
             return state, None
         state, fails = self._tried(state, look)
         if fails:
-            back = [Rollback(GOOD, keep_moves=False), *self._move(LR_DOWN, look.knobs)]
+            back: list[Action] = [Rollback(GOOD, keep_moves=False), *self._move(LR_DOWN, look.knobs)]
             return state, Decision(back, f"{look.value:.4g} is worse than before lr was raised")
         state, actions, reasons = keep_best(state, look, look.value)
         if self._is_annealing(state, look):
@@ -197,7 +203,8 @@ class Probe:
         if branches.better(look.value, bar, look.mode):
             return {**state, "trial": None}, False
         fails = bad + 1 >= _TRIAL
-        return {**state, "trial": None if fails else [bar, bad + 1]}, fails
+        lost = state["lost"] + (_TRIAL if fails else 0)
+        return {**state, "trial": None if fails else [bar, bad + 1], "lost": lost}, fails
 
     def _momentum_moves(self, groups: Sequence[Knobs]) -> list[Steps]:
         has_momentum = self.momentum_factor < 1.0 and any(group.momentum for group in groups)
@@ -213,7 +220,8 @@ class Probe:
         else:
             length = look.checks + look.checks_left
             staying = 0 if probe else self.length
-            if checks + staying > look.checks_left - self._anneal_checks(length):
+            # After the last check there is no going back any more.
+            if checks + staying > look.checks_left - max(self._anneal_checks(length), 1):
                 return False
         # The probe's end, one divergence, and the steps that lr is lowered in at the end.
         reserve = 2 + (self.anneal_steps if look.checks_left is not None and self.anneal else 0)
@@ -261,3 +269,11 @@ def _with_schedule(state: State, look: Look) -> State:
     lrs = [group.lr for group in look.knobs]
     moved = state["lrs"] is not None and lrs != state["lrs"]
     return {**state, "lrs": lrs, "scheduled": state["scheduled"] or moved}
+
+
+def _without_warm_up(probe: Branches, look: Look) -> Branches:
+    """The probe without higher lrs, if lr rises by itself: what a warm-up's low lr gains by them says nothing of its peak."""
+    risen = any(now.lr > before.lr * 1.01 for now, before in zip(look.knobs, branches.groups(probe), strict=False))
+    if probe["running"] != STAY or not risen:
+        return probe
+    return {**probe, "queue": [move for move in probe["queue"] if move[0] <= 0]}

@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass
 
 from lightning_hp.babysit.settings import check, check_mode, check_positive, check_whole, number
-from lightning_hp.babysit.signals.robust import median, noise, usable
+from lightning_hp.babysit.signals.robust import median, usable
 from lightning_hp.babysit.signals.signal import Finding, Source, State
 from lightning_hp.trial import Mode
 
@@ -19,7 +19,7 @@ class Oscillation:
         mode: whether the metric shall fall (``"min"``) or rise (``"max"``).
         window: checks that are looked at together.
         turns: least part of the checks at which it turns, from 0 to 1; noise alone turns at two of three.
-        swing: least deviation of a single check, as a part of the range that the metric has covered so far.
+        swing: least change between checks, in their median, as a part of the range that the metric has covered so far.
 
     Raises:
         ConfigError: a setting is out of its range.
@@ -71,5 +71,5 @@ class Oscillation:
         sign = 1 if self.mode == "max" else -1
         half = len(values) // 2
         gain = sign * (median(values[half:]) - median(values[:half]))
-        spread = noise(values)
-        return turns >= self.turns * (len(changes) - 1) and spread > 0 and spread >= self.swing * covered and gain <= spread
+        swing = median([abs(change) for change in changes])
+        return turns >= self.turns * (len(changes) - 1) and swing > 0 and swing >= self.swing * covered and gain <= swing

@@ -33,10 +33,13 @@ def deviation(values: Sequence[float]) -> float:
     return _MAD_TO_DEVIATION * median([abs(value - middle) for value in values])
 
 
-def noise(values: Sequence[float]) -> float:
-    """The standard deviation about a trend, from the differences of neighbours, on which neither trend nor a jump counts."""
-    changes = [after - before for before, after in itertools.pairwise(values)]
-    return deviation(changes) / math.sqrt(2)
+def noise(values: Sequence[float], slope: float) -> float:
+    """The standard deviation about a trend, from the changes between neighbours, of which a jump is only one.
+
+    Of values that alternate it is up to twice as large.
+    """
+    changes = [abs(after - before - slope) for before, after in itertools.pairwise(values)]
+    return _MAD_TO_DEVIATION * median(changes) / math.sqrt(2)
 
 
 @dataclass(frozen=True)

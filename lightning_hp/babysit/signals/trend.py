@@ -10,7 +10,7 @@ from lightning_hp.babysit.signals.signal import Finding, Source, State
 from lightning_hp.trial import Mode
 
 # So many deviations above the window's best, a value is part of a spike, and its recovery is to be waited for.
-_SPIKE = 5.0
+_SPIKE = 3.0
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ class TrendPlateau:
         state = {"first": first, "best": best, "values": values}
         if len(values) < self.window:
             return state, None
-        promise = theil_sen(values, self.deviations).high * self.window
-        spread = noise(values)
+        slope = theil_sen(values, self.deviations)
+        promise, spread = slope.high * self.window, noise(values, slope.value)
         bar = max(self.negligible * (best - first), self.noise * spread)
-        if promise > bar or max(values) - value > _SPIKE * spread + bar:
+        if promise > bar or self._spikes(values, spread, bar):
             return state, None
         at = value if self.mode == "max" else -value
         reason = (
@@ -83,3 +83,8 @@ class TrendPlateau:
 
     def intervened(self, state: State) -> State:
         return {**state, "values": []}
+
+    def _spikes(self, values: list[float], spread: float, bar: float) -> bool:
+        """Whether the metric has jumped away from its best, or is on its way back."""
+        recovery = theil_sen(values[-max(self.window // 2, 2) :], self.deviations).low * self.window
+        return max(values) - values[-1] > _SPIKE * spread + bar or recovery > bar

@@ -140,9 +140,10 @@ class Dispatch:
             event = replace(event, outcome=replace(event.outcome, reason=reason))
         self._tell(event)
         done = event.outcome.applied_to(trial)
-        self.ask.finish(done)
         if self.ladder is not None:
+            done = replace(done, rungs=self.ladder.rungs_of(trial.number))
             self.ladder.finish(done)
+        self.ask.finish(done)
         self._finished.add(event.number)
         self._complete |= done.state == "complete"
         if event.outcome.error is not None and not self._complete:

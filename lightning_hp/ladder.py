@@ -49,10 +49,12 @@ class Ladder:
     _standings: dict[_Level, dict[int, Standing]] = field(default_factory=dict)
     _paused: dict[int, tuple[Trial, Paused]] = field(default_factory=dict)
     _ended: dict[int, float | None] = field(default_factory=dict)
+    _rungs: dict[int, tuple[tuple[int, float], ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # A trial has passed its rungs from the lowest up.
         for judged in sorted(self.judged, key=lambda each: each.rung):
+            self._keep(judged)
             for number, value in judged.values.items():
                 self._decide(number, value, number in judged.going_on)
         for trial in self.finished:
@@ -77,6 +79,10 @@ class Ladder:
             self._ended[trial.number] = trial.value
             self._stand_ended(trial.number)
 
+    def rungs_of(self, number: int) -> tuple[tuple[int, float], ...]:
+        """The rungs where a trial was compared, with its values there."""
+        return self._rungs.get(number, ())
+
     def settle(self, begun: int, closed: bool) -> Settled:
         """Has the pruner decide what can be decided now.
 
@@ -99,6 +105,7 @@ class Ladder:
             if new:
                 going_on = frozenset(number for number, on in new.items() if on)
                 settled.judged.append(Judged(rung.at, {number: standings[number].value for number in new}, going_on))
+                self._keep(settled.judged[-1])
                 for number in new:
                     self._decide(number, standings[number].value, number in going_on)
             self._part(settled, [number for number in here if standings[number].goes_on is not None], standings, rung)
@@ -112,6 +119,11 @@ class Ladder:
             else:
                 outcome = replace(event.outcome, reason=f"not among the best at {rung}")
                 settled.pruned.append((trial, Finished(number, outcome, event.time)))
+
+    def _keep(self, judged: Judged) -> None:
+        for number, value in judged.values.items():
+            if value is not None:
+                self._rungs[number] = (*self._rungs.get(number, ()), (judged.rung, value))
 
     def _decide(self, number: int, value: float | None, goes_on: bool) -> None:
         self._standings.setdefault(self._level(number), {})[number] = Standing(value, goes_on)

@@ -73,6 +73,7 @@ class Trial:
         metrics: per metric one value an epoch, None where it was not logged.
         reason: why it did not complete, in one line.
         checkpoint: file with the weights of the best epoch.
+        rungs: where a pruner compared it, in epochs or steps, with its best value there.
     """
 
     number: int
@@ -84,6 +85,7 @@ class Trial:
     metrics: Metrics = field(default_factory=dict, repr=False)
     reason: str | None = None
     checkpoint: Path | None = None
+    rungs: tuple[tuple[int, float], ...] = field(default=(), repr=False)
     traceback: str | None = field(default=None, repr=False)
     loader: Callable[[Trial], LightningModule] | None = field(default=None, repr=False, compare=False)
 

@@ -84,7 +84,7 @@ def whole(tmp_path_factory):
 
 
 def rows(study):
-    return [(t.number, t.hparams, t.seed, t.state, t.value, t.epochs, t.metrics, t.reason) for t in study.trials]
+    return [(t.number, t.hparams, t.seed, t.state, t.value, t.epochs, t.metrics, t.reason, t.rungs) for t in study.trials]
 
 
 def ends(study):
@@ -98,11 +98,12 @@ def test_who_goes_on_ends_as_without_a_pruner_and_the_others_have_what_they_had_
         assert ours.metrics == {name: values[: ours.epochs] for name, values in theirs.metrics.items()}
         assert ours.value == min(ours.metrics["val_loss"])
         if ours.state == "complete":
-            assert rows(pruned)[ours.number] == rows(whole)[ours.number]
+            assert rows(pruned)[ours.number][:-1] == rows(whole)[ours.number][:-1]
             one, other = (torch.load(each.checkpoint, weights_only=True)["state_dict"] for each in (ours, theirs))
             assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
         else:
             assert (ours.state, ours.reason) == ("pruned", f"not among the best at epoch {ours.epochs}")
+        assert ours.rungs == tuple((rung, min(ours.metrics["val_loss"][:rung])) for rung in (1, 3) if rung <= ours.epochs)
     assert pruned.best.epochs == 5
     assert [(judged.rung, len(judged.values), len(judged.going_on)) for judged in pruned.rungs] == [(1, 9, 3), (3, 3, 1)]
 
@@ -175,9 +176,16 @@ def test_asha_prunes_whom_others_have_beaten_by_then(prune):
 
 
 def test_a_round_of_the_strategy_is_a_bracket(prune):
-    study = prune(strategy=CoarseToFine(4, 3), trials=7, pruner=Halving(factor=4)).run()
+    settings = {"strategy": CoarseToFine(4, 3), "trials": 7, "pruner": Halving(factor=4)}
+    study = prune(**settings).run()
     assert [trial.number >= 4 for trial in study.trials if trial.state == "complete"] == [False, True]
     assert [(judged.rung, len(judged.values)) for judged in study.rungs] == [(1, 7), (4, 2)]
+    # The second round sees the rungs of the first, in a search that has been interrupted between them too.
+    Module.begun, Module.interrupt = 0, 4 + 4 + 1
+    with pytest.raises(KeyboardInterrupt):
+        prune(root="interrupted", **settings).run()
+    Module.interrupt = None
+    assert rows(prune(root="interrupted", **settings).run()) == rows(study)
 
 
 def test_a_pruned_trial_can_be_trained_to_its_end(prune, pruned, whole, tmp_path):

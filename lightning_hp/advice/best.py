@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_hp.samplers.evidence import Evidence, features
-from lightning_hp.samplers.surrogate import Surrogate
+from lightning_hp.samplers.evidence import evidence
+from lightning_hp.samplers.region import Belief
 from lightning_hp.scales import Choice, Int, LogInt, Scale
 from lightning_hp.space import Space
+from lightning_hp.trial import Mode, Trial
 
 Array = NDArray[np.float64]
 
 # Functions that the objective may be, the points that lines are laid through, and the steps of a line.
 DRAWS, STARTS, STEPS = 256, 16, 21
+# More trials would make the process slow.
+MOST_EVIDENCE = 128
 # The range holds this share of the places where they are smallest, the best trials, and a margin.
 SHARE, BEST_TRIALS, MARGIN = 0.95, 3, 0.05
 
@@ -37,7 +41,7 @@ class Range:
     worse: tuple[float, ...] = ()
 
 
-def ranges(space: Space, seen: Evidence) -> dict[str, Range]:
+def ranges(space: Space, finished: Sequence[Trial], mode: Mode) -> dict[str, Range]:
     """For each hyperparameter where its best value may lie, by a Gaussian process over the trials.
 
     Functions that the objective may be are drawn along one scale at a time, each the mean over lines through the points that
@@ -45,19 +49,20 @@ def ranges(space: Space, seen: Evidence) -> dict[str, Range]:
 
     Args:
         space: of the search.
-        seen: what has finished; some trials are better than others.
+        finished: its finished trials; some are better than others.
+        mode: of the objective.
     """
-    surrogate = Surrogate(features(space, seen.units), seen.values)
-    expected = surrogate.posterior(features(space, seen.units)).mean
-    starts = seen.units[np.argsort(expected, kind="stable")[:STARTS]]
-    best = np.argsort(seen.values, kind="stable")[:BEST_TRIALS]
+    seen = evidence(space, finished, mode, MOST_EVIDENCE)
     generator = np.random.default_rng(0)
+    belief = Belief(space, evidence(space, finished, mode, MOST_EVIDENCE, midway=True), generator)
+    starts = seen.units[np.argsort(belief.posterior(seen.units).mean, kind="stable")[:STARTS]]
+    best = np.argsort(seen.values, kind="stable")[:BEST_TRIALS]
     found = {}
     for column, (name, scale) in enumerate(space.items()):
         steps = _steps(scale)
         lines = np.repeat(starts[:, None], len(steps), axis=1)
         lines[:, :, column] = steps
-        posterior = surrogate.posterior(features(space, lines.reshape(-1, len(space))))
+        posterior = belief.posterior(lines.reshape(-1, len(space)))
         drawn = posterior.draws(DRAWS, generator).reshape(len(starts), len(steps), DRAWS).mean(axis=0)
         smallest = drawn.argmin(axis=0)
         if isinstance(scale, Choice):

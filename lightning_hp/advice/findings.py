@@ -20,8 +20,8 @@ from lightning_hp.scales import Choice, Scale
 from lightning_hp.space import Space
 from lightning_hp.trial import Mode, RoundBegan, Trial
 
-# More would make the forest and the process slow.
-MOST_TREES_SEE, MOST_PROCESS_SEES = 1024, 128
+# More would make the forest slow.
+MOST_TREES_SEE = 1024
 # A value of a choice is of no use where the best point has it so seldom, and its trials are so bad so seldom by chance.
 USELESS, BAD = 0.05, 0.01
 
@@ -89,7 +89,7 @@ def find(space: Space, trials: Sequence[Trial], mode: Mode = "min", rounds: Sequ
         matter = importance(space, seen, _groups(told, rounds))
         # What tells nothing apart narrows nothing either.
         asked = any(each.matters for each in matter.values())
-        found = ranges(space, evidence(space, finished, mode, MOST_PROCESS_SEES)) if asked else {}
+        found = ranges(space, finished, mode) if asked else {}
         cut = limit(space, finished, mode)
     wider = {
         (name, upper): scale

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +49,7 @@ class Evidence:
         return bool(np.ptp(self.values) > 0) if len(self.values) else False
 
 
-def evidence(space: Space, history: Sequence[Trial], mode: Mode, most: int | None = None) -> Evidence:
+def evidence(space: Space, history: Sequence[Trial], mode: Mode, most: int | None = None, midway: bool = False) -> Evidence:
     """What finished trials say.
 
     A diverged trial counts as a bad one; a failed one says nothing. Values are cut off above (see `WORST`): the objective's
@@ -60,6 +60,8 @@ def evidence(space: Space, history: Sequence[Trial], mode: Mode, most: int | Non
         history: finished trials.
         mode: of the objective.
         most: where there are more trials, the better half of so many, and as many of the others, spread over the search.
+        midway: with what those trials had come to at the rungs of a pruner that they passed, which tells what those may come
+            to that were stopped there.
     """
     told = [trial for trial in history if trial.state != "failed"]
     raw = np.array([_cost(trial, mode) for trial in told])
@@ -71,10 +73,13 @@ def evidence(space: Space, history: Sequence[Trial], mode: Mode, most: int | Non
     if spread <= ROUNDING * abs(best):
         # Then only those that diverged are worse.
         spread = max(abs(best), 1.0)
-    values = np.minimum(np.where(np.isfinite(raw), raw, np.inf), median + WORST * spread)
-    values = (values - best) / spread
-    kept = _kept(values, most)
-    return Evidence(space.to_unit([told[index].hparams for index in kept]), values[kept], _reached(told)[kept])
+    kept = _kept(raw, most)
+    told, raw = [told[index] for index in kept], raw[kept]
+    rows = [*zip(range(len(told)), raw, _reached(told), strict=True), *(_passed(told, mode) if midway else ())]
+    index, costs, reached = (np.array(column) for column in zip(*rows, strict=True))
+    units = space.to_unit([trial.hparams for trial in told])
+    values = np.minimum(np.where(np.isfinite(costs), costs, np.inf), median + WORST * spread)
+    return Evidence(units[index], (values - best) / spread, reached)
 
 
 def features(space: Space, units: Array) -> Array:
@@ -99,14 +104,34 @@ def _cost(trial: Trial, mode: Mode) -> float:
 
 
 def _reached(trials: Sequence[Trial]) -> Array:
+    share = _share(trials)
+    return np.array([share(trial.epochs) if trial.state == "pruned" else 1.0 for trial in trials])
+
+
+def _share(trials: Sequence[Trial]) -> Callable[[int], float]:
+    """How far into a whole training so many epochs are."""
     whole = math.log1p(max(trial.epochs for trial in trials))
-    return np.array([math.log1p(trial.epochs) / whole if trial.state == "pruned" and whole > 0 else 1.0 for trial in trials])
+    return lambda epochs: math.log1p(epochs) / whole if whole > 0 else 1.0
 
 
-def _kept(values: Array, most: int | None) -> list[int]:
-    if most is None or len(values) <= most:
-        return list(range(len(values)))
-    order = np.argsort(values, kind="stable")
+def _passed(trials: Sequence[Trial], mode: Mode) -> list[tuple[int, float, float]]:
+    """Per rung that a trial has passed its index, what it cost there, and how far it had come."""
+    share, sign = _share(trials), 1.0 if mode == "min" else -1.0
+    # A rung may be counted in steps: how many epochs it takes is known from those that were stopped there.
+    epochs = {trial.rungs[-1][0]: trial.epochs for trial in trials if trial.state == "pruned" and trial.rungs}
+    return [
+        (index, sign * min(max(value, -LARGEST), LARGEST), share(epochs[rung]))
+        for index, trial in enumerate(trials)
+        for rung, value in (trial.rungs[:-1] if trial.state == "pruned" else trial.rungs)
+        if rung in epochs and math.isfinite(value)
+    ]
+
+
+def _kept(raw: Array, most: int | None) -> list[int]:
+    if most is None or len(raw) <= most:
+        return list(range(len(raw)))
+    # Those that have none, at the end.
+    order = np.argsort(raw, kind="stable")
     rest = np.sort(order[most // 2 :])
     spread = rest[np.linspace(0, len(rest) - 1, most - most // 2).astype(int)]
     return sorted({*order[: most // 2].tolist(), *spread.tolist()})

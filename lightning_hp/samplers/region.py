@@ -104,7 +104,7 @@ def zoom(space: Space, seen: Evidence, count: int, generator: np.random.Generato
         generator: of what is drawn.
     """
     with one_thread():
-        belief = _Belief(space, seen, generator)
+        belief = Belief(space, seen, generator)
         expected = belief.posterior(seen.units).mean
         best = seen.units[np.argmin(expected)]
         region, lowest = _whole(space), best[None]
@@ -121,7 +121,7 @@ def zoom(space: Space, seen: Evidence, count: int, generator: np.random.Generato
         return Zoom(region.holding(best), points, len(seen.values))
 
 
-class _Belief:
+class Belief:
     """What is believed of the objective of whole trials over the unit cube of a space."""
 
     def __init__(self, space: Space, seen: Evidence, generator: np.random.Generator) -> None:

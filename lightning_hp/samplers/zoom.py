@@ -88,7 +88,7 @@ class CoarseToFine:
         """What a round samples; None where there is nothing to go by."""
         if first < self.first and not any(trial.number < 0 for trial in history):
             return None
-        seen = evidence(space, [trial for trial in history if trial.number < first], mode, MOST_EVIDENCE)
+        seen = evidence(space, [trial for trial in history if trial.number < first], mode, MOST_EVIDENCE, midway=True)
         if not seen.tells:
             return None
         return _cached_zoom(_Asked(space, seen), self.round_of(first), round_seed(seed, first))
@@ -100,7 +100,7 @@ class _Asked:
     def __init__(self, space: Space, seen: Evidence) -> None:
         self.space = space
         self.seen = seen
-        self._key = repr(space), seen.units.tobytes(), seen.values.tobytes()
+        self._key = repr(space), seen.units.tobytes(), seen.values.tobytes(), seen.reached.tobytes()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Asked) and self._key == other._key

@@ -237,7 +237,7 @@ class Store:
     def trials(self, brief: bool = False) -> list[Trial]:
         """All trials by number, ``brief`` without metrics and tracebacks. Hyperparameters are labels, as stored."""
         columns = _BRIEF_COLUMNS if brief else _COLUMNS
-        return [self._trial(row) for row in self._read(f"SELECT {columns} FROM trials ORDER BY number")]
+        return self._trials(self._read(f"SELECT {columns} FROM trials ORDER BY number"))
 
     def times(self) -> dict[int, tuple[float, float | None]]:
         """When trials began and ended, by number, in seconds since the epoch of the clock; None for one that has not."""
@@ -248,13 +248,21 @@ class Store:
         """The complete trials, best first; equals by number."""
         order = "DESC" if mode == "max" else "ASC"
         query = f"SELECT {_COLUMNS} FROM trials WHERE state = 'complete' AND value IS NOT NULL ORDER BY value {order}, number"
-        return [self._trial(row) for row in self._read(f"{query} LIMIT ?", (-1 if most is None else most,))]
+        return self._trials(self._read(f"{query} LIMIT ?", (-1 if most is None else most,)))
 
     def _read(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
         with _storage_errors(self.path):
             return self._connection.execute(query, values).fetchall()
 
-    def _trial(self, row: tuple[Any, ...]) -> Trial:
+    def _trials(self, rows: list[Any]) -> list[Trial]:
+        rungs: dict[int, list[tuple[int, float]]] = {}
+        for judged in self.judged():
+            for number, value in judged.values.items():
+                if value is not None:
+                    rungs.setdefault(number, []).append((judged.rung, value))
+        return [self._trial(row, tuple(rungs.get(row[0], ()))) for row in rows]
+
+    def _trial(self, row: tuple[Any, ...], rungs: tuple[tuple[int, float], ...]) -> Trial:
         number, hparams, seed, state, value, epochs, metrics, reason, checkpoint, traceback = row
         return Trial(
             number=number,
@@ -266,6 +274,7 @@ class Store:
             metrics=json.loads(metrics),
             reason=reason,
             checkpoint=self.root / checkpoint if checkpoint else None,
+            rungs=rungs,
             traceback=traceback,
         )
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lightning_hp import Choice, Int, Linear, Log, ReverseLog, Space, Trial
+from lightning_hp import Choice, Int, Linear, Log, Quasi, ReverseLog, Space, Trial
 from lightning_hp.advice import advice, find
 from tests.advice.studies import SPACE, adaptive, heavy, noise, trials
 
@@ -228,3 +228,21 @@ def test_the_same_trials_say_the_same():
 def test_trials_that_were_given_by_the_user_count_as_well():
     made = [*trials(planted), Trial(64, SPACE.sample(1, seed=9)[0], 0, "complete", value=1.0)]
     assert find(SPACE, made).finished == 65
+
+
+def test_where_the_best_lies_is_told_of_whole_trials_not_of_those_that_were_stopped():
+    space = Space({"lr": Log(1e-4, 1.0)})
+
+    def after(epochs, unit):
+        # High rates are fast, lower ones get further: the best are near 0.7 after two epochs, near 0.4 after eight.
+        return abs(unit - 0.7) + 0.5 if epochs == 2 else abs(unit - 0.4)
+
+    made = []
+    for number, hparams in enumerate(Quasi().propose(space, 0, range(32), [])):
+        early, end = (after(epochs, space.to_unit([hparams])[0, 0]) for epochs in (2, 8))
+        stopped = {"state": "pruned", "value": early, "epochs": 2}
+        ended = {"state": "complete", "value": end, "epochs": 8}
+        made.append(Trial(number, hparams, 0, rungs=((2, early),), **(ended if early < 0.62 else stopped)))
+    assert {trial.state for trial in made} == {"pruned", "complete"}
+    reached = find(space, made).next_space["lr"]
+    assert space["lr"].to_unit(reached.low) < 0.5 < space["lr"].to_unit(reached.high)

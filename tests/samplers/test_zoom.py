@@ -161,6 +161,32 @@ def test_of_many_trials_the_best_are_kept():
     assert all(any(np.array_equal(row, kept) for kept in seen.units) for row in best)
 
 
+def test_what_went_on_tells_what_the_stopped_may_come_to():
+    points = Quasi().propose(ONE, 0, range(4), [])
+    ends = [
+        ("complete", 0.1, 8, ((1, 0.7), (3, 0.4))),
+        ("pruned", 0.5, 3, ((1, 0.8), (3, 0.5))),
+        ("pruned", 0.9, 1, ((1, 0.9),)),
+    ]
+    history = [
+        Trial(number, points[number], seed=0, state=state, value=value, epochs=epochs, rungs=rungs)
+        for number, (state, value, epochs, rungs) in enumerate(ends)
+    ]
+    seen = evidence(ONE, history, "min", midway=True)
+    whole = evidence(ONE, history, "min")
+    assert len(whole.values) == 3
+    np.testing.assert_array_equal(seen.values[:3], whole.values)
+    far = {epochs: math.log1p(epochs) / math.log1p(8) for epochs in (1, 3, 8)}
+    # As differences to the best, of which the median makes 1: trial 0 after 1 and 3 epochs, trial 1 after 1.
+    assert list(zip(seen.units[3:, 0], seen.values[3:].round(6), seen.reached[3:], strict=True)) == [
+        (seen.units[0, 0], round(0.6 / 0.4, 6), far[1]),
+        (seen.units[0, 0], round(0.3 / 0.4, 6), far[3]),
+        (seen.units[1, 0], round(0.7 / 0.4, 6), far[1]),
+    ]
+    # A rung at which none was stopped is no place that is known.
+    assert len(evidence(ONE, history[:1], "min", midway=True).values) == 1
+
+
 def test_features_give_each_value_of_a_choice_the_same_distance():
     space = Space({"act": Choice("a", "b", "c"), "lr": Log(0.1, 1.0)})
     points = features(space, space.to_unit([{"act": each, "lr": 0.1} for each in "abc"]))

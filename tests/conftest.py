@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,16 @@ from examples.digits import DigitsData, LitDigits
 from lightning_hp import Choice, Log, LogInt, ReverseLog, SearchLoop
 
 torch.set_num_threads(1)
+# Torch and Lightning stay to the end: Python's own last collections would spend two seconds on their million objects.
+gc.collect()
+gc.freeze()
 
 
-@pytest.fixture
-def search(tmp_path: Path) -> Callable[..., SearchLoop]:
-    """Makes a small search over digits; any argument can be given another value."""
+@pytest.fixture(scope="session")
+def search_in() -> Callable[..., SearchLoop]:
+    """Makes a small search over digits in a folder; any argument can be given another value."""
 
-    def make(model: Any = LitDigits, **changes: Any) -> SearchLoop:
+    def make(root_dir: Path, model: Any = LitDigits, **changes: Any) -> SearchLoop:
         arguments: dict[str, Any] = {
             "space": {
                 "lr": Log(1e-2, 1.0),
@@ -34,9 +38,19 @@ def search(tmp_path: Path) -> Callable[..., SearchLoop]:
             "trainer": {"max_epochs": 2, "accelerator": "cpu"},
             "executor": "inline",
             "fuse": "never",
-            "root_dir": tmp_path / "study",
+            "root_dir": root_dir,
             "progress": False,
         }
         return SearchLoop(model, **{**arguments, **changes})
+
+    return make
+
+
+@pytest.fixture
+def search(search_in: Callable[..., SearchLoop], tmp_path: Path) -> Callable[..., SearchLoop]:
+    """The same in a folder of the test's own."""
+
+    def make(model: Any = LitDigits, **changes: Any) -> SearchLoop:
+        return search_in(changes.pop("root_dir", tmp_path / "study"), model, **changes)
 
     return make

@@ -118,15 +118,17 @@ def test_curves_go_on_after_each_pause_without_gaps_or_points_that_stand_twice(p
             assert trial.state == "pruned" or ours[tag] == theirs[tag], tag
 
 
-@pytest.mark.parametrize("interrupt", [4, 11, 15, 17])
-def test_a_search_that_is_interrupted_prunes_as_if_it_had_not_been(prune, pruned, interrupt):
-    Module.interrupt = interrupt
-    with pytest.raises(KeyboardInterrupt):
-        prune().run()
+def test_a_search_that_is_interrupted_again_and_again_prunes_as_if_it_had_not_been(prune, pruned):
+    # Before the first rung, in the middle of the epochs to the second and in the last of them, and in the very last.
+    points = (4, 11, 15, 17)
+    for before, point in enumerate(points):
+        Module.interrupt = point + before
+        with pytest.raises(KeyboardInterrupt):
+            prune().run()
     Module.interrupt = None
     assert rows(prune().run()) == rows(pruned)
-    # Only the epoch that was broken off is trained again.
-    assert Module.begun == 6 * 1 + 2 * 3 + 5 + 1
+    # Only the epochs that were broken off are trained again.
+    assert Module.begun == 6 * 1 + 2 * 3 + 5 + len(points)
 
 
 @pytest.mark.slow

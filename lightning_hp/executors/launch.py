@@ -31,7 +31,7 @@ _BEGIN = (
     "sys.path[:], sys.argv, arguments = json.loads(sys.argv[1]); "
 )
 _SERVER = _BEGIN + "from lightning_hp.executors.boot import serve; serve(*arguments)"
-_WORKER = _BEGIN + "from lightning_hp.executors.worker import main; main(*arguments)"
+_WORKER = _BEGIN + "from lightning_hp.executors.boot import work; work(*arguments)"
 
 
 class Process(Protocol):

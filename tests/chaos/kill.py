@@ -30,10 +30,10 @@ NAMES = ("lost", "duplicated", "differing", "left behind")
 TARGETS = ("search", "one process", "all")
 
 
-def start(root: Path, temporary: Path) -> subprocess.Popen[bytes]:
+def start(root: Path, temporary: Path, trials: int) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "TMPDIR": str(temporary)}
     with (root.parent / f"{root.name}.log").open("ab") as log:
-        return subprocess.Popen([sys.executable, str(SCRIPT), str(root)], env=environment, stdout=log, stderr=log)
+        return subprocess.Popen([sys.executable, str(SCRIPT), str(root), str(trials)], env=environment, stdout=log, stderr=log)
 
 
 def descendants(pid: int) -> list[int]:
@@ -79,10 +79,12 @@ def orphans(family: list[int]) -> int:
     return sum(map(alive, family))
 
 
-def disturbed(root: Path, temporary: Path, kills: int, chance: random.Random, longest: float, done: Counter[str]) -> None:
+def disturbed(
+    root: Path, temporary: Path, kills: int, chance: random.Random, longest: float, done: Counter[str], trials: int
+) -> None:
     """Runs one search to its end, with kills as long as there are any left."""
     while True:
-        process = start(root, temporary)
+        process = start(root, temporary, trials)
         while process.poll() is None:
             try:
                 process.wait(chance.uniform(0.0, longest) if struck(done) < kills else None)
@@ -119,11 +121,11 @@ def main() -> int:
         return run(options.kills, random.Random(options.seed), options.keep or Path(scratch))
 
 
-def run(kills: int, chance: random.Random, folder: Path) -> int:
+def run(kills: int, chance: random.Random, folder: Path, trials: int = 20) -> int:
     temporary = folder / "temporary"
     temporary.mkdir(parents=True)
     began = time.monotonic()
-    calm = start(folder / "calm", temporary)
+    calm = start(folder / "calm", temporary, trials)
     assert calm.wait() == 0, (folder / "calm.log").read_text()
     longest = time.monotonic() - began
     expected = table(folder / "calm")
@@ -132,7 +134,7 @@ def run(kills: int, chance: random.Random, folder: Path) -> int:
     studies = 0
     while struck(done) < kills and not done["errors"]:
         root = folder / f"study{studies}"
-        disturbed(root, temporary, kills, chance, longest, done)
+        disturbed(root, temporary, kills, chance, longest, done, trials)
         studies += 1
         rows = table(root)
         found["lost"] += len(expected.keys() - rows.keys())
@@ -146,7 +148,7 @@ def run(kills: int, chance: random.Random, folder: Path) -> int:
         print(f"{struck(done)} kills in {studies} searches: {told}, orphans {done['orphans']}", flush=True)
     found["left behind"] += len([path for path in temporary.iterdir() if not path.name.startswith("torchinductor")])
     listed = ", ".join(f"{target} {done[target]}" for target in TARGETS)
-    print(f"{struck(done)} kills ({listed}) in {studies} searches of 20 trials")
+    print(f"{struck(done)} kills ({listed}) in {studies} searches of {trials} trials")
     print(", ".join(f"{name} {found[name]}" for name in NAMES) + f", orphans {done['orphans']}, errors {done['errors']}")
     return int(any(found[name] for name in NAMES) or done["orphans"] > 0 or done["errors"] > 0)
 

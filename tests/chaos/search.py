@@ -1,6 +1,6 @@
-"""The search that the chaos test kills: twenty short trials on digits in worker processes, into the folder that is named.
+"""The search that the chaos test kills: short trials on digits in worker processes, into the folder that is named.
 
-python tests/chaos/search.py ROOT
+python tests/chaos/search.py ROOT TRIALS
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from examples.digits import DigitsData, LitDigits
 from lightning_hp import Babysitter, Log, LogInt, ReverseLog, SearchLoop
 
-TRIALS, EPOCHS = 20, 5
+EPOCHS = 5
 
 
 class Data(DigitsData):
@@ -33,14 +33,14 @@ class Module(LitDigits):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "val_loss"}}
 
 
-def main(root: str) -> None:
+def main(root: str, trials: int) -> None:
     torch.set_num_threads(1)
     SearchLoop(
         Module,
         space={"lr": Log(1e-2, 1.0), "momentum": ReverseLog(0.5, 0.99), "data.batch_size": LogInt(16, 64)},
         data=Data,
         monitor="val_loss",
-        trials=TRIALS,
+        trials=trials,
         trainer={"max_epochs": EPOCHS, "accelerator": "cpu"},
         babysit=Babysitter(patience=2),
         executor="processes",
@@ -55,4 +55,4 @@ def main(root: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))

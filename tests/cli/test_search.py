@@ -260,5 +260,6 @@ def test_ctrl_c_ends_a_search_in_one_line_and_the_same_command_goes_on(run, conf
     assert err.splitlines()[-1] == "lightning-hp: interrupted; the same command goes on from here"
     assert "Traceback" not in err
     assert "running" not in [trial.state for trial in Study(tmp_path / "study").trials]
-    assert run(config, "search", "config.yaml").code == 0
+    resumed = run(config, "search", "config.yaml")
+    assert resumed.code == 0, resumed.err
     assert [trial.state for trial in Study("study").trials] == ["complete", "complete"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,21 +11,21 @@ from pathlib import Path
 import pytest
 
 from lightning_hp.executors.launch import CAN_FORK
+from tests.scripts import QUICKLY
 
-CONTEXTS = ["fork", "spawn", "forkserver"] if CAN_FORK else ["spawn"]
+CONTEXTS = ["fork", "spawn", "forkserver"]
 
-SCRIPT = """
-import sys, threading
+SCRIPT = f"""{QUICKLY}
+import json, sys, threading
 from typing import NamedTuple
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from examples.digits import LitDigits
-from lightning_hp import Log, SearchLoop
-from lightning_hp.trial import Printed
+from lightning_hp import Choice, Log, SearchLoop
 
-root, context, executor, kind = sys.argv[1:]
+executor, *asked = sys.argv[1:]
 scale = None
 
 
@@ -74,58 +75,53 @@ class Model(LitDigits):
         return super().training_step(batch, batch_idx)
 
 
-def data():
+def data(how):
     set_scale(0)
-    train = {"well": Mine, "locked": Locked, "mistaken": Mistaken}[kind]()
+    kind, context = how.split()
+    train = dict(well=Mine, locked=Locked, mistaken=Mistaken)[kind]()
     loader = DataLoader(
         train,
         batch_size=16,
         num_workers=1,
-        multiprocessing_context=context,
+        multiprocessing_context=context if executor == "processes" else "fork",
         worker_init_fn=set_scale,
         collate_fn=lambda items: Batch(*(torch.stack(parts) for parts in zip(*items))),
     )
     return loader, DataLoader(Mine(), batch_size=16)
 
 
-study = SearchLoop(Model, space={"lr": Log(1e-2, 1.0)}, data=data, monitor="val_acc", mode="max", trials=1, retries=0,
-                   trainer={"max_epochs": 2, "accelerator": "cpu"}, executor=executor, root_dir=root, progress=False).run()
-for trial in study.trials:
-    print(trial.state, trial.value, trial.metrics, trial.reason)
+study = SearchLoop(Model, space={{"lr": Log(1e-2, 1.0), "data.how": Choice(*asked)}}, data=data, monitor="val_acc", mode="max",
+                   enqueue=[{{"lr": 0.1, "data.how": how}} for how in asked], trials=len(asked), retries=0,
+                   trainer=dict(max_epochs=1, accelerator="cpu"), executor=executor, root_dir=executor, progress=False).run()
+print(json.dumps([(trial.state, trial.value, trial.metrics, trial.reason) for trial in study.trials]))
 """
 
 
-def run(tmp_path, context, executor="processes", kind="well"):
-    """What becomes of the only trial of a search with such a loader."""
+def search(tmp_path, executor, *asked):
+    """What becomes of the trials of a search with such loaders: of each its state, value, metrics and reason."""
     (tmp_path / "script.py").write_text(SCRIPT)
     done = subprocess.run(
-        [sys.executable, "script.py", f"study-{context}-{executor}", context, executor, kind],
+        [sys.executable, "script.py", executor, *asked],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=True,
     )
-    return done.stdout
+    return json.loads(done.stdout)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not CAN_FORK, reason="the other way to start a loader's workers needs a script with a main guard")
-def test_a_loaders_workers_may_be_started_in_any_way_and_the_trial_is_the_same(tmp_path):
-    expected = run(tmp_path, "fork", "inline")
-    assert expected.startswith("complete")
-    for context in CONTEXTS:
-        assert run(tmp_path, context) == expected
-
-
-@pytest.mark.parametrize("context", CONTEXTS[:2])
-def test_an_error_of_the_scripts_own_kind_in_a_loaders_worker_is_told(tmp_path, context):
-    told = run(tmp_path, context, kind="mistaken")
-    assert told.startswith("failed")
-    assert "Mistake: Caught Mistake in DataLoader worker process 0" in told
-    assert "of mine" in told
-
-
-def test_a_dataset_that_cannot_be_sent_to_a_loaders_worker_is_told(tmp_path):
-    assert "TypeError: cannot pickle '_thread.lock' object" in run(tmp_path, "spawn", kind="locked")
+@pytest.mark.skipif(not CAN_FORK, reason="the other ways to start a loader's workers need a script with a main guard")
+def test_a_loaders_workers_may_be_started_in_any_way_and_what_goes_wrong_in_them_is_told(tmp_path):
+    well = [f"well {context}" for context in CONTEXTS]
+    expected = search(tmp_path, "inline", *well)
+    assert [state for state, *_ in expected] == ["complete"] * 3
+    *same, forked, spawned, locked = search(tmp_path, "processes", *well, "mistaken fork", "mistaken spawn", "locked spawn")
+    assert same == expected
+    for state, _, _, reason in (forked, spawned):
+        assert state == "failed"
+        assert "Mistake: Caught Mistake in DataLoader worker process 0" in reason
+        assert "of mine" in reason
+    assert "TypeError: cannot pickle '_thread.lock' object" in locked[3]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from examples.digits import LitDigits
 from lightning_hp import Choice, ConfigError, Log
 from lightning_hp.executors.launch import CAN_FORK
 from lightning_hp.executors.scratch import PREFIX
+from tests.scripts import QUICKLY
 
 SPACE = {"lr": Log(1e-2, 1.0), "how": Choice("well", "badly")}
 
@@ -57,37 +60,97 @@ def run(search, bad, **arguments):
     return badly, well
 
 
-@pytest.mark.parametrize(
-    ("bad", "told"),
-    [
-        (lambda self: os._exit(3), "the worker process ended by itself with exit code 3"),
-        (lambda self: os._exit(0), "the worker process ended by itself with exit code 0"),
-        (lambda self: os.kill(os.getpid(), signal.SIGKILL), "the worker process was ended by SIGKILL, perhaps by the system"),
-        (lambda self: os.kill(os.getpid(), signal.SIGSEGV), "the worker process was ended by SIGSEGV"),
-        (lambda self: torch.empty(10**15), "out of memory"),
-    ],
-    ids=["exit", "exit in silence", "SIGKILL", "a crash", "no memory"],
-)
-def test_a_worker_that_dies_fails_its_trial_alone(search, bad, told):
-    badly, _ = run(search, bad)
-    for trial in badly:
-        assert told in trial.reason or "can't allocate memory" in trial.reason
+def leave_a_child_and_go(self):
+    # It holds the worker's pipes, and is in no group of ours.
+    if os.fork() == 0:
+        os.setsid()
+        time.sleep(60)
+        os._exit(0)
+    os._exit(3)
+
+
+def say_something_and_go(self):
+    print("what " * 2000 + "I wanted to say")
+    os._exit(3)
+
+
+def hoard(self):
+    self.hoard = [torch.ones(2**24) for _ in range(64)]
+    time.sleep(1000)
+
+
+ENDS = {
+    "exit": (lambda self: os._exit(3), "the worker process ended by itself with exit code 3"),
+    "exit in silence": (lambda self: os._exit(0), "the worker process ended by itself with exit code 0"),
+    "SIGKILL": (
+        lambda self: os.kill(os.getpid(), signal.SIGKILL),
+        "the worker process was ended by SIGKILL, perhaps by the system",
+    ),
+    "a crash": (lambda self: os.kill(os.getpid(), signal.SIGSEGV), "the worker process was ended by SIGSEGV"),
+    "any signal": (lambda self: os.kill(os.getpid(), signal.SIGRTMIN + 6), "was ended by signal 40"),
+    "no memory": (lambda self: torch.empty(10**15), "out of memory|can't allocate memory"),
+    "a hoard": (hoard, "^out of memory: the worker used .* memory_limit is 2.00 GiB$"),
+    "a child that stays": (leave_a_child_and_go, "^the worker process ended by itself with exit code 3$"),
+    "last words": (say_something_and_go, "^the worker process ended by itself with exit code 3; "),
+}
+
+
+class Ending(Module):
+    """Digits that end in many ways."""
+
+    notes = None
+
+    def on_fit_start(self):
+        (self.notes / str(os.getpid())).write_text(str(torch.get_num_threads()))
+
+    def on_train_epoch_start(self):
+        if self.how != "well":
+            ENDS[self.how][0](self)
+
+
+@pytest.fixture(scope="module")
+def ended(search_in, tmp_path_factory):
+    """A search with a trial of each end among others that do well; gives (study, where each worker has noted its threads)."""
+
+    class Noting(Ending):
+        notes = tmp_path_factory.mktemp("notes")
+
+    hows = ["well", *ENDS, "well", "well"]
+    study = search_in(
+        tmp_path_factory.mktemp("ended") / "study",
+        Noting,
+        space={"lr": Log(1e-2, 1.0), "how": Choice("well", *ENDS)},
+        enqueue=[{"lr": 0.1, "how": how} for how in hows],
+        trials=len(hows),
+        retries=0,
+        executor="processes",
+        workers=2,
+        memory_limit=2.0,
+        trial_timeout=120,
+    ).run()
+    return study, Noting.notes
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_a_worker_that_dies_fails_its_trial_alone_and_that_is_told(ended, how):
+    study, _ = ended
+    states = {trial.hparams["how"]: trial.state for trial in study.trials}
+    assert states == {"well": "complete", **dict.fromkeys(ENDS, "failed")}
+    (trial,) = [trial for trial in study.trials if trial.hparams["how"] == how]
+    assert re.search(ENDS[how][1], trial.reason)
+    assert len(trial.reason) <= 500
+
+
+def test_cores_are_divided_among_the_workers(ended):
+    study, notes = ended
+    cores = len(os.sched_getaffinity(0))
+    threads = [path.read_text() for path in notes.iterdir()]
+    assert threads == [str(max(1, cores // 2))] * len(study.trials)
 
 
 def test_a_trial_that_hangs_is_ended_at_its_timeout(search):
     badly, _ = run(search, lambda self: time.sleep(1000), trial_timeout=6)
     assert {trial.reason for trial in badly} == {"no end after 6 seconds (trial_timeout)"}
-
-
-def test_a_worker_that_takes_too_much_memory_is_ended(search):
-    def hoard(self):
-        self.hoard = [torch.ones(2**24) for _ in range(64)]
-        time.sleep(1000)
-
-    badly, _ = run(search, hoard, memory_limit=2.0, trial_timeout=60)
-    for trial in badly:
-        assert trial.reason.startswith("out of memory: the worker used")
-        assert trial.reason.endswith("memory_limit is 2.00 GiB")
 
 
 def test_a_lost_worker_is_tried_again_and_goes_on_from_its_checkpoint(search, tmp_path):
@@ -114,36 +177,6 @@ def test_a_lost_worker_is_tried_again_and_goes_on_from_its_checkpoint(search, tm
     assert [trial.metrics for trial in study.trials] == [trial.metrics for trial in quiet.trials]
 
 
-def leave_a_child_and_go(self):
-    # It holds the worker's pipes, and is in no group of ours.
-    if os.fork() == 0:
-        os.setsid()
-        time.sleep(60)
-        os._exit(0)
-    os._exit(3)
-
-
-def test_what_a_dead_worker_has_left_running_holds_nobody_up(search):
-    badly, _ = run(search, leave_a_child_and_go)
-    assert {trial.reason for trial in badly} == {"the worker process ended by itself with exit code 3"}
-
-
-def test_any_signal_is_told(search):
-    badly, _ = run(search, lambda self: os.kill(os.getpid(), signal.SIGRTMIN + 6))
-    assert all("was ended by signal 40" in trial.reason for trial in badly)
-
-
-def test_the_last_words_of_a_dead_worker_are_in_the_reason(search):
-    def bad(self):
-        print("what " * 2000 + "I wanted to say")
-        os._exit(3)
-
-    badly, _ = run(search, bad)
-    for trial in badly:
-        assert trial.reason.startswith("the worker process ended by itself with exit code 3; ")
-        assert len(trial.reason) <= 500
-
-
 def test_classes_of_the_script_may_be_choices(search):
     class Mine(torch.nn.ReLU):
         pass
@@ -159,22 +192,39 @@ def test_classes_of_the_script_may_be_choices(search):
     assert Mine in {trial.hparams["layer"] for trial in study.trials}
 
 
-def test_an_error_of_the_users_code_is_not_tried_again(search, tmp_path):
-    seen = tmp_path / "seen"
-
-    def bad(self):
-        with seen.open("a") as file:
-            file.write("x")
-        raise ValueError("mine")
-
-    badly, _ = run(search, bad, retries=3)
-    assert len(seen.read_text()) == len(badly)
-    assert {trial.reason for trial in badly} == {"ValueError: mine"}
+def lose_a_connection(self):
+    here, there = multiprocessing.Pipe()
+    there.close()
+    here.recv()
 
 
-def test_a_reason_of_many_tries_counts_them(search):
-    badly, _ = run(search, lambda self: os._exit(3), retries=1)
-    assert all(trial.reason.endswith("(2 tries)") for trial in badly)
+def mistake(self):
+    raise ValueError("mine")
+
+
+def test_a_trial_that_was_lost_is_tried_again_and_one_with_an_error_is_not(search, tmp_path):
+    tries = tmp_path / "tries"
+    bad = {"exit": lambda self: os._exit(3), "a lost connection": lose_a_connection, "an error": mistake}
+
+    class Failing(Module):
+        def on_train_epoch_start(self):
+            with tries.open("a") as file:
+                file.write(f"{self.how}\n")
+            if self.how in bad:
+                bad[self.how](self)
+
+    hows = ["well", *bad]
+    space = {"lr": Log(1e-2, 1.0), "how": Choice(*hows)}
+    enqueue = [{"lr": 0.1, "how": how} for how in hows]
+    settings = {"trials": len(hows), "enqueue": enqueue, "trainer": {"max_epochs": 1, "accelerator": "cpu"}}
+    study = search(Failing, space=space, executor="processes", workers=2, retries=2, **settings).run()
+    assert {trial.hparams["how"]: trial.reason for trial in study.trials} == {
+        "well": None,
+        "exit": "the worker process ended by itself with exit code 3 (3 tries)",
+        "a lost connection": "EOFError: (3 tries)",
+        "an error": "ValueError: mine",
+    }
+    assert Counter(tries.read_text().splitlines()) == {"well": 1, "exit": 3, "a lost connection": 3, "an error": 1}
 
 
 ONLY_HERE = """
@@ -231,48 +281,34 @@ def test_what_a_module_cleans_up_stays_for_all_workers_and_a_worker_cleans_up_it
     assert [str(path) for path in (tmp_path / "HERE").iterdir()] == [with_folders.SHARED.name]
 
 
-def test_a_trial_whose_loaders_worker_is_killed_is_tried_again_and_fails_alone(search):
-    class Killing(TensorDataset):
-        def __getitem__(self, index):
-            os.kill(os.getpid(), signal.SIGKILL)
+def test_a_trial_whose_loaders_worker_is_killed_is_tried_again_and_one_whose_worker_ends_by_itself_is_not(search):
+    class Ending(TensorDataset):
+        def __init__(self, end, *tensors):
+            super().__init__(*tensors)
+            self.end = end
 
-    def data(how="well"):
-        dataset = TensorDataset(torch.rand(8, 64), torch.zeros(8, dtype=torch.long))
-        bad = Killing(*dataset.tensors)
-        loader = DataLoader(bad if how == "badly" else dataset, batch_size=4, num_workers=1)
+        def __getitem__(self, index):
+            self.end()
+
+    ends = {"killed": lambda: os.kill(os.getpid(), signal.SIGKILL), "ended": lambda: os._exit(3)}
+
+    def data(how):
+        tensors = torch.rand(8, 64), torch.zeros(8, dtype=torch.long)
+        dataset = TensorDataset(*tensors)
+        loader = DataLoader(Ending(ends[how], *tensors) if how in ends else dataset, batch_size=4, num_workers=1)
         return loader, DataLoader(dataset, batch_size=8)
 
-    space = {"lr": Log(1e-2, 1.0), "data.how": Choice("well", "badly")}
-    study = search(space=space, data=data, trials=4, executor="processes", workers=2, retries=1).run()
-    states = {(trial.hparams["data.how"], trial.state) for trial in study.trials}
-    assert states == {("well", "complete"), ("badly", "failed")}
-    for reason in [trial.reason for trial in study.trials if trial.state == "failed"]:
-        assert "DataLoader worker" in reason
-        assert reason.endswith("(2 tries)")
-
-
-def test_a_trial_whose_connection_to_another_process_is_lost_is_tried_again(search):
-    def bad(self):
-        here, there = multiprocessing.Pipe()
-        there.close()
-        here.recv()
-
-    badly, _ = run(search, bad, retries=1)
-    assert {trial.reason for trial in badly} == {"EOFError: (2 tries)"}
-
-
-def test_a_trial_whose_loaders_worker_ends_by_itself_is_not_tried_again(search):
-    class Leaving(TensorDataset):
-        def __getitem__(self, index):
-            os._exit(3)
-
-    def data():
-        dataset = Leaving(torch.rand(8, 64), torch.zeros(8, dtype=torch.long))
-        return DataLoader(dataset, batch_size=4, num_workers=1), None
-
-    study = search(space={"lr": Log(1e-2, 1.0)}, data=data, trials=1, executor="processes", workers=1, retries=1).run()
-    assert "DataLoader worker" in study.trials[0].reason
-    assert "tries" not in study.trials[0].reason
+    hows = ["well", *ends, "well"]
+    space = {"lr": Log(1e-2, 1.0), "data.how": Choice("well", *ends)}
+    enqueue = [{"lr": 0.1, "data.how": how} for how in hows]
+    settings = {"data": data, "trials": len(hows), "enqueue": enqueue, "retries": 1}
+    study = search(space=space, executor="processes", workers=2, **settings).run()
+    assert [trial.state for trial in study.trials] == ["complete", "failed", "failed", "complete"]
+    killed, ended = study.trials[1].reason, study.trials[2].reason
+    assert "DataLoader worker" in killed
+    assert "DataLoader worker" in ended
+    assert killed.endswith("(2 tries)")
+    assert "tries" not in ended
 
 
 def test_what_cannot_be_sent_to_a_worker_is_told(search):
@@ -283,18 +319,7 @@ def test_what_cannot_be_sent_to_a_worker_is_told(search):
         search(Holding, executor="processes", workers=2).run()
 
 
-def test_devices_and_cores_are_divided_among_the_workers(search, tmp_path):
-    class Looking(Module):
-        def on_fit_start(self):
-            (tmp_path / f"{os.getpid()}").write_text(str(torch.get_num_threads()))
-
-    search(Looking, space=SPACE, executor="processes", workers=2, trials=4).run()
-    cores = len(os.sched_getaffinity(0))
-    threads = [path.read_text() for path in tmp_path.iterdir() if path.name.isdigit()]
-    assert threads == [str(max(1, cores // 2))] * 4
-
-
-SCRIPT = """
+SCRIPT = f"""{QUICKLY}
 import os, sys
 import torch
 from examples.digits import DigitsData, LitDigits
@@ -306,27 +331,13 @@ class Mine(LitDigits):
     def on_train_epoch_start(self):
         print("epoch", self.current_epoch, flush=True)
 
-SearchLoop(Mine, space={"lr": Log(1e-2, 1.0)}, data=DigitsData, monitor="val_acc", mode="max", trials=2,
-           trainer={"max_epochs": int(sys.argv[2]), "accelerator": "cpu"}, executor="processes", workers=2,
+SearchLoop(Mine, space=dict(lr=Log(1e-2, 1.0)), data=DigitsData, monitor="val_acc", mode="max", trials=2,
+           trainer=dict(max_epochs=int(sys.argv[2]), accelerator="cpu"), executor="processes", workers=2,
            root_dir=sys.argv[1]).run()
 """
 
 
-def test_a_script_needs_no_main_guard_and_its_prints_are_seen(tmp_path):
-    (tmp_path / "script.py").write_text(SCRIPT)
-    done = subprocess.run(
-        [sys.executable, "script.py", "study", "1"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("epoch 0") == 2
-
-
-def test_no_file_in_the_current_folder_stands_for_a_module_of_pythons_own(tmp_path):
+def test_a_script_needs_no_main_guard_its_prints_are_seen_and_no_file_beside_it_stands_for_one_of_pythons(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -341,6 +352,7 @@ def test_no_file_in_the_current_folder_stands_for_a_module_of_pythons_own(tmp_pa
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
+    assert done.stderr.count("epoch 0") == 2
     assert "not this one" not in done.stderr
 
 

@@ -15,6 +15,7 @@ import pytest
 from lightning_hp import StorageError
 from lightning_hp.executors.launch import CAN_FORK
 from lightning_hp.executors.scratch import PREFIX, keep_sockets_in, scratch_folder
+from tests.scripts import QUICKLY
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -32,7 +33,7 @@ def left(temporary):
     return [path.name for path in temporary.iterdir() if not path.name.startswith("torchinductor")]
 
 
-SCRIPT = """
+SCRIPT = f"""{QUICKLY}
 import os, signal, sys, time
 from pathlib import Path
 
@@ -60,8 +61,8 @@ def data():
     return DataLoader(dataset, num_workers=1, multiprocessing_context=context), DataLoader(dataset, batch_size=64)
 
 
-SearchLoop(Mine, space={"lr": Log(1e-2, 1.0)}, data=data, monitor="val_acc", mode="max", trials=2,
-           trainer={"max_epochs": int(epochs), "accelerator": "cpu"}, executor="processes", workers=2, root_dir=root).run()
+SearchLoop(Mine, space=dict(lr=Log(1e-2, 1.0)), data=data, monitor="val_acc", mode="max", trials=2,
+           trainer=dict(max_epochs=int(epochs), accelerator="cpu"), executor="processes", workers=2, root_dir=root).run()
 """
 
 

@@ -103,8 +103,8 @@ class Dispatch:
             self._tell(judged)
         for trial in settled.going_on:
             self.plan.add(trial)
-        for trial, event in settled.pruned:
-            self._finish(trial, event)
+        for left, (trial, event) in zip(reversed(range(len(settled.pruned))), settled.pruned, strict=True):
+            self._finish(trial, replace(event, more=left > 0))
 
     def _fill(self) -> None:
         while len(self.plan) < self.plan.lookahead and (trial := self._new_trial()) is not None:

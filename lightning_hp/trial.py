@@ -168,11 +168,19 @@ class EpochEnded:
 
 @dataclass(frozen=True)
 class Finished:
-    """A trial has ended. ``time`` in seconds since the epoch of the clock."""
+    """A trial has ended.
+
+    Attributes:
+        number: of the trial.
+        outcome: how it has ended.
+        time: in seconds since the epoch of the clock.
+        more: whether another that has ended with it follows at once, so that both are written together.
+    """
 
     number: int
     outcome: Outcome
     time: float
+    more: bool = False
 
 
 @dataclass(frozen=True)

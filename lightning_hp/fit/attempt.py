@@ -116,10 +116,17 @@ def end(attempt: Attempt, outcome: Outcome) -> None:
         attempt.logger.end(outcome)
 
 
-def ended(trial: Trial, outcome: Outcome) -> Event:
-    """What to tell of a trial whose fit is over: that it has paused, if it has, for others to say whether it is pruned."""
-    kind = Paused if outcome.state == "pruned" else Finished
-    return kind(trial.number, outcome, time.time())
+def ended(trial: Trial, outcome: Outcome, more: bool = False) -> Event:
+    """What to tell of a trial whose fit is over: that it has paused, if it has, for others to say whether it is pruned.
+
+    Args:
+        trial: which it is.
+        outcome: how it has ended.
+        more: whether another has ended with it, of which is told next.
+    """
+    if outcome.state == "pruned":
+        return Paused(trial.number, outcome, time.time())
+    return Finished(trial.number, outcome, time.time(), more)
 
 
 def outcome_of(reporter: Reporter) -> Outcome:

@@ -58,6 +58,7 @@ class Recorder:
         self._space = space
         self._asked = json.loads(json.dumps(asked))
         self._running: dict[int, Running] = {}
+        self._ended: list[tuple[Trial, float, float]] = []
         self._updated = -UPDATE_INTERVAL
         self._keep = Keep(keep, asked["mode"]) if keep is not None else None
         _make(root)
@@ -113,7 +114,13 @@ class Recorder:
         return self._store.judged()
 
     def record(self, event: Event) -> None:
-        """Writes one event. A finished trial is on the disk when this returns; the rest is for onlookers and may wait."""
+        """Writes one event.
+
+        A finished trial is on the disk when this returns, or with the last of those that have ended with it, before anything
+        else is written: each write costs a sync. The rest is for onlookers and may wait.
+        """
+        if not isinstance(event, Finished):
+            self._write_ended()
         if isinstance(event, RoundBegan):
             self._store.write_round(event)
         elif isinstance(event, Judged):
@@ -136,7 +143,7 @@ class Recorder:
         elif isinstance(event, Unfused):
             for number in event.numbers:
                 self._running.pop(number)
-        if self._running and time.monotonic() - self._updated >= UPDATE_INTERVAL:
+        if self._running and not self._ended and time.monotonic() - self._updated >= UPDATE_INTERVAL:
             self._update()
 
     def close(self) -> None:
@@ -144,6 +151,7 @@ class Recorder:
         try:
             # Where the disk takes no data, what has ended the search is to be told and not this; the next search does it.
             with suppress(StorageError):
+                self._write_ended()
                 self._store.release()
         finally:
             self._store.close()
@@ -151,13 +159,23 @@ class Recorder:
 
     def _finish(self, event: Finished) -> None:
         running = self._running.pop(event.number)
-        trial = event.outcome.applied_to(running.trial)
-        lost = self._keep.add(trial) if self._keep is not None else []
-        if trial.number in lost:
-            trial = replace(trial, checkpoint=None)
-        write_record(self._root, self._asked, trial, running.began, event.time)
-        self._store.write(trial, running.began, event.time)
-        self._drop(lost)
+        self._ended.append((event.outcome.applied_to(running.trial), running.began, event.time))
+        if not event.more:
+            self._write_ended()
+
+    def _write_ended(self) -> None:
+        """Has the trials that have ended on the disk when it returns."""
+        ended, self._ended = self._ended, []
+        if not ended:
+            return
+        lost = {number for trial, *_ in ended for number in self._keep.add(trial)} if self._keep is not None else set()
+        rows = [(replace(t, checkpoint=None) if t.number in lost else t, began, end) for t, began, end in ended]
+        for row in rows:
+            write_record(self._root, self._asked, *row)
+        self._store.write_all(rows)
+        written = {trial.number for trial, *_ in ended}
+        remove_checkpoints(self._root, lost & written)
+        self._drop(sorted(lost - written))
 
     def _drop(self, numbers: list[int]) -> None:
         """Takes trials their checkpoints. A study never names one that is not there."""

@@ -78,6 +78,7 @@ def fit(
     epochs: int,
     seed: int,
     callbacks: Sequence[Callback] = (),
+    accelerator: str = "auto",
 ) -> float:
     """One fit as people write it, with the curves and checkpoints that a search has; returns the best validation loss."""
     seed_everything(seed, verbose=False)
@@ -85,7 +86,7 @@ def fit(
     checkpoint = ModelCheckpoint(folder / "checkpoints", "best", monitor="val_loss", save_last=True)
     trainer = Trainer(
         max_epochs=epochs,
-        accelerator="auto",
+        accelerator=accelerator,
         devices=1,
         default_root_dir=folder,
         logger=TensorBoardLogger(folder, name="", version=""),

@@ -1,7 +1,8 @@
 """Trial-epochs a second: the same trials through Optuna around Trainer.fit, through our processes, and fused.
 
     pip install optuna
-    python tests/benchmarks/fused.py [--models mlp cnn] [--together 8 32 64 128] [--epochs 10] [--rounds 3]
+    python tests/benchmarks/fused.py [--models mlp cnn] [--together 8 32 64 128] [--epochs 10] [--rounds 3] [--accelerator cpu]
+    python tests/benchmarks/fused.py --accelerator gpu --together 8 64 128 512
 
 Each K of ``--together`` is a search of K trials on scikit-learn's digits. All sides try the same hyperparameters, log the same
 curves and write the best and the last checkpoint. The sides take turns; each has a Python of its own, whose time counts from
@@ -30,14 +31,15 @@ from lightning_hp import SearchLoop
 MODELS: dict[str, type[Mlp]] = {"mlp": Mlp, "cnn": Cnn}
 
 
-def search(executor: str, fuse: str, model: str, trials: int, epochs: int, root: Path) -> None:
+def search(executor: str, fuse: str, model: str, trials: int, epochs: int, accelerator: str, root: Path) -> None:
     SearchLoop(
         MODELS[model],
         space=SPACE,
         data=loaders,
         monitor="val_loss",
         trials=trials,
-        trainer={"max_epochs": epochs},
+        strategy="random",
+        trainer={"max_epochs": epochs, "accelerator": accelerator},
         executor=executor,
         fuse=fuse,
         root_dir=root,
@@ -45,30 +47,31 @@ def search(executor: str, fuse: str, model: str, trials: int, epochs: int, root:
     ).run()
 
 
-def optuna(model: str, trials: int, epochs: int, root: Path) -> None:
+def optuna(model: str, trials: int, epochs: int, accelerator: str, root: Path) -> None:
     def one(number: int, hparams: dict[str, float]) -> float:
-        return fit(MODELS[model], loaders, hparams, root / str(number), epochs, number)
+        return fit(MODELS[model], loaders, hparams, root / str(number), epochs, number, accelerator=accelerator)
 
     optuna_study(SPACE, trials, root, one)
 
 
-def floor(model: str, trials: int, epochs: int, root: Path) -> None:
+def floor(model: str, trials: int, epochs: int, accelerator: str, root: Path) -> None:
     """Stacked weights, their gradients, SGD with momentum; the batches of the other sides."""
-    modules = [MODELS[model](**hparams) for hparams in drawn(SPACE, trials)]
+    device = "cuda" if accelerator == "gpu" else "cpu"
+    modules = [MODELS[model](**hparams).to(device) for hparams in drawn(SPACE, trials)]
     stacked = [torch.stack(each).detach().requires_grad_() for each in zip(*(m.parameters() for m in modules), strict=True)]
-    rates, momenta = (torch.tensor([getattr(m, name) for m in modules]) for name in ("lr", "momentum"))
+    rates, momenta = (torch.tensor([getattr(m, name) for m in modules], device=device) for name in ("lr", "momentum"))
     velocities = [torch.zeros_like(each) for each in stacked]
     train, val = loaders()
     forward = _mlp if model == "mlp" else _cnn
     for _ in range(epochs):
-        for x, y in train:
+        for x, y in ((each.to(device) for each in batch) for batch in train):
             loss = _loss(forward(stacked, x, trials), y)
             for weight, velocity, gradient in zip(stacked, velocities, torch.autograd.grad(loss, stacked), strict=True):
                 shape = (-1, *[1] * (weight.dim() - 1))
                 with torch.no_grad():
                     weight.sub_(velocity.mul_(momenta.view(shape)).add_(gradient) * rates.view(shape))
         with torch.no_grad():
-            for x, y in val:
+            for x, y in ((each.to(device) for each in batch) for batch in val):
                 _loss(forward(stacked, x, trials), y)
 
 
@@ -94,7 +97,7 @@ def _cnn(weights: list[Tensor], x: Tensor, trials: int) -> Tensor:
     return torch.baddbmm(weights[9].unsqueeze(1), x, weights[8].transpose(1, 2))
 
 
-SIDES: dict[str, Callable[[str, int, int, Path], None]] = {
+SIDES: dict[str, Callable[[str, int, int, str, Path], None]] = {
     "optuna": optuna,
     "processes": partial(search, "processes", "never"),
     "fused": partial(search, "inline", "always"),
@@ -103,26 +106,32 @@ SIDES: dict[str, Callable[[str, int, int, Path], None]] = {
 }
 
 
-def run(side: str, model: str, trials: int, epochs: int) -> None:
+def run(side: str, model: str, trials: int, epochs: int, accelerator: str) -> None:
     """Prints the seconds of one side and the MiB of its largest process."""
     silence()
     # The first convolution or matrix product of a process makes torch's threads.
     torch.rand(256, 256) @ torch.rand(256, 256)
+    if accelerator == "gpu" and "processes" not in side:
+        # Nor is what starts the device; workers are forked, and start it by themselves.
+        torch.rand(256, 256, device="cuda") @ torch.rand(256, 256, device="cuda")
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        SIDES[side](model, trials, epochs, Path(folder) / "study")
+        SIDES[side](model, trials, epochs, accelerator, Path(folder) / "study")
+        if accelerator == "gpu" and "processes" not in side:
+            torch.cuda.synchronize()
         seconds = time.perf_counter() - began
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
     print(seconds, peak)
 
 
-def compare(model: str, trials: int, epochs: int, rounds: int, sides: list[str]) -> None:
+def compare(model: str, trials: int, epochs: int, rounds: int, sides: list[str], accelerator: str) -> None:
     print(f"\n{model}, K = {trials}, {epochs} epochs; trial-epochs a second, median of {rounds} rounds (min to max)")
     rates: dict[str, list[float]] = {side: [] for side in sides}
     memory: dict[str, float] = {}
     for number in range(rounds):
         for side in sides if number % 2 == 0 else sides[::-1]:
-            output = child(__file__, "--run", side, "--models", model, "--together", trials, "--epochs", epochs)
+            sizes = ("--models", model, "--together", trials, "--epochs", epochs, "--accelerator", accelerator)
+            output = child(__file__, "--run", side, *sizes)
             seconds, peak = map(float, output.split()[-2:])
             rates[side].append(trials * epochs / seconds)
             memory[side] = max(peak, memory.get(side, 0.0))
@@ -143,16 +152,17 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    parser.add_argument("--accelerator", choices=["cpu", "gpu"], default="cpu")
     parser.add_argument("--run", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.run:
-        run(options.run, options.models[0], options.together[0], options.epochs)
+        run(options.run, options.models[0], options.together[0], options.epochs, options.accelerator)
         return
     sides = [side for side in options.sides if side != "optuna" or find_spec("optuna")]
     for model in options.models:
         for trials in options.together:
-            compare(model, trials, options.epochs, options.rounds, sides)
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {CORES} cores"
+            compare(model, trials, options.epochs, options.rounds, sides, options.accelerator)
+    device = torch.cuda.get_device_name() if options.accelerator == "gpu" else f"CPU, {CORES} cores"
     print(f"\n{versions('optuna')}, {device}")
 
 

@@ -74,6 +74,7 @@ def search_loop(trials: int, epochs: int, root: Path) -> None:
         data=loaders,
         monitor="val_loss",
         trials=trials,
+        strategy="random",
         trainer={"max_epochs": epochs},
         executor="inline",
         fuse="never",

@@ -58,6 +58,7 @@ def search_loop(executor: str, trials: int, epochs: int, root: Path) -> None:
         data=loaders,
         monitor="val_loss",
         trials=trials,
+        strategy="random",
         trainer={"max_epochs": epochs, "accelerator": "cpu", "callbacks": [Clock]},
         executor=executor,
         # How a fused search compares is told by fused.py.

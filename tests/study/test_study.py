@@ -188,6 +188,43 @@ def test_onlookers_see_a_running_trial(tmp_path, monkeypatch):
     assert (trial.state, trial.reason) == ("waiting", "interrupted: the same search goes on with it")
 
 
+def two_running(root):
+    recorder = Recorder(root, ASKED, FREE, SPACE, keep=1)
+    for number in range(2):
+        recorder.record(Started(Trial(number, {"lr": 0.5, "cell": dict}, seed=number), time=1.0))
+    return recorder
+
+
+def finished(root):
+    return [trial.number for trial in Study(root, SPACE).trials if trial.finished]
+
+
+def test_trials_that_end_together_are_written_together(tmp_path):
+    recorder = two_running(tmp_path)
+    best = tmp_path / "trials/000000/checkpoints/best.ckpt"
+    best.parent.mkdir(parents=True)
+    best.touch()
+    recorder.record(Finished(0, Outcome("complete", value=0.7, checkpoint=best), time=2.0, more=True))
+    assert finished(tmp_path) == []
+    assert best.exists()
+    recorder.record(Finished(1, Outcome("complete", value=0.9), time=2.0))
+    assert finished(tmp_path) == [0, 1]
+    # Of one that is no longer among the best, no checkpoint is named that is not there.
+    assert Study(tmp_path, SPACE).trials[0].checkpoint is None
+    assert not best.exists()
+    recorder.close()
+
+
+def test_of_trials_that_end_together_those_that_came_are_written_before_anything_else(tmp_path):
+    recorder = two_running(tmp_path)
+    recorder.record(Finished(0, Outcome("complete", value=0.7), time=2.0, more=True))
+    recorder.record(EpochEnded(1, 0, {"val_acc": 0.5}))
+    assert finished(tmp_path) == [0]
+    recorder.record(Finished(1, Outcome("complete", value=0.9), time=2.0, more=True))
+    recorder.close()
+    assert finished(tmp_path) == [0, 1]
+
+
 def test_a_trial_that_waits_at_a_rung_is_seen_to_do_so(tmp_path, monkeypatch):
     monkeypatch.setattr(recorder_module, "UPDATE_INTERVAL", 0.0)
     recorder = Recorder(tmp_path, ASKED, FREE, SPACE)

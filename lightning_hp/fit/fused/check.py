@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.lists import Added, Growth, rows
 from lightning_hp.fit.fused.metrics import metrics
+from lightning_hp.fit.fused.overrides import Vectorizable
 from lightning_hp.fit.fused.state import MISSING, Path, changes, find, leaves, readable, same, state
 from lightning_hp.fit.fused.step import FusedStep, Logged, StepOutput, loss_of, metric_paths, step_log
 from lightning_hp.fit.fused.trees import put_together, taken_apart
@@ -22,6 +24,9 @@ from lightning_hp.fit.rng import isolated_rngs, rng_states, set_rng_states
 
 # Largest difference that is rounding: relative, and absolute in units of the largest value.
 TOLERANCE = 1e-3
+# Bytes that a tensor of all rows may have on a CPU. Memory of large ones goes back to the system at once, and to get its pages
+# anew takes as long as the step itself.
+LARGEST = 8 * 2**20
 
 
 def check(step: FusedStep, name: str, args: tuple[Any, ...]) -> None:
@@ -68,6 +73,47 @@ def seconds(step: FusedStep, args: tuple[Any, ...]) -> tuple[float, float]:
             torch.autograd.backward(loss_of(output))
 
         return _fastest(fused), _fastest(ordinary) * len(models)
+
+
+def most_at_once(step: FusedStep, name: str, args: tuple[Any, ...]) -> int | None:
+    """How many rows a step is to run for at once; None for all.
+
+    By the sizes of its tensors and not by the time that it takes, so that the trials' random numbers are the same whenever they
+    are trained.
+    """
+    model: LightningModule = step.stack.models[0]  # type: ignore[assignment]
+    if model.device.type != "cpu":
+        return None
+    largest = _Largest([*model.parameters(), *model.buffers(), *taken_apart(args)[1]])
+    with (
+        isolated_rngs(),
+        _undone(step),
+        Growth(model).taken(),
+        step_log(model, metric_paths(model)),
+        largest,
+        # In the forms that operations have in a fused step.
+        Vectorizable(),
+    ):
+        getattr(model, name)(*args)
+    return max(1, LARGEST // max(1, largest.size))
+
+
+class _Largest(TorchFunctionMode):
+    """Notes the size of the largest tensor, in bytes, that operations make, besides views of some that are there already."""
+
+    def __init__(self, there: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.size = 0
+        self._there = {tensor.untyped_storage().data_ptr() for tensor in there}
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for each in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(each, Tensor) and (storage := each.untyped_storage()).data_ptr() not in self._there:
+                self.size = max(self.size, min(each.nbytes, storage.nbytes()))
+        return result
 
 
 def _compare_steps(step: FusedStep, name: str, args: tuple[Any, ...]) -> None:

@@ -66,6 +66,7 @@ class MetricStates:
         self.states: States = {}
         self.values: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
+        self._counted: dict[str, int] = {}
         self.calls: list[Call] = []
         self.template = metrics(template)
         self._stacked = {path: metric for path, metric in self.template.items() if not _keeps_lists(metric)}
@@ -125,7 +126,8 @@ class MetricStates:
             yield after
             for path, metric in self._stacked.items():
                 after[path] = {name: getattr(metric, name) for name in states[path]}, metric._forward_cache
-                self.counts[path] = metric._update_count
+                # A step may run for some rows after others.
+                self._counted[path] = metric._update_count
         finally:
             for path, metric in self._stacked.items():
                 defaults = self._defaults[path]
@@ -138,7 +140,7 @@ class MetricStates:
             The value of each call, with a first axis for the rows.
         """
         for path, (states, _) in after.items():
-            self.states[path] = states
+            self.states[path], self.counts[path] = states, self._counted[path]
         self.values = {path: value for path, (_, value) in after.items() if isinstance(value, Tensor)}
         owns = [metrics(model) for model in self.models if calls]
         return [self._made(call, [own[call.path] for own in owns]) for call in calls]

@@ -15,7 +15,7 @@ from torch import Tensor
 from lightning_hp.fit.attempt import out_of_memory
 from lightning_hp.fit.fused.babysitting import Babysitting, connect
 from lightning_hp.fit.fused.carried import Carried
-from lightning_hp.fit.fused.check import check, seconds
+from lightning_hp.fit.fused.check import check, most_at_once, seconds
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.logs import EpochLogs
 from lightning_hp.fit.fused.loss_scales import LossScales, loss_scales
@@ -117,6 +117,7 @@ class FusedModule(LightningModule):
         if (name, dataloader_idx) in self._checked:
             return
         self._checked.add((name, dataloader_idx))
+        self.step.most[name] = most_at_once(self.step, name, args)
         check(self.step, name, args)
         # What the check's steps have made in the models is no doing of hooks.
         self.step.look()
@@ -172,7 +173,8 @@ class FusedModule(LightningModule):
         lists = self.step.lists
         with lists.apart(models):
             carried = Carried(models, self.trainer.strategy.root_device)
-            self.step = FusedStep(Stack(models), carried, lists.grown)
+            most, self.step = self.step.most, FusedStep(Stack(models), carried, lists.grown)
+            self.step.most = most
         self.logs = {name: EpochLogs(logs.training) for name, logs in self.logs.items()}
         try:
             yield

@@ -24,11 +24,11 @@ class Relay(Callback):
 
     Args:
         module: what is trained; its members are told.
-        finished: called with each member when its trial is over, by whatever reason.
+        finished: called with each member when its trial is over, by whatever reason, and whether another comes next that is.
         keep: how many trials of the search keep their checkpoints; None for all.
     """
 
-    def __init__(self, module: FusedModule, finished: Callable[[Member], None], keep: int | None = None) -> None:
+    def __init__(self, module: FusedModule, finished: Callable[[Member, bool], None], keep: int | None = None) -> None:
         self.module = module
         module.let_failed_go = self._let_failed_go
         self._keep = keep
@@ -238,8 +238,7 @@ class Relay(Callback):
         """Lets those go that have failed before there is anything to train."""
         failed = [member for member in self.module.members if member.error is not None]
         self.module.members = [member for member in self.module.members if member.error is None]
-        for member in failed:
-            self._finish(member)
+        self._finish(failed)
         if not self.module.members:
             raise CannotFuseError("all trials have failed before the training")
 
@@ -287,8 +286,7 @@ class Relay(Callback):
         for row in rows:
             self._guarded(row, self.module.members[row].end)
         self.module.keep([row for row in range(len(self.module.members)) if row not in rows])
-        for member in leaving:
-            self._finish(member)
+        self._finish(leaving)
 
     def _write(self, leaving: Sequence[Member]) -> None:
         """Writes the checkpoints of trials that are over, but for those that would be deleted at once for better ones here."""
@@ -311,9 +309,10 @@ class Relay(Callback):
         if parts:
             write_together(parts)
 
-    def _finish(self, member: Member) -> None:
-        if member.error is not None:
-            # First, since there may be better weights by now.
-            member.leave_file()
-            member.interrupt(member.error)
-        self._finished(member)
+    def _finish(self, members: Sequence[Member]) -> None:
+        for left, member in zip(reversed(range(len(members))), members, strict=True):
+            if member.error is not None:
+                # First, since there may be better weights by now.
+                member.leave_file()
+                member.interrupt(member.error)
+            self._finished(member, left > 0)

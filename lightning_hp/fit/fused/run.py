@@ -35,8 +35,8 @@ from lightning_hp.fit.seeding import Seeding
 from lightning_hp.fit.trainer import DEFAULTS, trainer_kwargs
 from lightning_hp.trial import Emit, Rung, Trial, Unfused
 
-# Takes a trial's attempt that is over, and what it has raised if it has failed.
-Finish = Callable[[Attempt, BaseException | None], None]
+# Takes a trial's attempt that is over, what it has raised if it has failed, and whether another is over that comes next.
+Finish = Callable[[Attempt, BaseException | None, bool], None]
 
 
 def run_fused(
@@ -59,12 +59,12 @@ def run_fused(
     """
     attempts = {trial.number: begin(recipe, trial, emit, until) for trial in trials}
 
-    def finish(attempt: Attempt, error: BaseException | None) -> None:
+    def finish(attempt: Attempt, error: BaseException | None, more: bool) -> None:
         with storage_errors(attempt.folder):
             outcome = outcome_of(attempt.reporter) if error is None else failure_of(attempt.reporter, error)
             end(attempt, outcome)
         del attempts[attempt.trial.number]
-        emit(ended(attempt.trial, outcome))
+        emit(ended(attempt.trial, outcome, more))
 
     alone, most = [], len(trials)
     try:
@@ -137,7 +137,7 @@ def _fit(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish, always: bo
         return
     module = FusedModule(members, always)
     seeding = Seeding(recipe.seed, first.seed)
-    relay = Relay(module, lambda member: finish(member.attempt, member.error), recipe.keep_checkpoints)
+    relay = Relay(module, lambda member, more: finish(member.attempt, member.error, more), recipe.keep_checkpoints)
     own = {"logger": False, "enable_checkpointing": False, "callbacks": [seeding, relay]}
     if not is_overridden("validation_step", members[0].model):
         own["limit_val_batches"] = 0
@@ -161,5 +161,5 @@ def _members(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish) -> lis
         except (Exception, SystemExit) as error:
             if out_of_memory(error):
                 raise
-            finish(attempt, error)
+            finish(attempt, error, False)
     return members

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,6 +24,7 @@ from lightning_hp.fit.fused.places import Places
 from lightning_hp.fit.fused.stack import Stack
 from lightning_hp.fit.fused.state import Path, changes, readable, state
 from lightning_hp.fit.fused.trees import put_together, taken_apart
+from lightning_hp.fit.rng import rng_states, set_rng_states
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class FusedStep:
 
     Attributes:
         randomness: whether each row draws random numbers of its own (``"different"``) or all draw the ``"same"``.
+        most: rows that a step runs for at once, by its name; None for all.
     """
 
     def __init__(self, stack: Stack, carried: Carried, grown: Mapping[Path, int] | None = None) -> None:
@@ -78,6 +80,7 @@ class FusedStep:
         self.metrics = MetricStates(stack.models, self.template)
         self.lists = Lists(self.template, grown)
         self.randomness = "different"
+        self.most: dict[str, int | None] = {}
         self._places = Places(self.template)
         self._paths = metric_paths(self.template)
         self._ran: set[str] = set()
@@ -151,7 +154,7 @@ class FusedStep:
             return leaves
 
         try:
-            leaves = vmap(one, randomness=self.randomness)(stacked, self.carried.tensors(), self.metrics.inputs)
+            leaves = self._run_rows(name, one, (stacked, self.carried.tensors(), self.metrics.inputs))
         except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
@@ -165,6 +168,23 @@ class FusedStep:
         values = [made[value.call] if isinstance(value, Pending) else value for value in values]
         logged = [replace(each, values=v) for each, v in zip(notes["logged"], values, strict=True)]
         return StepOutput(output, logged, added)
+
+    def _run_rows(self, name: str, one: Callable[..., list[Tensor]], inputs: tuple[Any, ...]) -> list[Tensor]:
+        """Runs a step of a row for all rows, as many at once as there may be."""
+        rows, most = len(self.stack.models), self.most.get(name)
+        run = vmap(one, randomness=self.randomness)
+        if most is None or rows <= most:
+            return run(*inputs)
+        parts = -(-rows // most)
+        nest, tensors = taken_apart(inputs)
+        # To split is one operation, also backwards; torch.func.vmap's own chunks fill a gradient of all rows for each.
+        split = zip(*(torch.split(tensor, -(-rows // parts)) for tensor in tensors), strict=True)
+        states, found = rng_states() if self.randomness == "same" else None, []
+        for part in split:
+            if states is not None:
+                set_rng_states(states)
+            found.append(run(*put_together(nest, list(part))))
+        return [torch.cat(each) for each in zip(*found, strict=True)]
 
     def _refuse_changes(self, name: str, before: Mapping[Path, Any]) -> None:
         """Lets a step make nothing in the template but what is the same for all rows, such as a mask that it keeps."""

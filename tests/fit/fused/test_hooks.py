@@ -16,7 +16,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_hp import Linear, Log, ReverseLog
 from lightning_hp.fit.checkpoints import LAST, PREVIOUS
-from lightning_hp.trial import trial_folder
+from lightning_hp.trial import Finished, trial_folder
 from tests.fit.fused.digits import (
     SPACE,
     Classifier,
@@ -464,3 +464,10 @@ def test_what_hooks_of_a_batch_change_has_a_part_in_the_next_step(hook, tmp_path
 
     setattr(Annealed, hook, anneal)
     both(Annealed, tmp_path)
+
+
+def test_of_trials_that_end_together_all_but_the_last_say_that_more_follow(tmp_path):
+    events = []
+    recipe = recipe_of(Classifier, tmp_path, trainer={"max_epochs": 1})
+    run(recipe, [trials_of(recipe)], emit=events.append)
+    assert [event.more for event in events if isinstance(event, Finished)] == [True, True, False]

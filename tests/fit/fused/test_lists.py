@@ -12,7 +12,16 @@ from torch.nn.functional import cross_entropy
 
 from lightning_hp import Linear, Log, ReverseLog
 from lightning_hp.fit.fused import saving
-from tests.fit.fused.digits import SPACE, Classifier, assert_alike, assert_same_curves, recipe_of, run, trained, trials_of
+from tests.fit.fused.digits import (
+    SPACE,
+    Classifier,
+    assert_alike,
+    assert_the_same_alone,
+    recipe_of,
+    run,
+    trained,
+    trials_of,
+)
 
 
 class Keeping(Classifier):
@@ -293,12 +302,7 @@ KINDS = {
 @pytest.mark.parametrize("name", KINDS)
 def test_hooks_see_in_lists_what_they_see_alone(name, tmp_path):
     kind, settings = KINDS[name]
-    fused = trained(kind, tmp_path / "fused", True, **settings)
-    alone = trained(kind, tmp_path / "alone", False, **settings)
-    for number in alone:
-        assert alone[number].state == "complete", alone[number].traceback
-        assert_alike(fused[number], alone[number])
-        assert_same_curves(tmp_path / "fused", tmp_path / "alone", number)
+    assert_the_same_alone(kind, tmp_path, **settings)
 
 
 def test_trials_that_stop_leave_the_others_lists_whole(tmp_path):

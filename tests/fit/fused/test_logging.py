@@ -15,7 +15,7 @@ from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, Dataset
 from torchmetrics.classification import MulticlassAccuracy
 
-from tests.fit.fused.digits import Classifier, assert_alike, assert_same_curves, loaders, trained
+from tests.fit.fused.digits import Classifier, assert_the_same_alone, loaders, trained
 
 
 class ByStep(Classifier):
@@ -237,12 +237,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_a_fused_trial_logs_what_it_logs_by_itself(case, tmp_path):
     kind, settings = CASES[case]
-    fused = trained(kind, tmp_path / "fused", True, **settings)
-    alone = trained(kind, tmp_path / "alone", False, **settings)
-    for number in alone:
-        assert alone[number].state == "complete", alone[number].traceback
-        assert_alike(fused[number], alone[number])
-        assert_same_curves(tmp_path / "fused", tmp_path / "alone", number)
+    assert_the_same_alone(kind, tmp_path, **settings)
 
 
 @pytest.mark.parametrize("kind", [Classifier, FromHooks, Reduced])

@@ -1,0 +1,59 @@
+"""On a GPU, trials that train as one end as each does by itself there."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_hp.fit.fused import saving
+from tests.fit.fused.digits import SPACE, Classifier, assert_alike, assert_the_same_alone, recipe_of, run, trained, trials_of
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+# Else its products have ten bits of the numbers.
+torch.backends.cudnn.allow_tf32 = False
+
+
+class Convolutional(Classifier):
+    optimizer = "adamw"
+
+    def make(self):
+        convolution = nn.Sequential(nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+        return nn.Sequential(convolution, nn.Flatten(), nn.Linear(144, 10))
+
+
+@pytest.mark.parametrize("kind", [Classifier, Convolutional])
+@pytest.mark.parametrize("settings", [{}, {"gradient_clip_val": 0.5}], ids=["plain", "clipped"])
+def test_trials_end_as_each_by_itself(kind, settings, tmp_path):
+    assert_the_same_alone(kind, tmp_path, trainer={"accelerator": "gpu", **settings})
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+def test_half_precision_trains(precision, tmp_path):
+    made = trained(Classifier, tmp_path, True, trainer={"accelerator": "gpu", "precision": precision, "max_epochs": 4})
+    for outcome in made.values():
+        assert outcome.state == "complete", outcome.traceback
+        assert outcome.metrics["val_loss"][-1] < outcome.metrics["val_loss"][0]
+
+
+def test_an_interrupted_job_goes_on(tmp_path, monkeypatch):
+    class Interrupted(Convolutional):
+        epoch = None
+
+        def on_train_epoch_start(self):
+            if self.current_epoch == self.epoch:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(saving, "PARTS", 0)
+    trainer = {"accelerator": "gpu", "max_epochs": 3}
+    whole = trained(Convolutional, tmp_path / "whole", False, space=SPACE, trainer=trainer)
+    recipe = recipe_of(Interrupted, tmp_path / "study", trainer=trainer)
+    trials = trials_of(recipe)
+    monkeypatch.setattr(Interrupted, "epoch", 2)
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, [trials])
+    monkeypatch.setattr(Interrupted, "epoch", None)
+    resumed = run(recipe, [trials])
+    for number in whole:
+        assert_alike(resumed[number], whole[number])

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from lightning_hp.babysit import arguments, hands, log
 from lightning_hp.babysit.actions import Action, Knobs, Rollback, Stop
 from lightning_hp.babysit.control import Control, intervenes
-from lightning_hp.babysit.logbook import Logbook
+from lightning_hp.babysit.logbook import Logbook, made
 from lightning_hp.babysit.nudge import Requests
 from lightning_hp.babysit.patience import SharedPatience
 from lightning_hp.babysit.picture import picture
@@ -231,6 +231,9 @@ class Babysitter(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._losses.begin(trainer.global_step)
         again = self._logbook.begin(trainer)
+        if self is not next(each for each in trainer.callbacks if isinstance(each, Babysitter)):  # type: ignore[attr-defined]
+            # Of several in a fit one does what a person asks for.
+            return
         self._requests = Requests(trainer, self._folder, _requests_of(again))
         if self._requests.problem is not None:
             rank_zero_warn(f"Babysitter takes no requests in this fit: {self._requests.problem}")
@@ -285,16 +288,20 @@ class Babysitter(Callback):
         if self._checked:
             self._logbook.before_batch(trainer)
             self._checked = False
-        if batch_idx == 0 or self.control.due:
-            self._patience.follow(trainer)
-        self._patience.before_batch()
+        if batch_idx == 0 or self.control.due or self._patience.shared:
+            self._act(trainer)
+        if self._requests is not None:
+            for request in self._requests.due(trainer, made(trainer), batch_idx):
+                self._heed(trainer, self._requests, request)
+                self._patience.look()
+
+    def _act(self, trainer: Trainer) -> None:
+        """Does what the policy wants, if there is anything new to decide on."""
+        self._patience.before_batch(trainer)
         if self.control.due:
             self._yield_to_cut(trainer)
         if self.control.due:
             self._decide(trainer)
-        if self._requests is not None:
-            for request in self._requests.due(trainer, trainer.fit_loop.epoch_loop.total_batch_idx, batch_idx):
-                self._heed(trainer, self._requests, request)
         self._patience.look()
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -23,15 +23,11 @@ class SharedPatience:
         """Whether there is any."""
         return bool(self._schedulers)
 
-    def follow(self, trainer: Trainer) -> None:
-        """Takes over which schedulers the fit has now."""
-        self._schedulers = knobs.plateau_schedulers([config.scheduler for config in trainer.lr_scheduler_configs])
-
-    def before_batch(self) -> None:
+    def before_batch(self, trainer: Trainer) -> None:
         """Notices whether one has acted since the last batch."""
-        if self._schedulers:
-            looks = zip(self._schedulers, self._looks, strict=False)
-            self._cut = self._cut or any(knobs.has_cut(scheduler, before) for scheduler, before in looks)
+        self._schedulers = knobs.plateau_schedulers([config.scheduler for config in trainer.lr_scheduler_configs])
+        looks = zip(self._schedulers, self._looks, strict=False)
+        self._cut = self._cut or any(knobs.has_cut(scheduler, before) for scheduler, before in looks)
 
     def look(self) -> None:
         """Looks how they stand, once all has been done before this batch."""

@@ -151,7 +151,9 @@ def along(knots: Sequence[Knot]) -> tuple[Numbers, Numbers]:
         length = after[0] - knot[0]
         if length > 0:
             along = np.arange(length)[:, None] / length
-            line = row + (then - row) * along if np.array_equal(np.isnan(row), np.isnan(then)) else row
+            # No line leads to or from what is not finite.
+            straight = np.isfinite(row) & np.isfinite(then)
+            line = row + np.subtract(then, row, out=np.zeros_like(row), where=straight) * along
             numbers[knot[0] : after[0]] = line
     numbers[-1] = rows[-1]
     # A group that came later stands at what it came with.

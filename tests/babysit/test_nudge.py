@@ -400,6 +400,14 @@ def test_a_fit_that_fails_listens_no_more(fit, scripted, tmp_path):
     assert not (tmp_path / "run" / FOLDER).exists()
 
 
+def test_of_two_babysitters_in_a_fit_one_does_what_is_asked(fit, scripted, tmp_path, recwarn):
+    person, module = Person(tmp_path / "run", {4: [HALVE]}), scripted((1.0,))
+    fit(module, person, Babysitter("score"), Babysitter("train_loss"), epochs=3)
+    assert module.lrs == pytest.approx([0.1] * 4 + [0.05] * 5)
+    assert [answer.done for answer in person.answers()] == [True]
+    assert not [each for each in recwarn if "takes no requests" in str(each.message)]
+
+
 def test_a_resumed_fit_repeats_a_nudge_that_came_after_its_checkpoint(fit, scripted, tmp_path):
     class Saving(Callback):
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):

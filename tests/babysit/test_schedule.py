@@ -164,6 +164,7 @@ def test_a_log_that_lacks_the_beginning_has_no_schedule(fit, scripted, tmp_path)
         schedule(tmp_path / "nowhere")
 
 
-def test_an_lr_that_is_infinite_is_in_it(fit, scripted, tmp_path):
-    append(Record("state", 0, 2, 2, "", {"course": [[0, [math.inf], [0.9]], [1, [math.inf], [0.9]]]}), tmp_path / FILE)
-    assert schedule(tmp_path).lrs.tolist() == [[math.inf], [math.inf]]
+def test_an_lr_that_is_infinite_is_in_it(tmp_path):
+    record = Record("state", 0, 2, 2, "", {"course": [[0, [0.1], [0.9]], [2, ["inf"], [0.9]], [4, ["inf"], [0.9]]]})
+    append(record, tmp_path / FILE)
+    assert schedule(tmp_path).lrs[:, 0].tolist() == [0.1, 0.1, math.inf, math.inf, math.inf]

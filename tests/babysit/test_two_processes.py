@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from lightning_hp.babysit.log import FILE, read
+from lightning_hp.babysit.actions import Rollback
+from lightning_hp.babysit.log import FILE, interventions
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 90
@@ -44,7 +46,19 @@ def test_two_processes_make_the_moves_of_rank_0_and_stay_replicas(tmp_path, metr
     assert first["seen"] == second["seen"]
     assert first["weights"] == second["weights"]
     assert [lr for lr, _ in first["seen"]] == pytest.approx([0.1] * 9 + [0.02] * 6 + [0.004] * 3)
-    assert [each.step for each in read(tmp_path / "run" / FILE)] == [9, 15]
+    assert [each.step for each in interventions(tmp_path / "run" / FILE)] == [9, 15]
+
+
+@pytest.mark.slow
+def test_two_processes_both_go_back_where_the_loss_of_one_explodes(tmp_path):
+    code, output = fit_of_two(tmp_path, "nan on rank 1", "none")
+    assert code == 0, output
+    first, second = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    assert first["seen"] == second["seen"]
+    assert first["weights"] == second["weights"]
+    assert all(map(math.isfinite, first["weights"]))
+    record = interventions(tmp_path / "run" / FILE)[0]
+    assert (record.reason, record.batch, record.actions[0]) == ("the loss is nan", 9, Rollback("good"))
 
 
 @pytest.mark.slow

@@ -21,7 +21,10 @@ from lightning_hp import Babysitter
 
 
 class ShardedDigits(LitDigits):
-    """Digits with a metric of each process's own: rank 0's stands still, rank 1's gets better, or is not logged."""
+    """Digits with a metric of each process's own: rank 0's stands still, rank 1's gets better, or is not logged.
+
+    With "nan on rank 1" the loss of that process explodes once.
+    """
 
     def __init__(self, metric: str, scheduler: str) -> None:
         super().__init__(hidden=8, layers=1)
@@ -33,8 +36,13 @@ class ShardedDigits(LitDigits):
         group = self.trainer.optimizers[0].param_groups[0]
         self.seen.append((group["lr"], group["momentum"]))
 
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        exploded = self.metric == "nan on rank 1" and self.global_rank == 1 and (self.current_epoch, batch_idx) == (2, 1)
+        return loss * float("nan") if exploded else loss
+
     def on_validation_epoch_end(self) -> None:
-        apart = self.metric != "equal" and self.global_rank == 1
+        apart = self.metric not in ("equal", "nan on rank 1") and self.global_rank == 1
         if self.metric != "on no rank" and not (apart and self.metric == "on rank 0 only"):
             self.log("score", 1.0 - 0.1 * self.current_epoch if apart else 1.0)
 

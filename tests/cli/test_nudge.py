@@ -1,9 +1,10 @@
-"""``lightning-hp nudge``, ``rollback``, ``pause``, ``resume``, ``stop``: on searches and fits that run, and where there are none."""
+"""``lightning-hp nudge``, ``rollback``, ``pause``, ``resume``, ``stop``: on what runs, and where nothing does."""
 
 from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from lightning.pytorch import Callback
@@ -23,8 +24,8 @@ SPACE = {"lr": Log(0.01, 1.0), "momentum": ReverseLog(0.8, 0.95)}
 class Steering(Callback):
     """Has another thread give commands from the third batch on, and ends the fit when they have all come back."""
 
-    commands: tuple[tuple[str, ...], ...] = ()
-    codes: list[int] = []
+    commands: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    codes: ClassVar[list[int]] = []
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if trainer.global_step == 2:

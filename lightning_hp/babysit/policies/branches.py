@@ -16,6 +16,9 @@ Steps: TypeAlias = list[int]
 Branches: TypeAlias = dict[str, Any]
 STAY, LR_UP, LR_DOWN, MOMENTUM_UP, MOMENTUM_DOWN = [0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]
 
+# Values of which the difference is at most such a part tie.
+_TIE = 0.05
+
 
 def begin(base: str, queue: list[Steps], groups: Sequence[Knobs], checks: int, step: int) -> Branches:
     """The probe at its start, in the branch without a change.
@@ -29,7 +32,7 @@ def begin(base: str, queue: list[Steps], groups: Sequence[Knobs], checks: int, s
     """
     started = {"base": base, "queue": queue, "running": STAY, "checks": checks, "step": step}
     started["groups"] = [[group.lr, group.momentum] for group in groups]
-    return {**started, "leader": None, "best": None, "lost": 0}
+    return {**started, "leader": None, "best": None, "lost": 0, "edge": False}
 
 
 def groups(probe: Branches) -> list[Knobs]:
@@ -51,12 +54,14 @@ def ended(probe: Branches, value: float | None, checks: int, mode: Mode) -> tupl
         checks: made so far.
         mode: whether the metric shall fall or rise.
     """
-    leads = value is not None and math.isfinite(value) and (probe["best"] is None or better(value, probe["best"], mode))
+    leads = value is not None and math.isfinite(value) and _leads(probe, value, mode)
     # Of each two branches, one is lost.
     wasted = checks - probe["checks"] if probe["leader"] is not None or not leads else 0
     after = {**probe, "lost": probe["lost"] + wasted}
     if leads:
         after |= {"leader": probe["running"], "best": value}
+    elif probe["running"][0] > 0:
+        after |= {"edge": value is None or not math.isfinite(value) or not ties(value, probe["best"])}
     return {**after, "queue": _queue(after, leads)}, leads
 
 
@@ -68,6 +73,18 @@ def next_branch(probe: Branches, checks: int, step: int) -> Branches:
 
 def better(value: float, than: float, mode: Mode) -> bool:
     return value > than if mode == "max" else value < than
+
+
+def ties(value: float, other: float | None) -> bool:
+    """Whether the difference is so small that it says little."""
+    return other is not None and abs(value - other) <= _TIE * abs(other)
+
+
+def _leads(probe: Branches, value: float, mode: Mode) -> bool:
+    if probe["best"] is None or better(value, probe["best"], mode):
+        return True
+    # Beyond an edge, where a higher lr is far worse, a dead network and one about to learn differ little for a while.
+    return bool(probe["edge"]) and probe["running"][0] < 0 and ties(value, probe["best"])
 
 
 def _queue(probe: Branches, leads: bool) -> list[Steps]:

@@ -31,8 +31,8 @@ BASE, LEADER = "base", "leader"
 _SUGGESTED: dict[str, list[Steps]] = {"slow": [LR_UP], "oscillation": [LR_DOWN], "plateau": [LR_DOWN, LR_UP]}
 # Of a fit whose end is unknown, so many checks count as its length until it has made more.
 _OPEN_END = 10
-# Checks that an lr which was raised may take to better the one that it was raised for.
-_TRIAL = 2
+# An lr that was raised is on trial for so many checks, in which it may go without a new best for fewer than so many.
+_TRIAL, _PATIENCE = 8, 2
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,9 @@ class Probe:
         share: part of the fit's checks that may be lost on moves that did not win.
         anneal: last part of the fit, in which lr is lowered; not where a schedule moves it, or the fit's end is unknown.
         final: what lr is multiplied by in all until the fit's end.
+        steps: how many steps it is lowered in.
+        wait: checks from one probe to the next, doubled after each without a winner.
+        caution: what lr is divided by after the first probe: what gains most in the first checks is too high for long.
         min_lr: lr is never lowered below.
         momentum_factor: what a step of momentum multiplies 1 - momentum by; 1 leaves momentum alone.
         max_momentum: momentum is never raised above.
@@ -70,11 +73,12 @@ class Probe:
     share: float = 1 / 3
     anneal: float = 0.3
     final: float = 0.02
+    steps: int = 4
+    wait: int = 2
+    caution: float = 2.0
     min_lr: float = 0.0
     momentum_factor: float = 1.0
     max_momentum: float = 0.99
-    anneal_steps: int = 4
-    first_wait: int = 2
 
     def __post_init__(self) -> None:
         check(self, "step", "a finite number above 1", number(self.step, 1, math.inf, above=True, below=True))
@@ -84,6 +88,9 @@ class Probe:
         check(self, "final", "a number above 0, at most 1", number(self.final, 0, 1, above=True))
         check_not_negative(self, "min_lr")
         check(self, "momentum_factor", "a number above 0, at most 1", number(self.momentum_factor, 0, 1, above=True))
+        check_whole(self, "steps", 1)
+        check_whole(self, "wait", 1)
+        check(self, "caution", "a finite number of at least 1", number(self.caution, 1, math.inf, below=True))
         check(self, "max_momentum", "a number from 0 to below 1", number(self.max_momentum, 0, 1, below=True))
 
     def signals(self, plateau: Plateau) -> Sequence[Signal]:
@@ -93,7 +100,7 @@ class Probe:
 
     def begin(self) -> State:
         returns = {"back": None, "best": None, "acted": 0}
-        waits = {"wait": self.first_wait, "next": 0, "lost": 0}
+        waits = {"wait": self.wait, "next": 0, "lost": 0}
         return {**returns, **waits, "probe": None, "lrs": None, "scheduled": False, "lowered": 0, "trial": None}
 
     def decide(self, state: State, look: Look) -> tuple[State, Decision | None]:
@@ -147,18 +154,22 @@ class Probe:
 
     def _end(self, state: State, look: Look, probe: Branches, leads: bool, why: str) -> tuple[State, Decision | None]:
         moved = probe["leader"] not in (None, STAY)
-        wait = self.first_wait if moved else state["wait"] * 2
+        wait = self.wait if moved else state["wait"] * 2
         state = {**state, "probe": None, "lost": state["lost"] + probe["lost"], "wait": wait, "next": look.checks + wait}
         if probe["leader"] is None:
             lower = branches.further(probe["running"]) if probe["running"][0] < 0 else LR_DOWN
             actions: list[Action] = [Rollback(probe["base"], keep_moves=False), *self._move(lower, branches.groups(probe))]
             return state, Decision(actions, f"{why}; every branch has diverged")
         actions = [] if leads else [Rollback(LEADER, keep_moves=False)]
-        if probe["leader"][0] > 0:
-            # Where to go back to if the higher lr does not hold.
-            state = {**state, "best": None, "trial": [probe["best"], 0]}
+        if moved:
+            # Where to go back to if the move does not hold, in the end.
+            state = {**state, "best": None, "trial": [0, 0] if probe["leader"][0] > 0 else None}
         state, kept, _ = keep_best(state, look, probe["best"])
         actions += kept
+        if probe["base"] == START and self.caution != 1.0:
+            groups = branches.groups(probe)
+            calmer = self._adjust(1 / self.caution, 1.0, groups)
+            actions += [calmer] if calmer else []
         return state, Decision(actions, f"{why}; {self._named(probe['leader'])} goes on with {probe['best']:.4g}")
 
     def _go_back(self, state: State, look: Look, finding: Finding) -> tuple[State, Decision | None]:
@@ -192,19 +203,23 @@ class Probe:
             queue = queue[:-1]
         if not queue:
             return state, Decision(actions, "; ".join(reasons)) if actions else None
-        probe = branches.begin(BASE, queue, look.knobs, look.checks, look.step)
-        return {**state, "probe": probe}, Decision([*actions, Snapshot(BASE)], f"{finding.reason}; a probe begins")
+        # Where lr is too high the last checks may have done harm.
+        harmed = finding.kind != "slow" and state["back"] == GOOD and not branches.better(look.value, state["best"], look.mode)
+        base = GOOD if harmed and look.value != state["best"] else BASE
+        actions += [Snapshot(BASE)] if base == BASE else []
+        probe = branches.begin(base, queue, look.knobs, look.checks, look.step)
+        return {**state, "probe": probe}, Decision(actions, f"{finding.reason}; a probe begins") if actions else None
 
     def _tried(self, state: State, look: Look) -> tuple[State, bool]:
-        """Whether an lr that won a probe has not held: the checks after it are worse than the one that it won by."""
+        """Whether an lr that was raised does not hold: it won its probe, but then the metric gets worse again."""
         if state["trial"] is None or look.value is None or not look.interventions_left:
             return {**state, "trial": None}, False
-        bar, bad = state["trial"]
-        if branches.better(look.value, bar, look.mode):
-            return {**state, "trial": None}, False
-        fails = bad + 1 >= _TRIAL
-        lost = state["lost"] + (_TRIAL if fails else 0)
-        return {**state, "trial": None if fails else [bar, bad + 1], "lost": lost}, fails
+        checks, bad = state["trial"]
+        better = state["best"] is None or branches.better(look.value, state["best"], look.mode)
+        trial = [checks + 1, 0 if better else bad + (not branches.ties(look.value, state["best"]))]
+        if trial[1] < _PATIENCE or state["lost"] + _PATIENCE > self.share * _length(look):
+            return {**state, "trial": trial if trial[0] < _TRIAL else None}, False
+        return {**state, "trial": None, "lost": state["lost"] + _PATIENCE}, True
 
     def _momentum_moves(self, groups: Sequence[Knobs]) -> list[Steps]:
         has_momentum = self.momentum_factor < 1.0 and any(group.momentum for group in groups)
@@ -215,16 +230,14 @@ class Probe:
         probe = state["probe"]
         checks = len(queue) * self.length
         lost = state["lost"] + (probe["lost"] if probe else 0) + checks
-        if look.checks_left is None:
-            length = max(look.checks, _OPEN_END)
-        else:
-            length = look.checks + look.checks_left
+        length = _length(look)
+        if look.checks_left is not None:
             staying = 0 if probe else self.length
             # After the last check there is no going back any more.
             if checks + staying > look.checks_left - max(self._anneal_checks(length), 1):
                 return False
         # The probe's end, one divergence, and the steps that lr is lowered in at the end.
-        reserve = 2 + (self.anneal_steps if look.checks_left is not None and self.anneal else 0)
+        reserve = 2 + (self.steps if look.checks_left is not None and self.anneal else 0)
         return lost <= self.share * length and look.interventions_left >= len(queue) + reserve
 
     def _anneal_checks(self, length: int) -> int:
@@ -239,10 +252,10 @@ class Probe:
         """lr lowered by as many of the steps as are due by now."""
         assert look.checks_left is not None
         span = self._anneal_checks(look.checks + look.checks_left)
-        due = min(self.anneal_steps, 1 + (span - look.checks_left) * self.anneal_steps // span)
+        due = min(self.steps, 1 + (span - look.checks_left) * self.steps // span)
         if due <= state["lowered"] or not look.interventions_left:
             return state, None
-        factor = self.final ** ((due - state["lowered"]) / self.anneal_steps)
+        factor = self.final ** ((due - state["lowered"]) / self.steps)
         return {**state, "lowered": due}, self._adjust(factor, 1.0, look.knobs)
 
     def _move(self, steps: Steps, groups: Sequence[Knobs]) -> list[Adjust]:
@@ -262,6 +275,11 @@ class Probe:
         if steps[1]:
             parts.append(f"1 - momentum x{self.momentum_factor ** steps[1]:.4g}")
         return ", ".join(parts) or "no change"
+
+
+def _length(look: Look) -> int:
+    """Of the fit, in checks."""
+    return max(look.checks, _OPEN_END) if look.checks_left is None else look.checks + look.checks_left
 
 
 def _with_schedule(state: State, look: Look) -> State:

@@ -70,6 +70,9 @@ class Stuck:
         return {"first": state["first"], "highest": None, "skip": self.window, "losses": []}
 
     def _is_stuck(self, first: float, highest: float, losses: list[float]) -> bool:
+        # True of most fits, and a tenth of the work.
+        if highest <= first + _NOTABLE * abs(first):
+            return False
         spread, level = stdev(losses), median(losses)
         if highest <= first + max(self.overshoot * spread, _NOTABLE * abs(first)):
             return False

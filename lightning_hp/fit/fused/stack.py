@@ -43,7 +43,11 @@ class Stack:
         self.models = [self.models[row] for row in rows]
         for stacked in (self.parameters, self.buffers):
             for name, tensor in stacked.items():
-                stacked[name] = tensor.detach()[index.to(tensor.device)].requires_grad_(tensor.requires_grad)
+                own = index.to(tensor.device)
+                stacked[name] = tensor.detach()[own].requires_grad_(tensor.requires_grad)
+                if tensor.grad is not None:
+                    # More batches may be added to it before the step.
+                    stacked[name].grad = tensor.grad[own]
         self._bind()
 
     def replace(self, buffers: dict[str, Tensor]) -> None:

@@ -6,6 +6,7 @@ both train by SGD with momentum. `babysit` plays the babysitter: it feeds signal
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -56,7 +57,7 @@ class Digits:
         self.images, self.labels = images[order] / 16, labels[order]
         widths = [64, hidden, hidden, 10]
         weights = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in itertools.pairwise(widths):
             weights += [self.rng.normal(0, math.sqrt(2 / before), (before, after)), np.zeros(after)]
         self.optimizer = Momentum(weights, lr, momentum)
         self.order = np.arange(0)

@@ -103,7 +103,7 @@ def test_without_a_logger_or_with_another_the_log_is_kept(fit, scripted, tmp_pat
         ("cooldown", [-1, 2.0, None, True]),
         ("factor", [0, 0.0, -0.5, 1, 1.5, None, True, float("nan")]),
         ("min_lr", [-1e-9, "1e-3", None, float("nan"), float("inf")]),
-        ("momentum_factor", [0, -1, 1.01, None, float("nan")]),
+        ("momentum_factor", [0, -1, 1.01, "1", float("nan")]),
         ("max_momentum", [-0.1, 1, 1.5, None, float("inf")]),
     ],
 )

@@ -290,8 +290,8 @@ class Babysitter(Callback):
             self._checked = False
         if batch_idx == 0 or self.control.due or self._patience.shared:
             self._act(trainer)
-        if self._requests is not None:
-            for request in self._requests.due(trainer, made(trainer), batch_idx):
+        if self._requests is not None and self._requests.may_be_due(batch_idx):
+            for request in self._requests.coming(trainer, made(trainer), batch_idx):
                 self._heed(trainer, self._requests, request)
                 self._patience.look()
 
@@ -304,13 +304,9 @@ class Babysitter(Callback):
             self._decide(trainer)
         self._patience.look()
 
-    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.hands.skip_until:
-            self.hands.after_backward(trainer)
-
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        self.follow(trainer)
-        if self.norms_due():
+        self._logbook.before_step(trainer)
+        if self._samples_norms and self._norms.due():
             norm = gradient_norm(trainer, optimizer)
             if norm is not None:
                 self.sample(trainer, norm)
@@ -323,6 +319,8 @@ class Babysitter(Callback):
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if isinstance(loss, Tensor):
             self._losses.add(loss)
+        if self.hands.skip_until:
+            self.hands.after_backward(trainer)
         if (batch_idx + 1) % EVERY == 0 or trainer.is_last_batch:
             self._listen(trainer)
 
@@ -354,7 +352,8 @@ class Babysitter(Callback):
         losses = self._losses.take(trainer)
         self._logbook.losses(losses)
         self.control.feed("loss", losses)
-        self.control.feed("gradient_norm", self._norms.take())
+        if self._norms:
+            self.control.feed("gradient_norm", self._norms.take())
         if trainer.world_size > 1:
             self.control.found = trainer.strategy.broadcast(self.control.found)
 

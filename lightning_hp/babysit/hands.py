@@ -37,7 +37,8 @@ def stop(trainer: Trainer) -> None:
 class Hands:
     """What carries actions out in one fit.
 
-    Whoever has them calls `after_backward` and `before_step` in the hooks of these names, for batches that are passed over.
+    For batches that are passed over, whoever has them calls `before_step` in ``on_before_optimizer_step``, and `after_backward`
+    between a batch's backward and the next batch.
 
     Args:
         folder: where snapshots go that are too large for memory.

@@ -66,12 +66,13 @@ class Logbook:
     def before_step(self, trainer: Trainer) -> None:
         """Takes in lr and momentum of the step that comes."""
         values = [(g["lr"], g.get("momentum"), g.get("betas")) for each in trainer.optimizers for g in each.param_groups]
-        # Tensors are changed in place. Where there is none, most steps come to no more than this comparison.
-        if values != self._values or any(isinstance(lr, torch.Tensor) for lr, _, _ in values):
+        # Most steps come to no more than this comparison.
+        if values != self._values:
             step = trainer.global_step
             self._course.hold(step - 1)
             self._course.follow(step, trainer.optimizers)
-            self._values = values
+            # Tensors are changed in place, so that they never count as compared.
+            self._values = [] if any(isinstance(lr, torch.Tensor) for lr, _, _ in values) else values
 
     def before_batch(self, trainer: Trainer) -> None:
         """Writes how the fit stands, if there was a check."""

@@ -80,6 +80,7 @@ class Requests:
         self._next_look = 0.0
         self._pace = _Pace()
         self._batches_left = 0
+        self._several = trainer.world_size > 1
         problem = self._listen(folder) if trainer.is_global_zero else None
         lasting = [(batch, request) for batch, request in again if request.kind in ("nudge", "rollback")]
         self.problem: str | None
@@ -95,8 +96,14 @@ class Requests:
             batch: training batches made so far, in all epochs.
             batch_idx: number of the coming one in its epoch.
         """
-        if not self._again and not (self._listens and self._is_time(trainer, batch_idx == 0)):
-            return ()
+        return self.coming(trainer, batch, batch_idx) if self.may_be_due(batch_idx) else ()
+
+    def may_be_due(self, batch_idx: int) -> bool:
+        """Whether it is time to look, so that the rest need not be asked at each batch; to be asked once a batch."""
+        return bool(self._again) or (self._listens and self._is_time(batch_idx == 0))
+
+    def coming(self, trainer: Trainer, batch: int, batch_idx: int) -> Iterable[Request]:
+        """As `due`, where it is time."""
         again = [request for place, request in self._again if place <= batch]
         self._again = [each for each in self._again if each[0] > batch]
         return self._coming(trainer, again, batch_idx == 0)
@@ -148,8 +155,8 @@ class Requests:
         _refuse_all(self._folder, Answer(False, 0, 0, "the fit was interrupted before it came to this: ask again"))
         return None
 
-    def _is_time(self, trainer: Trainer, first: bool) -> bool:
-        if trainer.world_size > 1:
+    def _is_time(self, first: bool) -> bool:
+        if self._several:
             self._batches_left -= 1
             return first or self._batches_left <= 0
         now = time.monotonic()

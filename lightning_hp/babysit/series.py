@@ -48,13 +48,12 @@ class Losses:
     def fetch(self, trainer: Trainer) -> None:
         """Fetches what has been collected; under DDP the mean over all processes, which all have to ask for."""
         if self._waiting:
-            stacked = torch.stack([value if value.dim() == 0 else value.mean() for value in self._waiting]).float()
-            if trainer.world_size > 1:
-                stacked = trainer.strategy.reduce(stacked, reduce_op="mean")
+            waiting = [value if value.dim() == 0 else value.mean() for value in self._waiting]
+            self._waiting = []
+            numbers = _numbers(waiting, trainer)
             # Lightning has divided each.
             parts = trainer.accumulate_grad_batches if trainer.lightning_module.automatic_optimization else 1
-            self._waiting = []
-            self.extend([value * parts for value in stacked.tolist()], trainer)
+            self.extend(numbers if parts == 1 else [number * parts for number in numbers], trainer)
 
     def take(self, trainer: Trainer) -> list[tuple[int, float]]:
         """What has been collected since the last time."""
@@ -70,12 +69,25 @@ class Losses:
         self._fetched = list(state)
 
 
+def _numbers(values: list[Tensor], trainer: Trainer) -> list[float]:
+    several = trainer.world_size > 1
+    if not several and values[0].device.type == "cpu":
+        # Nothing to wait for, and quicker than a tensor of them.
+        return [value.item() for value in values]
+    stacked = torch.stack(values).float()
+    numbers: list[float] = (trainer.strategy.reduce(stacked, reduce_op="mean") if several else stacked).tolist()
+    return numbers
+
+
 class Norms:
     """The gradient's norm at every so many optimizer steps, each with the steps made before it."""
 
     def __init__(self) -> None:
         self._steps_left = 0
         self._norms: list[tuple[int, Tensor | float]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._norms)
 
     def due(self) -> bool:
         """Whether it is time for one, at a step that comes. To be asked once a step."""

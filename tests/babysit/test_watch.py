@@ -235,4 +235,5 @@ def test_a_module_that_logs_nothing_is_told_so(fit):
 
 def test_an_infinite_first_value_does_not_stop_the_babysitting(fit, scripted, interventions):
     rising = [math.inf, 0.1, 0.2, 0.3, 0.4, 0.5]
-    assert interventions(fit(scripted(rising), Babysitter("score", mode="max", patience=1))) == []
+    (record,) = interventions(fit(scripted(rising), Babysitter("score", mode="max", patience=1)))
+    assert record.reason == "score: the metric is inf"

@@ -35,8 +35,9 @@ class Script:
 
     def decide(self, state, look):
         if state["script"] is None:
-            script = "above" if (look.knobs[0].momentum or 0.0) > BOUND else "below"
-            return {"script": script}, Decision([Snapshot("start")], "begins")
+            return {"script": "above" if (look.knobs[0].momentum or 0.0) > BOUND else "below"}, Decision(
+                [Snapshot("start")], "begins"
+            )
         actions = (ABOVE if state["script"] == "above" else BELOW)[look.checks - 1]
         return state, Decision(actions, "as written") if actions else None
 

@@ -155,7 +155,14 @@ class Probe:
     def _end(self, state: State, look: Look, probe: Branches, leads: bool, why: str) -> tuple[State, Decision | None]:
         moved = probe["leader"] not in (None, STAY)
         wait = self.wait if moved else state["wait"] * 2
-        state = {**state, "probe": None, "lost": state["lost"] + probe["lost"], "wait": wait, "next": look.checks + wait}
+        state = {
+            **state,
+            "probe": None,
+            "lost": state["lost"] + probe["lost"],
+            "wait": wait,
+            "next": look.checks + wait,
+            "last": look.checks,
+        }
         if probe["leader"] is None:
             lower = branches.further(probe["running"]) if probe["running"][0] < 0 else LR_DOWN
             actions: list[Action] = [Rollback(probe["base"], keep_moves=False), *self._move(lower, branches.groups(probe))]
@@ -166,7 +173,7 @@ class Probe:
             state = {**state, "best": None, "trial": [0, 0] if probe["leader"][0] > 0 else None}
         state, kept, _ = keep_best(state, look, probe["best"])
         actions += kept
-        if probe["base"] == START and self.caution != 1.0:
+        if probe["early"] and self.caution != 1.0:
             groups = branches.groups(probe)
             calmer = self._adjust(1 / self.caution, 1.0, groups)
             actions += [calmer] if calmer else []

@@ -45,6 +45,10 @@ class Probe:
     epochs, so probes are few: what they may lose is bounded, after a probe without a winner the next one has to wait twice as
     long, and in the last part of the fit lr is lowered in a few steps instead, as schedules do.
 
+    What the next few checks reward is not always what the fit needs. So in the first probe a tie does not raise lr, and lr is
+    lowered a little after it; an lr that was raised is on trial, and is taken back if the metric gets worse again; and where lr
+    is found too high, the lower ones start from the best check, before the harm.
+
     Args:
         step: what lr is multiplied or divided by.
         length: checks for which each move is tried.

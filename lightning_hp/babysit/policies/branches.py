@@ -32,7 +32,7 @@ def begin(base: str, queue: list[Steps], groups: Sequence[Knobs], checks: int, s
     """
     started = {"base": base, "queue": queue, "running": STAY, "checks": checks, "step": step}
     started["groups"] = [[group.lr, group.momentum] for group in groups]
-    return {**started, "leader": None, "best": None, "lost": 0, "edge": False, "early": step == 0}
+    return {**started, "leader": None, "best": None, "lost": 0, "edge": False, "level": False, "early": step == 0}
 
 
 def groups(probe: Branches) -> list[Knobs]:
@@ -59,9 +59,10 @@ def ended(probe: Branches, value: float | None, checks: int, mode: Mode) -> tupl
     wasted = checks - probe["checks"] if probe["leader"] is not None or not leads else 0
     after = {**probe, "lost": probe["lost"] + wasted}
     if leads:
-        after |= {"leader": probe["running"], "best": value}
+        after |= {"leader": probe["running"], "best": value, "level": False}
     elif probe["running"][0] > 0:
-        after |= {"edge": value is None or not math.isfinite(value) or not ties(value, probe["best"])}
+        level = value is not None and math.isfinite(value) and ties(value, probe["best"])
+        after |= {"edge": not level, "level": level or probe["level"]}
     return {**after, "queue": _queue(after, leads)}, leads
 
 
@@ -69,6 +70,11 @@ def next_branch(probe: Branches, checks: int, step: int) -> Branches:
     """The probe with the first of its queue running."""
     first, *rest = probe["queue"]
     return {**probe, "queue": rest, "running": first, "checks": checks, "step": step}
+
+
+def is_steep(probe: Branches) -> bool:
+    """Whether the lr that leads was not lowered, and the next higher one was far worse."""
+    return bool(probe["leader"][0] >= 0 and not probe["level"])
 
 
 def better(value: float, than: float, mode: Mode) -> bool:
@@ -97,6 +103,9 @@ def _queue(probe: Branches, leads: bool) -> list[Steps]:
         return [move for move in queue if move[0] < 0] or [LR_DOWN if running[0] >= 0 else further(running)]
     if probe["early"] and not leads and running[0] > 0 and not probe["edge"]:
         return [further(running), *queue]
+    if leads and running[0] < 0 and not probe["early"]:
+        # In mid-fit a lower lr nearly always looks better for a while, since it calms the noise.
+        return []
     if leads and running != STAY:
         # The optimum lies further on, or between this one and those before.
         return [further(running)]

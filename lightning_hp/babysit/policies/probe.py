@@ -57,7 +57,8 @@ class Probe:
         final: what lr is multiplied by in all until the fit's end.
         steps: how many steps it is lowered in.
         wait: checks from one probe to the next, doubled after each without a winner.
-        caution: what lr is divided by after the first probe: what gains most in the first checks is too high for long.
+        caution: what lr is divided by after the first probe, unless it was lowered or the next step up did about as well: what
+            gains most in the first checks is too high for long.
         min_lr: lr is never lowered below.
         momentum_factor: what a step of momentum multiplies 1 - momentum by; 1 leaves momentum alone.
         max_momentum: momentum is never raised above.
@@ -177,7 +178,7 @@ class Probe:
             state = {**state, "best": None, "trial": [0, 0] if probe["leader"][0] > 0 else None}
         state, kept, _ = keep_best(state, look, probe["best"])
         actions += kept
-        if probe["early"] and self.caution != 1.0:
+        if probe["early"] and branches.is_steep(probe) and self.caution != 1.0:
             groups = branches.groups(probe)
             calmer = self._adjust(1 / self.caution, 1.0, groups)
             actions += [calmer] if calmer else []

@@ -107,8 +107,20 @@ def test_where_a_higher_lr_makes_no_difference_a_still_higher_one_is_tried_and_t
     fit = Fit(Probe())
     made = fit.all(2.303, 2.29, 2.28, 5.0, 5.0)
     assert [actions[-1].moves[0].lr_factor for actions in made[:4]] == [4.0, 16.0, 64.0, 0.25]
-    assert made[4] == [Rollback("leader", keep_moves=False), Snapshot("good"), CALMER]
+    assert made[4] == [Rollback("leader", keep_moves=False), Snapshot("good")]
     assert fit.state["best"] == 2.303
+
+
+def test_an_lr_that_was_lowered_is_not_halved_once_more():
+    assert Fit(Probe()).all(3.0, 5.0, 2.0, 4.0)[-1] == [Rollback("leader", keep_moves=False), Snapshot("good")]
+
+
+def test_in_mid_fit_a_lower_lr_that_wins_is_not_tried_further():
+    fit = settled(Probe())
+    fit.check(1.0, "plateau")
+    fit.check(1.0)
+    fit.check(0.5)
+    assert fit.state["probe"] is None
 
 
 @pytest.mark.parametrize(("kind", "first"), [("slow", UP), ("oscillation", DOWN), ("plateau", DOWN)])

@@ -233,7 +233,8 @@ def _sent(coefficients: Values, parameter: Tensor) -> dict[str, Value]:
 def row_norms(gradients: Sequence[Tensor]) -> Tensor:
     """The norm of each row's gradients."""
     norms = [torch.linalg.vector_norm(gradient.reshape(len(gradient), -1), dim=1) for gradient in gradients]
-    return torch.linalg.vector_norm(torch.stack(norms), dim=0)
+    total: Tensor = torch.linalg.vector_norm(torch.stack(norms), dim=0)
+    return total
 
 
 def mismatch(optimizers: Sequence[Optimizer], models: Sequence[torch.nn.Module]) -> str | None:

@@ -32,7 +32,7 @@ def begin(base: str, queue: list[Steps], groups: Sequence[Knobs], checks: int, s
     """
     started = {"base": base, "queue": queue, "running": STAY, "checks": checks, "step": step}
     started["groups"] = [[group.lr, group.momentum] for group in groups]
-    return {**started, "leader": None, "best": None, "lost": 0, "edge": False}
+    return {**started, "leader": None, "best": None, "lost": 0, "edge": False, "early": step == 0}
 
 
 def groups(probe: Branches) -> list[Knobs]:
@@ -81,8 +81,11 @@ def ties(value: float, other: float | None) -> bool:
 
 
 def _leads(probe: Branches, value: float, mode: Mode) -> bool:
-    if probe["best"] is None or better(value, probe["best"], mode):
+    if probe["best"] is None:
         return True
+    if better(value, probe["best"], mode):
+        # What a higher lr hardly gains in the first checks, it loses later.
+        return not (probe["early"] and probe["running"][0] > 0 and ties(value, probe["best"]))
     # Beyond an edge, where a higher lr is far worse, a dead network and one about to learn differ little for a while.
     return bool(probe["edge"]) and probe["running"][0] < 0 and ties(value, probe["best"])
 
@@ -92,6 +95,8 @@ def _queue(probe: Branches, leads: bool) -> list[Steps]:
     if probe["leader"] is None:
         # All have diverged: only lower lrs may do.
         return [move for move in queue if move[0] < 0] or [LR_DOWN if running[0] >= 0 else further(running)]
+    if probe["early"] and not leads and running[0] > 0 and not probe["edge"]:
+        return [further(running), *queue]
     if leads and running != STAY:
         # The optimum lies further on, or between this one and those before.
         return [further(running)]

@@ -45,6 +45,10 @@ class Probe:
     epochs, so probes are few: what they may lose is bounded, after a probe without a winner the next one has to wait twice as
     long, and in the last part of the fit lr is lowered in a few steps instead, as schedules do.
 
+    What the next few checks reward is not always what the fit needs. So in the first probe a tie does not raise lr, and lr is
+    lowered a little after it; an lr that was raised is on trial, and is taken back if the metric gets worse again; and where lr
+    is found too high, the lower ones start from the best check, before the harm.
+
     Args:
         step: what lr is multiplied or divided by.
         length: checks for which each move is tried.
@@ -155,7 +159,14 @@ class Probe:
     def _end(self, state: State, look: Look, probe: Branches, leads: bool, why: str) -> tuple[State, Decision | None]:
         moved = probe["leader"] not in (None, STAY)
         wait = self.wait if moved else state["wait"] * 2
-        state = {**state, "probe": None, "lost": state["lost"] + probe["lost"], "wait": wait, "next": look.checks + wait}
+        state = {
+            **state,
+            "probe": None,
+            "lost": state["lost"] + probe["lost"],
+            "wait": wait,
+            "next": look.checks + wait,
+            "last": look.checks,
+        }
         if probe["leader"] is None:
             lower = branches.further(probe["running"]) if probe["running"][0] < 0 else LR_DOWN
             actions: list[Action] = [Rollback(probe["base"], keep_moves=False), *self._move(lower, branches.groups(probe))]
@@ -166,7 +177,7 @@ class Probe:
             state = {**state, "best": None, "trial": [0, 0] if probe["leader"][0] > 0 else None}
         state, kept, _ = keep_best(state, look, probe["best"])
         actions += kept
-        if probe["base"] == START and self.caution != 1.0:
+        if probe["early"] and self.caution != 1.0:
             groups = branches.groups(probe)
             calmer = self._adjust(1 / self.caution, 1.0, groups)
             actions += [calmer] if calmer else []

@@ -100,9 +100,15 @@ def test_an_always_diverging_fit_ends_when_its_interventions_are_spent():
 
 def test_a_dead_network_that_ties_with_a_lower_lr_beyond_an_edge_gives_way():
     fit = Fit(Probe())
-    assert fit.all(2.38, 3.1, 2.4)[2][-1] == Adjust((Move(0.0625),))
-    flat = Fit(Probe())
-    assert flat.all(2.303, 2.3035, 2.304)[2][:1] == [Rollback("leader", keep_moves=False)]
+    assert fit.all(2.38, 3.1, 2.4)[2] == [Snapshot("leader"), Rollback("start", keep_moves=False), Adjust((Move(0.0625),))]
+
+
+def test_where_a_higher_lr_makes_no_difference_a_still_higher_one_is_tried_and_the_lower_one_kept():
+    fit = Fit(Probe())
+    made = fit.all(2.303, 2.29, 2.28, 5.0, 5.0)
+    assert [actions[-1].moves[0].lr_factor for actions in made[:4]] == [4.0, 16.0, 64.0, 0.25]
+    assert made[4] == [Rollback("leader", keep_moves=False), Snapshot("good"), CALMER]
+    assert fit.state["best"] == 2.303
 
 
 @pytest.mark.parametrize(("kind", "first"), [("slow", UP), ("oscillation", DOWN), ("plateau", DOWN)])

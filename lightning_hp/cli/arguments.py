@@ -28,6 +28,16 @@ _REQUEST_HELP = (
     "study, do not allow. Ctrl-C takes a request back that has not been carried out yet."
 )
 
+_MORE_HELP = {
+    "nudge": "lr=0.01 is a value, lr=x0.5 a factor; momentum=0.95 is a value, momentum=x0.5 a factor of its distance to 1, "
+    "which takes 0.9 to 0.95. Adam's beta1 is its momentum. Schedules go on from there. Of several rates the highest gets "
+    "the value, and the others keep their proportion to it.",
+    "rollback": "Weights, optimizer, schedules, lr and momentum come back; steps, epochs and data run on.",
+    "pause": "It holds before a batch until resume or stop, and takes other requests meanwhile. Trials that train in the same "
+    "process wait with it, and a fit that is killed meanwhile goes on unpaused.",
+    "stop": "The trial counts as complete, with its best value so far.",
+}
+
 
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
@@ -91,23 +101,24 @@ def _parser() -> argparse.ArgumentParser:
     repair.add_argument("root", metavar="DIR", help="the study's folder")
 
     for kind, text in REQUESTS.items():
-        _add_request(commands.add_parser(kind, help=text, description=f"{text[0].upper()}{text[1:]}. {_REQUEST_HELP}"), kind)
+        _add_request(commands, kind, text)
 
     lint = commands.add_parser("lint", help="check a config", description="Says what is wrong or unwise, training nothing.")
     lint.add_argument("config", metavar="CONFIG", help=_CONFIG_HELP)
     return parser
 
 
-def _add_request(parser: argparse.ArgumentParser, kind: str) -> None:
+def _add_request(commands: Any, kind: str, text: str) -> None:
+    changes = " [lr=x0.5] [momentum=0.95]" if kind == "nudge" else ""
+    parser = commands.add_parser(
+        kind,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}. {_REQUEST_HELP} {_MORE_HELP.get(kind, '')}",
+        usage=f"lightning-hp {kind} DIR [N]{changes} [options]",
+    )
     parser.set_defaults(kind=kind)
     parser.add_argument("root", metavar="DIR", help="the study's folder, or that of a single babysat fit")
-    changes = "; then lr=x0.5 (a factor) or lr=0.01 (a value), and momentum=0.95 or momentum=x0.5 (a factor of 1 - momentum)"
-    parser.add_argument(
-        "words",
-        metavar="N lr=x0.5 momentum=0.95" if kind == "nudge" else "N",
-        nargs="+" if kind == "nudge" else "*",
-        help=f"the trial's number, none for a single fit{changes if kind == 'nudge' else ''}",
-    )
+    parser.add_argument("words", metavar="N", nargs="*", default=[], help="the trial's number; none for a single babysat fit")
     if kind != "resume":
         parser.add_argument(
             "--at", choices=("step", "epoch"), default="step", help="before the next batch (default), or the next epoch"

@@ -214,6 +214,7 @@ def test_flags_that_are_none_are_told(run):
         (["resume", "study", "1", "--at", "step"], "unknown argument --at"),
         (["nudge", "study", "1", "lr=1", "--anyways"], "did you mean '--anyway'?"),
         (["nudge", "study", "1", "lr=1", "--timeout", "soon"], "invalid float value"),
+        (["pause"], "the following arguments are required: DIR; see"),
     ]:
         result = run(None, *arguments)
         assert result.code == 2

@@ -208,10 +208,10 @@ def test_a_callback_used_for_a_second_fit_starts_afresh(fit, scripted, intervent
     module = scripted()
     again = copy.deepcopy(module)
     first = fit(module, babysitter, epochs=6)
-    state = babysitter.state_dict()
+    state = babysitter.control.state_dict()
     second = fit(again, babysitter, epochs=6, version="second")
     assert interventions(first) == interventions(second) != []
-    assert babysitter.state_dict() == state
+    assert babysitter.control.state_dict() == state
     second.fit_loop.max_epochs = 12
     second.fit(second.lightning_module, datamodule=second.datamodule)
     assert [each.epoch for each in interventions(second)] == [5, 11]

@@ -18,19 +18,18 @@ from torch.optim import Optimizer
 from lightning_hp.babysit import arguments, hands, log
 from lightning_hp.babysit.actions import Action, Knobs, Rollback, Stop
 from lightning_hp.babysit.control import Control, intervenes
-from lightning_hp.babysit.logbook import Logbook, made
-from lightning_hp.babysit.nudge import Requests
+from lightning_hp.babysit.logbook import Logbook
 from lightning_hp.babysit.patience import SharedPatience
 from lightning_hp.babysit.picture import picture
 from lightning_hp.babysit.policies import Decision, Policy, named
-from lightning_hp.babysit.policies.reduce import GOOD, START
 from lightning_hp.babysit.replay import Replay
-from lightning_hp.babysit.request import Bounds, Request, actions
+from lightning_hp.babysit.request import Bounds
 from lightning_hp.babysit.schedule import Schedule, schedule
 from lightning_hp.babysit.series import EVERY, Losses, Norms, gradient_norm
 from lightning_hp.babysit.signals import Plateau, Signal
 from lightning_hp.babysit.watch import Watch, checks_left
-from lightning_hp.errors import ConfigError, MonitorError
+from lightning_hp.babysit.wheel import Wheel
+from lightning_hp.errors import MonitorError
 from lightning_hp.trial import Mode
 
 
@@ -164,7 +163,7 @@ class Babysitter(Callback):
         self._checked = False
         self.changed_now = False
         self._warned = False
-        self._requests: Requests | None = None
+        self._wheel: Wheel | None = None
 
     @property
     def interventions(self) -> int:
@@ -185,33 +184,21 @@ class Babysitter(Callback):
     def state_key(self) -> str:
         return self._generate_state_key(monitor=self.monitor, mode=self.plateau.mode)
 
+    @property
+    def _parts(self) -> dict[str, Any]:
+        """What has a state of its own."""
+        names = ("control", "hands", "losses", "norms", "patience", "logbook", "watch")
+        own = (self.control, self.hands, self._losses, self._norms, self._patience, self._logbook, self._watch)
+        return dict(zip(names, own, strict=True))
+
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "control": self.control.state_dict(),
-            "hands": self.hands.state_dict(),
-            "losses": self._losses.state_dict(),
-            "norms": self._norms.state_dict(),
-            "patience": self._patience.state_dict(),
-            "logbook": self._logbook.state_dict(),
-            "went_back": self._went_back,
-            "diverged": self.diverged,
-            "checked": self._checked,
-            "validates": self._watch.validates,
-            "logged": self._watch.logged,
-        }
+        own = {"went_back": self._went_back, "diverged": self.diverged, "checked": self._checked}
+        return {name: part.state_dict() for name, part in self._parts.items()} | own
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.control.load_state_dict(state_dict["control"])
-        self.hands.load_state_dict(state_dict["hands"])
-        self._losses.load_state_dict(state_dict["losses"])
-        self._norms.load_state_dict(state_dict["norms"])
-        self._patience.load_state_dict(state_dict["patience"])
-        self._logbook.load_state_dict(state_dict["logbook"])
-        self._went_back = state_dict["went_back"]
-        self.diverged = state_dict["diverged"]
-        self._checked = state_dict["checked"]
-        self._watch.validates = state_dict["validates"]
-        self._watch.logged = state_dict["logged"]
+        for name, part in self._parts.items():
+            part.load_state_dict(state_dict[name])
+        self._went_back, self.diverged, self._checked = (state_dict[name] for name in ("went_back", "diverged", "checked"))
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == TrainerFn.FITTING:
@@ -231,12 +218,11 @@ class Babysitter(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._losses.begin(trainer.global_step)
         again = self._logbook.begin(trainer)
-        if self is not next(each for each in trainer.callbacks if isinstance(each, Babysitter)):  # type: ignore[attr-defined]
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        if self is next(each for each in callbacks if isinstance(each, Babysitter)):
             # Of several in a fit one does what a person asks for.
-            return
-        self._requests = Requests(trainer, self._folder, _requests_of(again))
-        if self._requests.problem is not None:
-            rank_zero_warn(f"Babysitter takes no requests in this fit: {self._requests.problem}")
+            bounds = Bounds(self._settings[1], self._settings[3])
+            self._wheel = Wheel(trainer, self._folder, self.hands, self._logbook, bounds, self.state_key, again)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._watch.validation_starts(trainer)
@@ -273,15 +259,11 @@ class Babysitter(Callback):
         self._logbook.end(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._close(trainer)
+        if self._wheel is not None:
+            self._wheel.close(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._close(trainer)
-
-    def _close(self, trainer: Trainer) -> None:
-        if self._requests is not None:
-            self._requests.close(trainer)
-            self._requests = None
+        self.teardown(trainer, pl_module, TrainerFn.FITTING)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # Here a change is safe: the schedulers of the last step and epoch have all stepped.
@@ -290,9 +272,10 @@ class Babysitter(Callback):
             self._checked = False
         if batch_idx == 0 or self.control.due or self._patience.shared:
             self._act(trainer)
-        if self._requests is not None and self._requests.may_be_due(batch_idx):
-            for request in self._requests.coming(trainer, made(trainer), batch_idx):
-                self._heed(trainer, self._requests, request)
+        if self._wheel is not None:
+            done = self._wheel.before_batch(trainer, batch_idx)
+            if any(map(intervenes, done)):
+                self._changed(trainer, done, counts=False)
                 self._patience.look()
 
     def _act(self, trainer: Trainer) -> None:
@@ -326,7 +309,7 @@ class Babysitter(Callback):
 
     def is_due(self, batch_idx: int) -> bool:
         """Whether there is something to do before a batch, but for a person's requests; where nobody calls for each batch."""
-        repeats = self._requests is not None and self._requests.repeats
+        repeats = self._wheel is not None and self._wheel.repeats
         return batch_idx == 0 or self.control.due or self._checked or self._patience.shared or repeats
 
     def follow(self, trainer: Trainer) -> None:
@@ -406,31 +389,5 @@ class Babysitter(Callback):
         self.changed_now = True
         self._went_back = self._went_back or any(isinstance(action, Rollback) for action in done)
 
-    def _heed(self, trainer: Trainer, requests: Requests, request: Request) -> None:
-        """Does what a person asks for. It does not count among the policy's interventions."""
-        before = hands.read(trainer)
-        bounds = Bounds(self._settings[1], self._settings[3])
-        snapshot = next((name for name in (GOOD, START) if name in self.hands.snapshots), None)
-        try:
-            asked = actions(request, before, hands.peaks(trainer), bounds, snapshot)
-        except ConfigError as error:
-            requests.refuse(trainer, request, str(error))
-            return
-        done = [action for action in asked if self.hands.carry_out(trainer, action)]
-        if any(map(intervenes, done)):
-            self._changed(trainer, done, counts=False)
-        after = hands.read(trainer)
-        detail = {"by": self.state_key, "request": request.to_plain()}
-        record = self._logbook.done(trainer, "request", request.sentence(), done, before, after, **detail)
-        requests.done(trainer, request, record.sentence())
-
     def _allowed(self, actions: Sequence[Action]) -> list[Action]:
         return [action for action in actions if self.control.interventions_left or not intervenes(action)]
-
-
-def _requests_of(records: Sequence[log.Record]) -> list[tuple[int, Request]]:
-    """What persons have asked for in an interrupted fit, of the records that it will make again."""
-    try:
-        return [(each.batch, Request.from_plain(each.detail["request"])) for each in records if each.event == "request"]
-    except (KeyError, ConfigError):
-        return []

@@ -44,6 +44,12 @@ class Watch:
         self._validation_due = False
         self._epoch_due = False
 
+    def state_dict(self) -> dict[str, bool]:
+        return {"validates": self.validates, "logged": self.logged}
+
+    def load_state_dict(self, state: dict[str, bool]) -> None:
+        self.validates, self.logged = state["validates"], state["logged"]
+
     def validation_starts(self, trainer: Trainer) -> None:
         self._before_validation = dict(trainer.callback_metrics)
 

@@ -167,6 +167,7 @@ def draw(path: Path, records: Records, options: argparse.Namespace) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator
 
     figure, panels = plt.subplots(
         1, len(options.tasks), figsize=(4.2 * len(options.tasks), 3.8), constrained_layout=True, squeeze=False
@@ -186,6 +187,8 @@ def draw(path: Path, records: Records, options: argparse.Namespace) -> None:
             axis.fill_between(options.starts, low, high, color=color, alpha=0.15, linewidth=0)
         axis.set(xscale="log", yscale="log", title=task, xlabel="lr at the start, times the right one")
         axis.set_xticks(options.starts, [f"{lr:.2g}" if lr >= 1 else f"1/{1 / lr:.2g}" for lr in options.starts])
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axis.yaxis.set_major_formatter("{x:g}")
         axis.minorticks_off()
     panels[0][0].set_ylabel(f"{MONITOR} of the best epoch")
     panels[0][-1].legend(fontsize=8)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import nn
 
 from examples.digits import DigitsData, LitDigits
 from lightning_hp import Babysitter, Choice, ConfigError, Grid, Int, Linear, Log, MonitorError, SearchStoppedError, Study
+from lightning_hp.babysit.log import interventions
 from lightning_hp.fit.rng import seed_rngs
 from lightning_hp.seeds import data_seed
 
@@ -364,8 +364,8 @@ def test_babysitting_is_a_flag(search):
     babysitter = Babysitter("val_acc", "max", patience=0, min_delta=2.0)
     study = search(trials=2, babysit=babysitter, trainer={"max_epochs": 3, "accelerator": "cpu"}).run()
     for trial in study.trials:
-        lines = (study.root / "trials" / f"{trial.number:06d}" / "babysit.jsonl").read_text().splitlines()
-        assert json.loads(lines[0])["after"][0]["lr"] == pytest.approx(trial.hparams["lr"] * 0.2)
+        first = interventions(study.root / "trials" / f"{trial.number:06d}" / "babysit.jsonl")[0]
+        assert first.after[0].lr == pytest.approx(trial.hparams["lr"] * 0.2)
     assert search(trials=1, babysit=True, root_dir=study.root / "other").run().best.state == "complete"
 
 

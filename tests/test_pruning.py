@@ -196,7 +196,7 @@ def test_a_pruned_trial_can_be_trained_to_its_end(prune, pruned, whole, tmp_path
     trial = prune().finish(number)
     assert Module.begun == 5 - epochs
     assert trial.state == "complete"
-    assert rows(study)[number] == rows(whole)[number]
+    assert rows(study)[number][:-1] == rows(whole)[number][:-1]
     assert curves(study.root, number)["val_loss"] == curves(whole.root, number)["val_loss"]
     assert trial.load().hparams.lr == trial.hparams["lr"]
     before = rows(study)
@@ -212,7 +212,7 @@ def test_whose_checkpoints_are_gone_begins_anew_and_says_so(prune, pruned, whole
     number = next(trial.number for trial in study.trials if trial.state == "pruned")
     with pytest.warns(UserWarning, match=f"trial {number} has no checkpoint any more and begins anew"):
         prune(keep_checkpoints=1).finish(number)
-    assert rows(study)[number] == rows(whole)[number]
+    assert rows(study)[number][:-1] == rows(whole)[number][:-1]
 
 
 def test_what_is_interrupted_while_it_is_finished_can_be_finished_again_or_stays_pruned(prune, pruned, tmp_path):

@@ -32,13 +32,14 @@ def clone(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_its_python_runs(clone):
-    assert len(blocks("python")) == 2
+    assert len(blocks("python")) == 3
     names = {}
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), names)
     assert names["study"].best.value > 0.9
     assert type(names["model"]).__name__ == "LitDigits"
     assert (clone / "runs/digits/study.db").exists()
+    assert (clone / "lr.csv").read_text().startswith("step,")
 
 
 @pytest.mark.slow

@@ -4,9 +4,10 @@
 
 The tasks are those of babysat_tasks.py, from the right lr. Each round fits a task without a babysitter, with each policy, and
 without once more, in an order that turns round by round; what the second one without costs more than the first is the noise.
-Printed are, for a step, the median over the rounds of what it takes more than without, by the whole training's time and by the
-median step (which most of what happens only every so many steps does not touch), and the time spent in the babysitter's own
-hooks, as a part of all the training. On a machine that does nothing else.
+Time is the processor's, in one thread, so that others on the machine disturb little. Printed are the medians over the rounds of
+what a step takes more than without, by the whole training and by the median step (which what happens only every so many steps
+does not touch), with 95% intervals by bootstrap; and, from fits of their own, as timing them takes time as well, what part of
+the training is spent in the babysitter's own hooks.
 """
 
 from __future__ import annotations
@@ -17,29 +18,32 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from babysat_fits import one_thread
 from babysat_tasks import EPOCHS, MONITOR, TASKS, right
 from common import silence, versions
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from numpy.typing import NDArray
 from regret import interval
 
 from lightning_hp import Babysitter
+
+Array: TypeAlias = NDArray[np.float64]
 
 
 class Clock(Callback):
     """Times the steps of a fit, from the start of one batch to the start of the next."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.ticks = [time.perf_counter()]
+        self.ticks = [time.process_time()]
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self.ticks.append(time.perf_counter())
+        self.ticks.append(time.process_time())
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.ticks.append(time.perf_counter())
+        self.ticks.append(time.process_time())
 
     @property
     def mean(self) -> float:
@@ -61,19 +65,17 @@ class Hooks:
 
     def _timed(self, hook: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*arguments: Any, **named: Any) -> Any:
-            began = time.perf_counter()
+            began = time.process_time()
             try:
                 return hook(*arguments, **named)
             finally:
-                self.spent += time.perf_counter() - began
+                self.spent += time.process_time() - began
 
         return timed
 
 
-def measure(task: str, policy: str | None, epochs: int) -> tuple[float, float, float]:
-    """Seconds a step, by the whole training and by the median step, and the part of them spent in the babysitter's hooks."""
-    clock, babysitters = Clock(), [] if policy is None else [Babysitter(MONITOR, policy=policy)]
-    hooks = [Hooks(babysitter) for babysitter in babysitters]
+def train(task: str, babysitters: list[Callback], epochs: int) -> Clock:
+    clock = Clock()
     seed_everything(0, verbose=False)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
@@ -89,8 +91,21 @@ def measure(task: str, policy: str | None, epochs: int) -> tuple[float, float, f
         # Each fit pays for its own garbage, and not for that of the others.
         gc.collect()
         trainer.fit(TASKS[task].model(**right(task)), *TASKS[task].loaders())
-    whole = clock.ticks[-1] - clock.ticks[0]
-    return clock.mean, clock.median, sum(each.spent for each in hooks) / whole
+    return clock
+
+
+def step(task: str, policy: str | None, epochs: int) -> tuple[float, float]:
+    """Seconds a step, by the whole training and by the median step."""
+    clock = train(task, [] if policy is None else [Babysitter(MONITOR, policy=policy)], epochs)
+    return clock.mean, clock.median
+
+
+def inside(task: str, policy: str, epochs: int) -> float:
+    """Which part of the training is spent in the babysitter's hooks."""
+    babysitter = Babysitter(MONITOR, policy=policy)
+    hooks = Hooks(babysitter)
+    clock = train(task, [babysitter], epochs)
+    return hooks.spent / (clock.ticks[-1] - clock.ticks[0])
 
 
 def main() -> None:
@@ -105,28 +120,31 @@ def main() -> None:
     # None is without a babysitter, and the empty name without one once more.
     sides = [None, *options.policies, ""]
     for task in options.tasks:
-        measure(task, None, 1)
-        took: dict[str | None, list[tuple[float, float, float]]] = {side: [] for side in sides}
+        train(task, [], 1)
+        took: dict[str | None, list[tuple[float, float]]] = {side: [] for side in sides}
+        hooked: dict[str, list[float]] = {policy: [] for policy in options.policies}
         for number in range(options.rounds):
-            for side in sides[number % len(sides) :] + sides[: number % len(sides)]:
-                took[side].append(measure(task, side or None, options.epochs))
-        print(f"{task}: {1e6 * statistics.median(mean for mean, _, _ in took[None]):.0f} us a step without a babysitter")
+            turn = number % len(sides)
+            for side in sides[turn:] + sides[:turn]:
+                took[side].append(step(task, side or None, options.epochs))
+            for policy in options.policies:
+                hooked[policy].append(inside(task, policy, options.epochs))
+        print(f"{task}: {1e6 * statistics.median(mean for mean, _ in took[None]):.0f} us a step without a babysitter")
         for side in sides[1:]:
-            print(f"  {side or 'without, once more':18}  {_told(took[side], took[None])}", flush=True)
+            part = 100 * np.array(hooked[side]) if side else None
+            print(f"  {side or 'without, once more':18}  {_told(took[side], took[None], part)}", flush=True)
     print(versions())
 
 
-def _told(side: list[tuple[float, float, float]], without: list[tuple[float, float, float]]) -> str:
-    with_it, alone = np.array(side), np.array(without)
-    mean, step = (100 * (with_it[:, which] / alone[:, which] - 1) for which in (0, 1))
-    told = [f"{name} {_more(values)}" for name, values in (("training", mean), ("median step", step))]
-    inside = 100 * with_it[:, 2]
-    return "   ".join([*told, f"in its hooks {np.median(inside):.2f}% ({inside.min():.2f} to {inside.max():.2f})"])
+def _told(side: list[tuple[float, float]], without: list[tuple[float, float]], part: Array | None) -> str:
+    more = 100 * (np.array(side) / np.array(without) - 1)
+    told = [f"{name} {_percent(more[:, which], '+')}" for which, name in enumerate(("training", "median step"))]
+    return "   ".join([*told, *([] if part is None else [f"in its hooks {_percent(part)}"])])
 
 
-def _more(values: np.ndarray) -> str:
+def _percent(values: Array, sign: str = "") -> str:
     median, low, high = interval(values)
-    return f"{median:+.2f}% ({low:+.2f} to {high:+.2f})"
+    return f"{median:{sign}.2f}% ({low:{sign}.2f} to {high:{sign}.2f})"
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ last (a fit that ends worse than before training, or at NaN, counts as one that 
 part of the distance between the unattended and the tuned run the method made good. The bars: from the right lr, and from 3
 times too high or low, worse by at most 2%; beyond, at least 90% recovered. A question mark: the bar lies in the interval.
 
-What moving momentum is worth: `--starts 1 --momenta 0.2 1 5 --methods fixed reduce reduce-lr probe probe-lr` starts with the
+What moving momentum is worth: `--starts 1 --momenta 0.1 1 2 --methods fixed reduce reduce-lr probe probe-lr` starts with the
 right lr and a momentum so many times as far from 1 as the right one. What babysitting costs: babysat_cost.py.
 """
 

@@ -255,12 +255,13 @@ class Store:
             return self._connection.execute(query, values).fetchall()
 
     def _trials(self, rows: list[Any]) -> list[Trial]:
-        rungs: dict[int, list[tuple[int, float]]] = {}
-        for judged in self.judged():
-            for number, value in judged.values.items():
-                if value is not None:
-                    rungs.setdefault(number, []).append((judged.rung, value))
-        return [self._trial(row, tuple(rungs.get(row[0], ()))) for row in rows]
+        # One by one, by the table's key: of a study with many trials, often a few are asked for.
+        some = self._has("rungs") and bool(self._read("SELECT 1 FROM rungs LIMIT 1"))
+        return [self._trial(row, self._rungs(row[0]) if some else ()) for row in rows]
+
+    def _rungs(self, number: int) -> tuple[tuple[int, float], ...]:
+        query = "SELECT rung, value FROM rungs WHERE number = ? AND value IS NOT NULL ORDER BY rung"
+        return tuple(self._read(query, (number,)))
 
     def _trial(self, row: tuple[Any, ...], rungs: tuple[tuple[int, float], ...]) -> Trial:
         number, hparams, seed, state, value, epochs, metrics, reason, checkpoint, traceback = row

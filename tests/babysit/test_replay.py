@@ -12,8 +12,8 @@ from torch.optim import lr_scheduler as schedulers
 from lightning_hp import Babysitter, ConfigError
 from lightning_hp.babysit.actions import Adjust, Knobs, Move, Rollback, Skip, Snapshot
 from lightning_hp.babysit.log import FILE, Record, append, interventions, read
-from lightning_hp.babysit.policies import Decision
 from lightning_hp.babysit.replay import Replay
+from tests.babysit.scripted import Scripted
 
 EPOCHS = 8
 ONE_GROUP = [Knobs(0.1, 0.9)], [Knobs(0.1, 0.9)]
@@ -27,22 +27,6 @@ EVERYTHING = {
     5: [Rollback("start", keep_moves=False), Skip(1)],
     6: [Adjust((Move(0.1, 2.0),))],
 }
-
-
-class Scripted:
-    """A policy that does what is said, by the number of the check."""
-
-    def __init__(self, doings):
-        self.doings = doings
-
-    def signals(self, plateau):
-        return ()
-
-    def begin(self):
-        return {}
-
-    def decide(self, state, look):
-        return state, Decision(self.doings[look.checks], f"check {look.checks}") if look.checks in self.doings else None
 
 
 def busy():

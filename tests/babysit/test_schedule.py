@@ -13,8 +13,8 @@ from torch.optim import lr_scheduler as schedulers
 from lightning_hp import Babysitter, ConfigError
 from lightning_hp.babysit.actions import Adjust, Knobs, Move, Rollback, Snapshot
 from lightning_hp.babysit.log import FILE, Record, append
-from lightning_hp.babysit.policies import Decision
 from lightning_hp.babysit.schedule import Schedule, schedule
+from tests.babysit.scripted import Scripted
 
 NEAR = 2e-6
 OPTIMIZERS = {
@@ -28,22 +28,6 @@ SCHEDULES = {
     "one cycle": lambda optimizer: schedulers.OneCycleLR(optimizer, 0.4, total_steps=24),
     "restarts": lambda optimizer: schedulers.CosineAnnealingWarmRestarts(optimizer, 5),
 }
-
-
-class Moves:
-    """A policy that moves at some checks, and goes back at others."""
-
-    def __init__(self, doings):
-        self.doings = doings
-
-    def signals(self, plateau):
-        return ()
-
-    def begin(self):
-        return {}
-
-    def decide(self, state, look):
-        return state, Decision(self.doings[look.checks], f"check {look.checks}") if look.checks in self.doings else None
 
 
 def optimized(scripted, optimizer, schedule):
@@ -60,7 +44,7 @@ def optimized(scripted, optimizer, schedule):
 @pytest.mark.parametrize("kind", SCHEDULES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_plain_fit_with_it_has_the_lr_and_momentum_of_the_babysat_one(fit, scripted, tmp_path, optimizer, kind):
-    moves = Moves({2: [Adjust((Move(0.2, 0.5),))], 5: [Adjust((Move(3.0, 0.9),))]})
+    moves = Scripted({2: [Adjust((Move(0.2, 0.5),))], 5: [Adjust((Move(3.0, 0.9),))]})
     babysat = optimized(scripted, OPTIMIZERS[optimizer], SCHEDULES[kind])
     fit(babysat, Babysitter("score", policy=moves), epochs=8, version="babysat")
     logged = Babysitter.schedule(tmp_path / "babysat")
@@ -73,7 +57,7 @@ def test_a_plain_fit_with_it_has_the_lr_and_momentum_of_the_babysat_one(fit, scr
 
 
 def test_the_steps_that_were_undone_are_in_it_only_on_request(fit, scripted, tmp_path):
-    moves = Moves({2: [Snapshot("a")], 4: [Rollback("a"), Adjust((Move(0.5),))]})
+    moves = Scripted({2: [Snapshot("a")], 4: [Rollback("a"), Adjust((Move(0.5),))]})
     babysat = optimized(scripted, OPTIMIZERS["sgd"], SCHEDULES["cosine"])
     fit(babysat, Babysitter("score", policy=moves), epochs=8, version="babysat")
     everything = schedule(tmp_path / "babysat", discarded=True)

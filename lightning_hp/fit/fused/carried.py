@@ -75,6 +75,16 @@ class Carried:
         return list(self._values.values())
 
     @contextmanager
+    def borrowed(self, numbers: Sequence[Tensor]) -> Iterator[None]:
+        """Has others in the place of `tensors` for a while."""
+        own = self._values
+        self._values = dict(zip(own, numbers, strict=True))
+        try:
+            yield
+        finally:
+            self._values = own
+
+    @contextmanager
     def lent(self, module: nn.Module, numbers: Sequence[Tensor]) -> Iterator[None]:
         """Puts numbers in the places of a module's own for the time of a step."""
         places = [(holder(module, path), path[-1]) for path in self._values]

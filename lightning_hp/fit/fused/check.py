@@ -19,6 +19,7 @@ from lightning_hp.fit.fused.metrics import metrics
 from lightning_hp.fit.fused.overrides import Vectorizable
 from lightning_hp.fit.fused.state import MISSING, Path, changes, find, leaves, readable, same, state
 from lightning_hp.fit.fused.step import FusedStep, Logged, StepOutput, loss_of, metric_paths, step_log
+from lightning_hp.fit.fused.tf32 import without_tf32
 from lightning_hp.fit.fused.trees import put_together, taken_apart
 from lightning_hp.fit.rng import isolated_rngs, rng_states, set_rng_states
 
@@ -43,7 +44,7 @@ def check(step: FusedStep, name: str, args: tuple[Any, ...]) -> None:
         CannotFuseError: they differ, or the step changes a model in a way that only its own step can.
     """
     models: list[LightningModule] = step.stack.models  # type: ignore[assignment]
-    with isolated_rngs(), _undone(step), torch.autocast(models[0].device.type, enabled=False):
+    with isolated_rngs(), undone(step), torch.autocast(models[0].device.type, enabled=False), without_tf32():
         # For this once, random numbers are the same for all rows, and so the same as in each model's own step.
         step.randomness = "same"
         states = rng_states()
@@ -62,7 +63,7 @@ def seconds(step: FusedStep, args: tuple[Any, ...]) -> tuple[float, float]:
     """The time that a training step takes for all rows: fused, and one after another."""
     models: list[LightningModule] = step.stack.models  # type: ignore[assignment]
     paths, lists = metric_paths(models[0]), Growth(models[0])
-    with isolated_rngs(), _undone(step):
+    with isolated_rngs(), undone(step):
 
         def fused() -> None:
             torch.autograd.backward(loss_of(step("training_step", *args)).sum())
@@ -87,7 +88,7 @@ def most_at_once(step: FusedStep, name: str, args: tuple[Any, ...]) -> int | Non
     largest = _Largest([*model.parameters(), *model.buffers(), *taken_apart(args)[1]])
     with (
         isolated_rngs(),
-        _undone(step),
+        undone(step),
         Growth(model).taken(),
         step_log(model, metric_paths(model)),
         largest,
@@ -119,7 +120,7 @@ class _Largest(TorchFunctionMode):
 def _compare_steps(step: FusedStep, name: str, args: tuple[Any, ...]) -> None:
     states = rng_states()
     own = []
-    with _undone(step):
+    with undone(step):
         for model in step.stack.models:
             set_rng_states(states)
             output = _ordinary(model, name, args)  # type: ignore[arg-type]
@@ -260,7 +261,7 @@ def _scale(values: Tensor) -> float:
 
 
 @contextmanager
-def _undone(step: FusedStep) -> Iterator[None]:
+def undone(step: FusedStep) -> Iterator[None]:
     buffers = {name: tensor.clone() for name, tensor in step.stack.buffers.items()}
     gradients = {name: tensor.grad for name, tensor in step.stack.parameters.items()}
     restore_metrics = step.metrics.snapshot()

@@ -145,6 +145,16 @@ class MetricStates:
         owns = [metrics(model) for model in self.models if calls]
         return [self._made(call, [own[call.path] for own in owns]) for call in calls]
 
+    @contextmanager
+    def borrowed(self, states: States) -> Iterator[None]:
+        """Has other states in the place of its own for a while."""
+        own = self.states, self.values, dict(self.counts)
+        self.states = dict(states)
+        try:
+            yield
+        finally:
+            self.states, self.values, self.counts = own
+
     def snapshot(self) -> Callable[[], None]:
         """Keeps everything as it is; what it returns brings it back."""
         states, values, counts = {path: dict(each) for path, each in self.states.items()}, dict(self.values), dict(self.counts)

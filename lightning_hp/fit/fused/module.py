@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -17,12 +17,13 @@ from lightning_hp.fit.fused.babysitting import Babysitting, connect
 from lightning_hp.fit.fused.carried import Carried
 from lightning_hp.fit.fused.check import check, most_at_once, seconds
 from lightning_hp.fit.fused.errors import CannotFuseError
+from lightning_hp.fit.fused.graphs import GRAPHS, StepGraphs
 from lightning_hp.fit.fused.logs import EpochLogs
 from lightning_hp.fit.fused.loss_scales import LossScales, loss_scales
 from lightning_hp.fit.fused.member import Member
 from lightning_hp.fit.fused.optimizer import FusedOptimizer, mismatch, row_norms, unscales_by_itself
 from lightning_hp.fit.fused.stack import Stack
-from lightning_hp.fit.fused.step import FusedStep, loss_of
+from lightning_hp.fit.fused.step import FusedStep, StepOutput, loss_of
 
 
 class FusedModule(LightningModule):
@@ -45,11 +46,15 @@ class FusedModule(LightningModule):
         self.logs = {"training_step": EpochLogs(training=True), "validation_step": EpochLogs(training=False)}
         self.losses = torch.empty(0)
         self.returned: Any = None
-        # Ends the members that have failed before the training.
         # The babysitters of those that train.
         self.babysitting = Babysitting([])
+        # Ends the members that have failed before the training.
         self.let_failed_go: Callable[[], None] = lambda: None
         self.step: FusedStep
+        # By the step's name, where the device has such a thing.
+        self.graphs: dict[str, StepGraphs] = {}
+        # Of the last training step, if it was a replay.
+        self._gradients: Mapping[str, Tensor] | None = None
         self.optimizer: FusedOptimizer
 
     def configure_optimizers(self) -> FusedOptimizer:
@@ -66,6 +71,8 @@ class FusedModule(LightningModule):
         if reason is not None:
             raise CannotFuseError(reason)
         self.step = FusedStep(stack, carried)
+        if self.trainer.strategy.root_device.type in GRAPHS:
+            self.graphs = {name: StepGraphs(self.step, name) for name in self.logs}
         self.optimizer = FusedOptimizer(stack, optimizers, self._loss_scales())
         if self.optimizer.scales is not None and unscales_by_itself(self.optimizer, bool(self.trainer.gradient_clip_val)):
             raise CannotFuseError("the optimizer unscales gradients by itself")
@@ -76,7 +83,9 @@ class FusedModule(LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         args = self._arguments("training_step", batch, batch_idx)
         self._check("training_step", args)
-        output = self.step("training_step", *args)
+        replayed = self._replayed("training_step", args)
+        self._gradients = None if replayed is None else self.graphs["training_step"].gradients
+        output = replayed or self.step("training_step", *args)
         losses = loss_of(output)
         self.losses, self.returned = losses, output.output
         self.step.lists.give(self.step.stack.models, output.added)
@@ -88,7 +97,9 @@ class FusedModule(LightningModule):
     def backward(self, loss: Tensor, *args: Any, **keywords: Any) -> None:
         losses, self.losses = self.losses, self.losses.detach()
         scales = self.optimizer.scales
-        if scales is None:
+        if self._gradients is not None:
+            self.optimizer.take_gradients(self._gradients, self.trainer.accumulate_grad_batches > 1)
+        elif scales is None:
             torch.autograd.backward(loss)
         else:
             # In the order of a fit by itself: of a loss in half precision, a scale may be infinite where its share is not.
@@ -103,10 +114,18 @@ class FusedModule(LightningModule):
         several = len(self.trainer.num_val_batches) > 1
         args = (*self._arguments("validation_step", batch, batch_idx), *([dataloader_idx] if several else []))
         self._check("validation_step", args, dataloader_idx)
-        output = self.step("validation_step", *args)
+        output = self._replayed("validation_step", args) or self.step("validation_step", *args)
         self.returned = output.output
         self.step.lists.give(self.step.stack.models, output.added)
         self.logs["validation_step"].add(output.logged, batch, self.step.metrics.values, dataloader_idx if several else None)
+
+    def _replayed(self, name: str, args: tuple[Any, ...]) -> StepOutput | None:
+        """What a step gives, by a recording of it; None where there is none."""
+        if name not in self.graphs:
+            return None
+        scales = self.optimizer.scales
+        factors = None if scales is None else scales.values.to(self.trainer.strategy.root_device)
+        return self.graphs[name](args, factors, self.trainer.accumulate_grad_batches)
 
     def _arguments(self, name: str, batch: Any, batch_idx: int) -> tuple[Any, ...]:
         takes_index = is_param_in_hook_signature(getattr(self.step.template, name), "batch_idx", min_args=2)
@@ -166,7 +185,7 @@ class FusedModule(LightningModule):
     @contextmanager
     def only(self, rows: Sequence[int]) -> Iterator[None]:
         """Has steps run for these members alone, for a while."""
-        everything = self.members, self.step, self.logs
+        everything = self.members, self.step, self.logs, self.graphs
         self.step.metrics.scatter()
         self.members = [self.members[row] for row in rows]
         models = [member.model for member in self.members]
@@ -176,10 +195,11 @@ class FusedModule(LightningModule):
             most, self.step = self.step.most, FusedStep(Stack(models), carried, lists.grown)
             self.step.most = most
         self.logs = {name: EpochLogs(logs.training) for name, logs in self.logs.items()}
+        self.graphs = {}
         try:
             yield
         finally:
-            self.members, self.step, self.logs = everything
+            self.members, self.step, self.logs, self.graphs = everything
             self.step.stack.follow()
 
     def babysit(self) -> None:

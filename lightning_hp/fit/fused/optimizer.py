@@ -62,6 +62,20 @@ class FusedOptimizer(Optimizer):
         parameters = self.param_groups[0]["params"]
         return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
+    def take_gradients(self, gradients: Mapping[str, Tensor], accumulates: bool) -> None:
+        """Takes what a replay has written, or adds it to what is there.
+
+        Args:
+            gradients: by name; the next replay writes to the same tensors.
+            accumulates: whether there may be another replay before the step.
+        """
+        for name, gradient in gradients.items():
+            parameter = self.stack.parameters[name]
+            if parameter.grad is not None:
+                parameter.grad.add_(gradient)
+            else:
+                parameter.grad = gradient.clone() if accumulates else gradient
+
     def unscale(self) -> None:
         """Divides each row's gradients by its loss scale, if there are any."""
         if self.scales is not None:

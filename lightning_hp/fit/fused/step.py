@@ -68,6 +68,7 @@ class FusedStep:
     Attributes:
         randomness: whether each row draws random numbers of its own (``"different"``) or all draw the ``"same"``.
         most: rows that a step runs for at once, by its name; None for all.
+        shared_trainer: what the step sees of the Trainer.
     """
 
     def __init__(self, stack: Stack, carried: Carried, grown: Mapping[Path, int] | None = None) -> None:
@@ -75,8 +76,8 @@ class FusedStep:
         self.carried = carried
         self.template = _template(stack.models[0])  # type: ignore[arg-type]
         # The module itself only refers to it weakly.
-        self._trainer = _SharedTrainer(self.template.trainer)
-        self.template.trainer = self._trainer  # type: ignore[assignment]
+        self.shared_trainer = _SharedTrainer(self.template.trainer)
+        self.template.trainer = self.shared_trainer  # type: ignore[assignment]
         self.metrics = MetricStates(stack.models, self.template)
         self.lists = Lists(self.template, grown)
         self.randomness = "different"
@@ -84,9 +85,18 @@ class FusedStep:
         self._places = Places(self.template)
         self._paths = metric_paths(self.template)
         self._ran: set[str] = set()
+        self._parts = list(self.template.modules())
+        self._changes = 0
+
+    @property
+    def version(self) -> tuple[Any, ...]:
+        """Another one whenever the step may do something else than before with the same tensors."""
+        frozen = tuple(parameter.requires_grad for parameter in self.stack.parameters.values())
+        return self._changes, frozen, tuple(part.training for part in self._parts)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Leaves only these rows, in this order."""
+        self._changes += 1
         self.metrics.scatter()
         self.stack.keep(rows)
         self.carried.keep(rows)
@@ -107,10 +117,11 @@ class FusedStep:
             for name, key in changed:
                 own, theirs = vars(self.template.get_submodule(name)), vars(models[0].get_submodule(name))
                 if key in theirs:
-                    own[key] = _copied(theirs[key], {id(models[0]): self.template, id(models[0].trainer): self._trainer})
+                    own[key] = _copied(theirs[key], {id(models[0]): self.template, id(models[0].trainer): self.shared_trainer})
                 else:
                     own.pop(key, None)
         if changed:
+            self._changes += 1
             self.lists.look()
 
     def follow_batch_hooks(self) -> None:
@@ -203,14 +214,20 @@ def first_line(error: BaseException) -> str:
 
 
 class _SharedTrainer:
-    """What a step may see of the Trainer: what is the same for all trials."""
+    """What a step may see of the Trainer: what is the same for all trials.
+
+    Attributes:
+        read: the names of what has been read.
+    """
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
+        self.read: set[str] = set()
 
     def __getattr__(self, name: str) -> Any:
         if name in _OF_ONE_TRIAL:
             raise CannotFuseError(f"the step reads trainer.{name}")
+        self.read.add(name)
         return getattr(self._trainer, name)
 
 

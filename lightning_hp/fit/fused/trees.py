@@ -49,3 +49,10 @@ def alike(sequence: list[Any] | tuple[Any, ...], values: Iterable[Any]) -> Any:
     if isinstance(sequence, list):
         return list(values)
     return type(sequence)(*values) if hasattr(sequence, "_fields") else tuple(values)
+
+
+def only_tensors(tree: Any) -> bool:
+    """Whether a nest of containers holds nothing but tensors."""
+    if isinstance(tree, Mapping):
+        return all(map(only_tensors, tree.values()))
+    return all(map(only_tensors, tree)) if isinstance(tree, (list, tuple)) else isinstance(tree, Tensor)

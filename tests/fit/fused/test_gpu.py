@@ -19,7 +19,7 @@ class Convolutional(Classifier):
     optimizer = "adamw"
 
     def make(self):
-        convolution = nn.Sequential(nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+        convolution = nn.Sequential(nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU())
         return nn.Sequential(convolution, nn.Flatten(), nn.Linear(144, 10))
 
 

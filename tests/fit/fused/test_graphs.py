@@ -1,0 +1,240 @@
+"""Steps that are recorded and replayed end as those that are run each time.
+
+On a CPU there is nothing to record. Here a graph stands in that runs the recorded step again, into the tensors of the first
+time; tests/fit/fused/test_gpu.py has the real ones.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torchmetrics import Accuracy
+
+from lightning_hp.fit.fused import graphs as module
+from lightning_hp.fit.fused.graphs import StepGraphs
+from lightning_hp.fit.fused.step import FusedStep
+from lightning_hp.fit.fused.trees import taken_apart
+from tests.fit.fused.digits import SPACE, Classifier, assert_the_same_alone, trained
+
+PARTS = ("output", "gradients", "states", "values")
+
+
+def tensors_of(made):
+    logged = [each.values for each in made.output.logged]
+    return taken_apart((made.output.output, logged, made.gradients, made.states, made.values))[1]
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The graphs of the fit, by the steps' names; each has been replayed so many times."""
+    found, steps = [], []
+    begin, fused = StepGraphs.__init__, FusedStep.__init__
+
+    class Rerun:
+        def __init__(self, shared=None):
+            self.step = steps[-1]
+
+        def record(self, run):
+            kept = {name: tensor.clone() for name, tensor in self.step.stack.buffers.items()}
+            self._run, self._made = run, run()
+            for name, tensor in kept.items():
+                self.step.stack.buffers[name].copy_(tensor)
+            for tensor in tensors_of(self._made):
+                # Whoever reads them before a replay shall notice.
+                tensor.fill_(float("nan") if tensor.is_floating_point() else -1)
+            return self._made
+
+        def replay(self):
+            for own, new in zip(tensors_of(self._made), tensors_of(self._run()), strict=True):
+                own.copy_(new)
+
+    def noted(self, step, name):
+        begin(self, step, name)
+        found.append(self)
+
+    def stepped(self, *args, **keywords):
+        fused(self, *args, **keywords)
+        steps.append(self)
+
+    monkeypatch.setattr(StepGraphs, "__init__", noted)
+    monkeypatch.setattr(FusedStep, "__init__", stepped)
+    monkeypatch.setitem(module.GRAPHS, "cpu", Rerun)
+    return found
+
+
+def of(made, name):
+    return [each for each in made if each.name == name]
+
+
+def replays(made, name="training_step"):
+    return sum(each._replays for each in of(made, name))
+
+
+class Normalized(Classifier):
+    optimizer = "adamw"
+
+    def make(self):
+        return nn.Sequential(nn.Linear(64, 32, bias=False), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 10))
+
+
+class Measured(Classifier):
+    def __init__(self, **hparams):
+        super().__init__(**hparams)
+        self.accuracy = Accuracy("multiclass", num_classes=10)
+
+    def training_step(self, batch, batch_idx):
+        logits = self.net(batch[0])
+        loss = nn.functional.cross_entropy(logits, batch[1])
+        self.accuracy(logits, batch[1])
+        self.log_dict({"train_loss": loss, "train_acc": self.accuracy}, on_step=False, on_epoch=True)
+        self.log("largest", loss, reduce_fx="max", on_step=False, on_epoch=True)
+        return {"loss": loss, "logits": logits}
+
+
+class Scheduled(Classifier):
+    def configure_optimizers(self):
+        optimizer = super().configure_optimizers()
+        return [optimizer], [{"scheduler": torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9), "interval": "step"}]
+
+
+@pytest.mark.parametrize("kind", [Classifier, Normalized, Measured, Scheduled])
+@pytest.mark.parametrize("settings", [{}, {"accumulate_grad_batches": 3}, {"gradient_clip_val": 0.5}], ids=str)
+def test_replayed_trials_end_as_each_by_itself(kind, settings, made, tmp_path):
+    assert_the_same_alone(kind, tmp_path, trainer={"max_epochs": 4, **settings})
+    # Of an epoch's 7 batches, 6 are alike; the first two epochs' steps that are not replayed are one of each kind.
+    assert {each.obstacle for each in made} == {None}
+    assert replays(made) == 4 * 7 - 2
+    assert replays(made, "validation_step") > 0
+
+
+def test_half_precision_is_replayed_with_each_trials_scale(made, tmp_path):
+    outcomes = trained(Classifier, tmp_path, True, trainer={"precision": "bf16-mixed", "max_epochs": 3})
+    assert all(outcome.state == "complete" for outcome in outcomes.values())
+    assert replays(made) > 0
+
+
+def test_numbers_of_each_trials_own_are_replayed(made, tmp_path):
+    class Weighted(Classifier):
+        def training_step(self, batch, batch_idx):
+            return super().training_step(batch, batch_idx) * self.hparams.weight
+
+    assert_the_same_alone(Weighted, tmp_path, space={**SPACE, "weight": SPACE["lr"]}, trainer={"max_epochs": 3})
+    assert replays(made) > 0
+
+
+def test_what_a_hook_changes_is_recorded_anew(made, tmp_path):
+    class Changing(Classifier):
+        factor = 1.0
+
+        def on_train_epoch_start(self):
+            if self.current_epoch == 2:
+                self.factor = 3.0
+                self.net[0].requires_grad_(False)
+
+        def training_step(self, batch, batch_idx):
+            return self.factor * super().training_step(batch, batch_idx)
+
+    assert_the_same_alone(Changing, tmp_path, trainer={"max_epochs": 4})
+    assert replays(made) > 0
+
+
+def test_trials_that_leave_are_not_replayed(made, tmp_path):
+    class Failing(Classifier):
+        def on_train_epoch_end(self):
+            if self.current_epoch == 1 and self.lr > 0.01:
+                raise RuntimeError("enough")
+
+    outcomes = trained(Failing, tmp_path / "together", True, trials=6, trainer={"max_epochs": 4})
+    alone = trained(Failing, tmp_path / "alone", False, trials=6, trainer={"max_epochs": 4})
+    assert {outcome.state for outcome in outcomes.values()} == {"failed", "complete"}
+    for number, outcome in alone.items():
+        assert outcomes[number].state == outcome.state
+        assert outcomes[number].metrics["val_loss"] == pytest.approx(outcome.metrics["val_loss"], rel=1e-3)
+    assert replays(made) > 0
+
+
+class Numbered(Classifier):
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) * (1.0 if batch_idx else 2.0)
+
+
+class Annealed(Classifier):
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) * (1 + self.current_epoch)
+
+
+class Drawing(Classifier):
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) * np.random.uniform(0.5, 1.5)
+
+
+class DrawingInPython(Classifier):
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) * random.uniform(0.5, 1.5)
+
+
+class Printing(Classifier):
+    def training_step(self, batch, batch_idx):
+        print("a step")
+        return super().training_step(batch, batch_idx)
+
+
+class Timed(Classifier):
+    def training_step(self, batch, batch_idx):
+        self.log("time", time.perf_counter())
+        return super().training_step(batch, batch_idx)
+
+
+class Keeping(Classifier):
+    def __init__(self, **hparams):
+        super().__init__(**hparams)
+        self.kept = []
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        self.kept.append(loss.detach())
+        return loss
+
+    def on_train_epoch_end(self):
+        self.kept.clear()
+
+
+OBSTACLES = {
+    Numbered: "it reads batch_idx",
+    Annealed: "it reads trainer.current_epoch",
+    Drawing: "it draws random numbers on the host",
+    DrawingInPython: "it draws random numbers on the host",
+    Printing: "it calls print",
+    Timed: "it calls perf_counter",
+    Keeping: "it adds to lists",
+}
+
+
+@pytest.mark.parametrize("kind", OBSTACLES)
+def test_steps_that_do_more_than_compute_are_run_each_time(kind, made, tmp_path):
+    outcomes = trained(kind, tmp_path, True, trainer={"max_epochs": 2})
+    assert all(outcome.state == "complete" for outcome in outcomes.values())
+    (graphs,) = of(made, "training_step")
+    assert graphs.obstacle == OBSTACLES[kind]
+    assert replays(made) == 0
+
+
+def test_steps_that_cannot_be_recorded_are_run_each_time(made, monkeypatch, tmp_path):
+    class Refusing:
+        def __init__(self, shared=None):
+            pass
+
+        def record(self, run):
+            run()
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setitem(module.GRAPHS, "cpu", Refusing)
+    assert_the_same_alone(Measured, tmp_path, trainer={"max_epochs": 2})
+    (graphs,) = of(made, "training_step")
+    assert graphs.obstacle is not None
+    assert "not permitted" in graphs.obstacle

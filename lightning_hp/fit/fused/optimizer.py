@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lightning_hp.fit.fused.coefficients import Hyperparameters
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.loss_scales import LossScales
-from lightning_hp.fit.fused.rules import BEGUN, FIRST, State, Steps, Value, Values, unchanged
+from lightning_hp.fit.fused.rules import BEGUN, FIRST, State, Steps, unchanged
 from lightning_hp.fit.fused.rules_adam import RULES, SWITCHES
 from lightning_hp.fit.fused.stack import Stack
+from lightning_hp.fit.fused.updates import Update, Updates
 
 
 class FusedOptimizer(Optimizer):
@@ -44,6 +45,9 @@ class FusedOptimizer(Optimizer):
         self.states: dict[str, State] = {}
         self.steps: dict[str, Steps] = {}
         self._rule = RULES.get(type(optimizers[0])) if _plain(optimizers, stack) else None
+        self._updates = None if self._rule is None else Updates(self._rule.update)
+        self._hyperparameters = self._followed()
+        self._sums: dict[str, Tensor] = {}
         self._groups = _groups(stack, optimizers[0])
         super().__init__([stack.parameters[name] for name in self._groups], {})
         for optimizer in optimizers:
@@ -73,8 +77,12 @@ class FusedOptimizer(Optimizer):
             parameter = self.stack.parameters[name]
             if parameter.grad is not None:
                 parameter.grad.add_(gradient)
+            elif accumulates:
+                # The same tensor each time, so that the update can be replayed as well.
+                sums = self._sums.setdefault(name, torch.empty_like(gradient))
+                parameter.grad = sums.copy_(gradient)
             else:
-                parameter.grad = gradient.clone() if accumulates else gradient
+                parameter.grad = gradient
 
     def unscale(self) -> None:
         """Divides each row's gradients by its loss scale, if there are any."""
@@ -104,6 +112,9 @@ class FusedOptimizer(Optimizer):
                 state[key] = tensor[torch.tensor(rows, device=tensor.device)]
         for name, steps in self.steps.items():
             self.steps[name] = steps if isinstance(steps, int) else _counts(steps[list(rows)])
+        self._hyperparameters, self._sums = self._followed(), {}
+        if self._updates is not None:
+            self._updates.forget()
         if self.scales is not None:
             self.scales.keep(rows)
         self.param_groups[0]["params"] = [self.stack.parameters[name] for name in self._groups]
@@ -177,17 +188,25 @@ class FusedOptimizer(Optimizer):
         for gradient in self.gradients if rows else ():
             gradient[list(rows)] = 0.0
 
+    def _followed(self) -> Hyperparameters | None:
+        return None if self._rule is None else Hyperparameters(self._rule, self.optimizers)
+
     def _step_all(self, skipped: Collection[int]) -> None:
-        assert self._rule is not None
-        coefficients = _Coefficients(self._rule.coefficients, [optimizer.param_groups for optimizer in self.optimizers])
+        assert self._updates is not None
+        assert self._hyperparameters is not None
+        self._hyperparameters.read()
+        updates = {}
         for name, group in self._groups.items():
-            parameter = self.stack.parameters[name]
-            if parameter.grad is None:
-                continue
-            step, state = self.steps.get(name, 0) + 1, self.states.setdefault(name, {})
-            with unchanged(parameter, state, skipped) if skipped else nullcontext():
-                self._rule.update(parameter, parameter.grad, state, coefficients.of(parameter, group, step))
-            self.steps[name] = _without(step, skipped, len(parameter)) if skipped else step
+            parameter, step = self.stack.parameters[name], self.steps.get(name, 0) + 1
+            if parameter.grad is not None:
+                state = self.states.setdefault(name, {})
+                updates[name] = Update(parameter, parameter.grad, state, self._hyperparameters.at(group, step))
+                self.steps[name] = _without(step, skipped, len(parameter)) if skipped else step
+        if not skipped:
+            self._updates(list(updates.values()))
+        for each in updates.values() if skipped else ():
+            with unchanged(each.parameter, each.state, skipped):
+                self._updates.one(each)
 
     def _step_each(self, skipped: Collection[int]) -> None:
         for row, (model, optimizer) in enumerate(zip(self.stack.models, self.optimizers, strict=True)):
@@ -196,52 +215,6 @@ class FusedOptimizer(Optimizer):
                 model.get_parameter(name).grad = None if gradient is None else gradient[row]
             if row not in skipped:
                 optimizer.step()
-
-
-class _Group(Mapping[str, Value]):
-    """The hyperparameters of a parameter group: a number where all rows have the same, otherwise an array."""
-
-    def __init__(self, groups: Sequence[Mapping[str, Any]]) -> None:
-        self._groups = groups
-
-    def __getitem__(self, key: str) -> Value:
-        return _joined([group[key] for group in self._groups])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._groups[0])
-
-    def __len__(self) -> int:
-        return len(self._groups[0])
-
-
-class _Coefficients:
-    """The coefficients of one step, for each parameter in the form of its rows."""
-
-    def __init__(self, make: Callable[[Values, Steps], Values], param_groups: Sequence[list[dict[str, Any]]]) -> None:
-        self._make = make
-        self._param_groups = param_groups
-        self._made: dict[Any, dict[str, Value]] = {}
-
-    def of(self, parameter: Tensor, group: int, step: Steps) -> Values:
-        # What is worked out on the host goes to the device once for all parameters that are alike.
-        key = group, step if isinstance(step, int) else step.tobytes(), parameter.device, parameter.dtype
-        if key not in self._made:
-            made = self._make(_Group([each[group] for each in self._param_groups]), step)
-            self._made[key] = _sent(made, parameter)
-        return {name: _shaped(value, parameter) for name, value in self._made[key].items()}
-
-
-def _sent(coefficients: Values, parameter: Tensor) -> dict[str, Value]:
-    arrays = {name: np.asarray(value) for name, value in coefficients.items()}
-    # Rows that differ in one number may have in common what follows from it, such as that there is momentum.
-    alike = {name: array.flat[0].item() for name, array in arrays.items() if array.ndim == 0 or (array == array[0]).all()}
-    several = {name: array.astype(np.float64) for name, array in arrays.items() if name not in alike}
-    if not several:
-        return alike
-    # Half precision is for the parameters; torch's own optimizers have their numbers in more.
-    dtype = torch.promote_types(parameter.dtype, torch.float32)
-    table = torch.from_numpy(np.stack(list(several.values()))).to(parameter.device, dtype)
-    return {**alike, **dict(zip(several, table, strict=True))}
 
 
 def row_norms(gradients: Sequence[Tensor]) -> Tensor:
@@ -294,16 +267,6 @@ def _plain(optimizers: Sequence[Optimizer], stack: Stack) -> bool:
     return not hooked and not any(parameter.is_complex() for parameter in stack.parameters.values())
 
 
-def _joined(values: list[Any]) -> Value:
-    if isinstance(values[0], (tuple, list)):
-        return tuple(_joined(list(each)) for each in zip(*values, strict=True))
-    if any(isinstance(value, Tensor) for value in values):
-        values = [float(value) for value in values]
-    if all(value == values[0] for value in values):
-        return values[0]
-    return np.array(values, np.float64)
-
-
 def _rows(key: str, owns: Sequence[Tensor | None], parameter: Tensor) -> Tensor:
     """What the rows' optimizers have of one name, stacked; for those that have nothing, what is before the first step."""
     like = next(own for own in owns if own is not None)
@@ -323,8 +286,8 @@ def _without(steps: Steps, rows: Collection[int], count: int) -> Steps:
     return _counts(made)
 
 
-def _shaped(value: Value, parameter: Tensor) -> Value:
-    return value.view(-1, *[1] * (parameter.dim() - 1)) if isinstance(value, Tensor) else value
+def _shaped(value: Tensor, parameter: Tensor) -> Tensor:
+    return value.view(-1, *[1] * (parameter.dim() - 1))
 
 
 def _step_dtype() -> torch.dtype:

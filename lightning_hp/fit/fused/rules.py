@@ -37,10 +37,12 @@ class Rule(NamedTuple):
     Attributes:
         coefficients: from the hyperparameters of a parameter group, and the number of the step, from 1.
         update: of a parameter with its gradient and state.
+        counts: whether the coefficients are others at each step.
     """
 
     coefficients: Callable[[Values, Steps], Values]
     update: Callable[[Tensor, Tensor, State, Values], None]
+    counts: bool = True
 
 
 def sgd_coefficients(h: Values, step: Steps) -> Values:

@@ -130,10 +130,10 @@ def _moments(state: State, gradient: Tensor, c: Values) -> tuple[Tensor, Tensor]
 
 # Exactly these classes: a subclass may do anything.
 RULES: dict[type[optim.Optimizer], Rule] = {
-    optim.SGD: Rule(rules.sgd_coefficients, rules.sgd),
-    optim.RMSprop: Rule(rules.rmsprop_coefficients, rules.rmsprop),
+    optim.SGD: Rule(rules.sgd_coefficients, rules.sgd, counts=False),
+    optim.RMSprop: Rule(rules.rmsprop_coefficients, rules.rmsprop, counts=False),
     optim.Adagrad: Rule(rules.adagrad_coefficients, rules.adagrad),
-    optim.Adadelta: Rule(rules.adadelta_coefficients, rules.adadelta),
+    optim.Adadelta: Rule(rules.adadelta_coefficients, rules.adadelta, counts=False),
     optim.Adam: Rule(adam_coefficients, adam),
     optim.AdamW: Rule(partial(adam_coefficients, decoupled=True), adam),
     optim.NAdam: Rule(nadam_coefficients, nadam),

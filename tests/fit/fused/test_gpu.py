@@ -5,8 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torchmetrics import Accuracy
 
-from lightning_hp.fit.fused import saving
+from lightning_hp.fit.fused import graphs as module
+from lightning_hp.fit.fused import module as fused_module
+from lightning_hp.fit.fused import saving, updates
+from lightning_hp.fit.fused.graphs import StepGraphs
 from tests.fit.fused.digits import SPACE, Classifier, assert_alike, assert_the_same_alone, recipe_of, run, trained, trials_of
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
@@ -27,6 +31,63 @@ class Convolutional(Classifier):
 @pytest.mark.parametrize("settings", [{}, {"gradient_clip_val": 0.5}], ids=["plain", "clipped"])
 def test_trials_end_as_each_by_itself(kind, settings, tmp_path):
     assert_the_same_alone(kind, tmp_path, trainer={"accelerator": "gpu", **settings})
+
+
+class Measured(Convolutional):
+    def __init__(self, **hparams):
+        super().__init__(**hparams)
+        self.accuracy = Accuracy("multiclass", num_classes=10)
+
+    def make(self):
+        return nn.Sequential(super().make(), nn.Dropout(0.2))
+
+    def training_step(self, batch, batch_idx):
+        logits = self.net(batch[0])
+        loss = nn.functional.cross_entropy(logits, batch[1])
+        self.log_dict({"train_loss": loss, "accuracy": self.accuracy}, on_step=True, on_epoch=True)
+        self.accuracy(logits, batch[1])
+        return loss
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """The recorded steps of the fits."""
+    found, begin = [], StepGraphs.__init__
+
+    def noted(self, *args):
+        begin(self, *args)
+        found.append(self)
+
+    monkeypatch.setattr(StepGraphs, "__init__", noted)
+    return found
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"accumulate_grad_batches": 2}, {"precision": "bf16-mixed"}, {"precision": "16-mixed"}],
+    ids=["plain", "accumulated", "bf16-mixed", "16-mixed"],
+)
+def test_replayed_steps_end_as_those_that_are_run(settings, graphs, monkeypatch, tmp_path):
+    trainer = {"accelerator": "gpu", "max_epochs": 3, **settings}
+    replayed = trained(Measured, tmp_path / "replayed", True, trainer=trainer)
+    assert {each.obstacle for each in graphs} == {None}
+    assert all(each._replays > 0 for each in graphs)
+    monkeypatch.setattr(module, "GRAPHS", {})
+    monkeypatch.setattr(updates, "GRAPHS", {})
+    monkeypatch.setattr(fused_module, "GRAPHS", {})
+    run_each = trained(Measured, tmp_path / "run", True, trainer=trainer)
+    for number, outcome in run_each.items():
+        assert_alike(replayed[number], outcome)
+
+
+def test_what_cannot_be_recorded_is_run(graphs, tmp_path):
+    class Asking(Classifier):
+        def training_step(self, batch, batch_idx):
+            # From the host, which a recording may not wait for.
+            return super().training_step(batch, batch_idx) * torch.tensor(2.0, device=self.device)
+
+    assert_the_same_alone(Asking, tmp_path, trainer={"accelerator": "gpu", "max_epochs": 3})
+    assert {each.obstacle is None for each in graphs if each.name == "training_step"} == {False}
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])

@@ -13,18 +13,41 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchmetrics import Accuracy
 
 from lightning_hp.fit.fused import graphs as module
 from lightning_hp.fit.fused.graphs import StepGraphs
-from lightning_hp.fit.fused.step import FusedStep
 from lightning_hp.fit.fused.trees import taken_apart
 from tests.fit.fused.digits import SPACE, Classifier, assert_the_same_alone, trained
 
-PARTS = ("output", "gradients", "states", "values")
+
+class Undo(TorchDispatchMode):
+    """Keeps what operations write over."""
+
+    def __init__(self):
+        super().__init__()
+        self.kept = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        for index, argument in enumerate(func._schema.arguments):
+            # Of its running statistics, batch normalization does not say so.
+            if (argument.alias_info and argument.alias_info.is_write) or argument.name.startswith("running_"):
+                value = args[index] if index < len(args) else kwargs.get(argument.name)
+                for tensor in value if isinstance(value, (list, tuple)) else (value,):
+                    if isinstance(tensor, torch.Tensor):
+                        self.kept.append((tensor.detach(), tensor.detach().clone()))
+        return func(*args, **kwargs)
+
+    def undo(self):
+        for tensor, before in reversed(self.kept):
+            tensor.copy_(before)
 
 
 def tensors_of(made):
+    if made is None:
+        return []
     logged = [each.values for each in made.output.logged]
     return taken_apart((made.output.output, logged, made.gradients, made.states, made.values))[1]
 
@@ -32,24 +55,25 @@ def tensors_of(made):
 @pytest.fixture
 def made(monkeypatch):
     """The graphs of the fit, by the steps' names; each has been replayed so many times."""
-    found, steps = [], []
-    begin, fused = StepGraphs.__init__, FusedStep.__init__
+    found, reruns = Found(), []
+    begin = StepGraphs.__init__
 
     class Rerun:
         def __init__(self, shared=None):
-            self.step = steps[-1]
+            self.replays = 0
+            reruns.append(self)
 
         def record(self, run):
-            kept = {name: tensor.clone() for name, tensor in self.step.stack.buffers.items()}
-            self._run, self._made = run, run()
-            for name, tensor in kept.items():
-                self.step.stack.buffers[name].copy_(tensor)
+            with Undo() as undo:
+                self._run, self._made = run, run()
+            undo.undo()
             for tensor in tensors_of(self._made):
                 # Whoever reads them before a replay shall notice.
                 tensor.fill_(float("nan") if tensor.is_floating_point() else -1)
             return self._made
 
         def replay(self):
+            self.replays += 1
             for own, new in zip(tensors_of(self._made), tensors_of(self._run()), strict=True):
                 own.copy_(new)
 
@@ -57,18 +81,23 @@ def made(monkeypatch):
         begin(self, step, name)
         found.append(self)
 
-    def stepped(self, *args, **keywords):
-        fused(self, *args, **keywords)
-        steps.append(self)
-
     monkeypatch.setattr(StepGraphs, "__init__", noted)
-    monkeypatch.setattr(FusedStep, "__init__", stepped)
     monkeypatch.setitem(module.GRAPHS, "cpu", Rerun)
+    found.reruns = reruns
     return found
+
+
+class Found(list):
+    """Of a fit: its `StepGraphs`, and all graphs."""
 
 
 def of(made, name):
     return [each for each in made if each.name == name]
+
+
+def updates(made):
+    """How often updates of the parameters were replayed."""
+    return sum(each.replays for each in made.reruns) - replays(made) - replays(made, "validation_step")
 
 
 def replays(made, name="training_step"):

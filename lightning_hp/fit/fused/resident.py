@@ -22,8 +22,8 @@ def free_memory(device: torch.device) -> int:
 class Resident:
     """Data sets' tensors on a device, copied when first asked for.
 
-    A data set that is edited while it is in use is no longer taken from its copy, which would not show the edit. An edit is known
-    by the tensor's version, which stays the same where numpy or ``tensor.data`` edits.
+    A data set that is edited while it is in use is no longer taken from its copy, which would not show the edit. Edits change a
+    tensor's version, by which they are known; but for those through numpy or ``tensor.data``.
 
     Args:
         device: where to copy to.

@@ -120,7 +120,7 @@ def test_hooks_see_the_loaders_as_they_are(copied, tmp_path):
             looked.append(self.trainer.estimated_stepping_batches)
             return super().configure_optimizers()
 
-        def on_train_epoch_start(self):
+        def on_train_epoch_end(self):
             loader = self.trainer.train_dataloader
             looked.append((len(loader), len(loader.dataset), type(loader.dataset), loader.batch_size))
             # No copy would show that.

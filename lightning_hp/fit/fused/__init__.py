@@ -13,6 +13,9 @@ optimizer   one update for all rows, each by its own optimizer's current values
 member      one trial in the fit: its model, its optimizer and schedulers, its Trainer, its record
 journal     what a member logs
 unsupported what a fused fit leaves to ordinary ones
+feed        the fit's batches, taken at once where the data are tensors
+batches     loaders that do so
+resident    copies of small data sets on the device
 relay       passes the fit's hooks on to the members
 module      the LightningModule that Lightning trains
 run         the job: fits as large as memory takes

@@ -20,7 +20,7 @@ from lightning_hp.study.keep import Keep
 
 
 class Relay(Callback):
-    """The only callback of a fused fit besides its seeding.
+    """The only callback of a fused fit besides its seeding and its feed.
 
     Args:
         module: what is trained; its members are told.

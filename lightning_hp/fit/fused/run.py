@@ -27,6 +27,7 @@ from lightning_hp.fit.attempt import (
     trainer_settings,
 )
 from lightning_hp.fit.fused.errors import CannotFuseError
+from lightning_hp.fit.fused.feed import Feed
 from lightning_hp.fit.fused.member import Member
 from lightning_hp.fit.fused.module import FusedModule
 from lightning_hp.fit.fused.relay import Relay
@@ -138,7 +139,7 @@ def _fit(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish, always: bo
     module = FusedModule(members, always)
     seeding = Seeding(recipe.seed, first.seed)
     relay = Relay(module, lambda member, more: finish(member.attempt, member.error, more), recipe.keep_checkpoints)
-    own = {"logger": False, "enable_checkpointing": False, "callbacks": [seeding, relay]}
+    own = {"logger": False, "enable_checkpointing": False, "callbacks": [seeding, Feed(), relay]}
     if not is_overridden("validation_step", members[0].model):
         own["limit_val_batches"] = 0
     # Those that stop early are not kept.

@@ -5,13 +5,24 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import Accuracy
 
+from lightning_hp.fit.fused import batches, resident, saving, updates
 from lightning_hp.fit.fused import graphs as module
 from lightning_hp.fit.fused import module as fused_module
-from lightning_hp.fit.fused import saving, updates
 from lightning_hp.fit.fused.graphs import StepGraphs
-from tests.fit.fused.digits import SPACE, Classifier, assert_alike, assert_the_same_alone, recipe_of, run, trained, trials_of
+from tests.fit.fused.digits import (
+    SPACE,
+    Classifier,
+    assert_alike,
+    assert_the_same_alone,
+    loaders,
+    recipe_of,
+    run,
+    trained,
+    trials_of,
+)
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -118,3 +129,57 @@ def test_an_interrupted_job_goes_on(tmp_path, monkeypatch):
     resumed = run(recipe, [trials])
     for number in whole:
         assert_alike(resumed[number], whole[number])
+
+
+def pinned():
+    train, val = loaders()
+    return DataLoader(train.dataset, batch_size=32, shuffle=True, pin_memory=True), val
+
+
+class Loading(Classifier):
+    """Its hook takes a batch of the loader to the host, as if it were there already."""
+
+    def on_train_epoch_end(self):
+        assert next(iter(self.trainer.train_dataloader))[0].numpy().shape == (32, 64)
+
+
+@pytest.mark.parametrize("room", [2**30, 0], ids=["from the device", "from the host"])
+@pytest.mark.parametrize("data", [loaders, pinned])
+def test_batches_come_from_the_device_where_there_is_room(data, room, tmp_path, monkeypatch):
+    seen = set()
+    took = batches._taken
+    monkeypatch.setattr(resident, "LARGEST", room)
+    monkeypatch.setattr(batches, "_taken", lambda tensors, index: seen.add(tensors[0].device.type) or took(tensors, index))
+    assert_the_same_alone(Loading, tmp_path, data=data, trainer={"accelerator": "gpu"})
+    # The hook's are from the host.
+    assert seen == ({"cuda", "cpu"} if room else {"cpu"})
+
+
+def test_batches_on_the_device_are_those_of_the_loader():
+    device = torch.device("cuda", 0)
+    dtypes = [
+        torch.float32,
+        torch.float64,
+        torch.float16,
+        torch.bfloat16,
+        torch.int64,
+        torch.uint8,
+        torch.bool,
+        torch.complex64,
+    ]
+    data = TensorDataset(*(torch.randint(0, 9, (50, *[2] * (each % 3))).to(dtype) for each, dtype in enumerate(dtypes)))
+    kept = resident.Resident(device)
+    kept.wanted = True
+    for pin in (False, True):
+        loader = DataLoader(data, batch_size=8, shuffle=True, pin_memory=pin, generator=torch.Generator().manual_seed(1))
+        ours = list(batches.taken_at_once(loader, kept))
+        loader.generator.manual_seed(1)
+        for batch, other in zip(ours, list(loader), strict=True):
+            for tensor, expected in zip(batch, other, strict=True):
+                assert tensor.device == device
+                assert torch.equal(tensor.cpu(), expected)
+
+
+def test_what_does_not_fit_stays_on_the_host():
+    data = TensorDataset(torch.zeros(1).expand(torch.cuda.mem_get_info()[0] // 4))
+    assert resident.Resident(torch.device("cuda", 0)).of(data) is None

@@ -49,7 +49,8 @@ def check(step: FusedStep, name: str, args: tuple[Any, ...]) -> None:
         step.randomness = "same"
         states = rng_states()
         try:
-            _compare_steps(step, name, args)
+            with undone(step):
+                _compare_steps(step, name, args)
         except CannotFuseError:
             if not _drawn_since(states):
                 raise

@@ -177,13 +177,14 @@ class StepGraphs:
     def _recorded(self, nest: Any, tensors: Sequence[Tensor], others: int, share: float) -> _Recording | None:
         step, inputs = self.step, [tensor.clone() for tensor in tensors]
         batch, numbers, states, factors = put_together(nest, inputs)
-        trained = {name: each for name, each in step.stack.parameters.items() if each.requires_grad}
         if self.name == "training_step" and not self._gradients:
-            self._gradients = {name: torch.empty_like(each) for name, each in trained.items()}
+            parameters = {name: each for name, each in step.stack.parameters.items() if each.requires_grad}
+            self._gradients = {name: torch.empty_like(each) for name, each in parameters.items()}
 
         def run() -> _Recorded:
             before = dict(step.metrics.counts)
-            with step.metrics.borrowed(states), step.carried.borrowed(numbers):
+            with step.stack.as_new(), step.metrics.borrowed(states), step.carried.borrowed(numbers):
+                trained = {name: each for name, each in step.stack.parameters.items() if each.requires_grad}
                 output = step(self.name, batch, *[Unread()] * others)
                 training = self.name == "training_step"
                 gradients = self._differentiated(loss_of(output), trained, factors, share) if training else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +64,19 @@ class Stack:
                     stacked.data[row].copy_(tensor.detach())
                     tensor.data = stacked.detach()[row]
             stacked.requires_grad_(_same_requirement(tensors))
+
+    @contextmanager
+    def as_new(self) -> Iterator[None]:
+        """Has leaves of its own for a while, in the same memory, of which no graph that is still alive knows.
+
+        Such a graph would have the gradients wait for the stream on which it was made.
+        """
+        own = self.parameters
+        self.parameters = {name: tensor.detach().requires_grad_(tensor.requires_grad) for name, tensor in own.items()}
+        try:
+            yield
+        finally:
+            self.parameters = own
 
     def _bind(self) -> None:
         for stacked, tensors in self._pairs():

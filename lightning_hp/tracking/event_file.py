@@ -78,5 +78,10 @@ class _Appended:
         self._path = path
 
     def write(self, content: bytes) -> None:
-        with self._path.open("ab") as file:
-            file.write(content)
+        # Python's files would take five times as long.
+        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            while content:
+                content = content[os.write(file, content) :]
+        finally:
+            os.close(file)

@@ -30,6 +30,7 @@ from lightning_hp.errors import disk_error
 from lightning_hp.fit.attempt import Attempt
 from lightning_hp.fit.checkpoints import PREVIOUS, of_model, readable, warn_if_refused
 from lightning_hp.fit.fused.errors import CannotFuseError
+from lightning_hp.fit.fused.hooks import call_callbacks, call_model, own_hook
 from lightning_hp.fit.fused.journal import Journal
 from lightning_hp.fit.fused.logs import Entry
 from lightning_hp.fit.fused.unsupported import unsupported
@@ -192,12 +193,12 @@ class Member:
                     raise
                 self.error = error
 
-    def hook(self, name: str, *args: Any, **keywords: Any) -> None:
+    def hook(self, name: str) -> None:
         """Calls a hook of the trial's callbacks, then of its model."""
-        with self.journal.open():
-            call._call_callback_hooks(self.trainer, name, *args, **keywords)
-            if hasattr(self.model, name):
-                call._call_lightning_module_hook(self.trainer, name, *args, **keywords)
+        if own_hook(self.model, name) or any(own_hook(each, name) for each in self._callbacks):
+            with self.journal.open():
+                call_callbacks(self.trainer, name)
+                call_model(self.trainer, name)
 
     def evaluate(self) -> None:
         """Switches the model to evaluation."""
@@ -211,41 +212,44 @@ class Member:
     def end_training_epoch(self, logs: list[Entry], row: int) -> None:
         """What Lightning does at the end of an epoch, in its order."""
         trainer, loop = self.trainer, self.trainer.fit_loop.epoch_loop
-        with self.journal.open():
+        with self.journal.open() as results:
             self.journal.show_step(logs, row)
-            self.journal.replay("training_step", logs, row)
-            call._call_callback_hooks(trainer, "on_train_epoch_end", monitoring_callbacks=False)
-            call._call_lightning_module_hook(trainer, "on_train_epoch_end")
-            call._call_callback_hooks(trainer, "on_train_epoch_end", monitoring_callbacks=True)
-            trainer._logger_connector.on_epoch_end()
+            self.journal.replay("training_step", logs, row, results)
+            call_callbacks(trainer, "on_train_epoch_end", monitoring=False)
+            call_model(trainer, "on_train_epoch_end")
+            call_callbacks(trainer, "on_train_epoch_end", monitoring=True)
+            logged = self.journal.show_epoch(results)
             self.step_schedulers("epoch", plateaus=True)
             self.reporter.plateaus_have_stepped()
             loop._batches_that_stepped -= 1
-            trainer._logger_connector.update_train_epoch_metrics()
+            self.journal.log_step(logged)
             loop._batches_that_stepped += 1
+            self.journal.end_epoch(results)
 
     def end_validation_epoch(self, logs: list[Entry], row: int) -> None:
         """What Lightning does at the end of a validation, before ``on_validation_end``."""
-        connector = self.trainer._logger_connector
+        sanity_checking = self.trainer.sanity_checking
         # Steps that log nothing leave the mark of the last training batch.
-        connector.epoch_end_reached()
+        self.trainer._logger_connector.epoch_end_reached()
         with self.journal.open() as results:
-            metrics: dict[str, Any] = {}
+            logged: dict[str, Any] = {}
             for index in dict.fromkeys(entry.dataloader_idx for entry in logs):
                 results.dataloader_idx = index
-                self.journal.replay("validation_step", [entry for entry in logs if entry.dataloader_idx == index], row)
-                metrics |= connector.update_eval_epoch_metrics()
+                self.journal.replay("validation_step", [entry for entry in logs if entry.dataloader_idx == index], row, results)
+                # What is of no loader comes with what the hook logs.
+                if index is not None and not sanity_checking:
+                    logged |= self.journal.show_epoch(results)
             results.dataloader_idx = None
             self.hook("on_validation_epoch_end")
-            connector.on_epoch_end()
-            metrics |= connector.update_eval_epoch_metrics()
-            connector.log_eval_end_metrics(metrics)
+            logged |= self.journal.show_epoch(results)
+            if not sanity_checking:
+                self.journal.log_step(logged)
 
     def end_validation(self) -> None:
         """The rest."""
-        with self.journal.open():
+        with self.journal.open() as results:
             self.hook("on_validation_end")
-            self.trainer._logger_connector.reset_results()
+            self.journal.end_epoch(results)
 
     def end(self) -> None:
         """What Lightning does after the last epoch."""

@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
 
 from lightning_hp.fit.fused.errors import CannotFuseError
-from lightning_hp.fit.fused.logs import Entry
+from lightning_hp.fit.fused.logs import Entry, EpochValue
 
 
 class Journal:
@@ -121,6 +121,9 @@ class Journal:
     def end_epoch(self, results: _ResultCollection) -> None:
         """Has the results begin anew."""
         results.reset()
+        # Those of the steps are put there anew, and whoever asks an empty collection has its answer at once.
+        for key in [key for key, value in results.items() if isinstance(value, EpochValue)]:
+            del results[key]
         connector = self._trainer._logger_connector
         connector._first_loop_iter, connector._current_fx = None, None
 

@@ -66,6 +66,7 @@ class Member:
 
     Attributes:
         error: what a hook of this trial raised; it has failed then.
+        best_is_due: whether the weights that it has now are to be kept as the best.
     """
 
     def __init__(self, attempt: Attempt, model: LightningModule, trainer: Trainer) -> None:
@@ -78,6 +79,8 @@ class Member:
         self._rng = rng_states()
         # What the reporter wants to have written, until it is time.
         self._best: dict[str, Any] | None = None
+        self._best_weights: Callable[[], dict[str, Any]] | None = None
+        self.best_is_due = False
         self._last_is_due = False
         self._shares_a_file = False
         self._mode = _ModuleMode()
@@ -285,12 +288,14 @@ class Member:
     def drop(self) -> None:
         """Gives up the trial's checkpoints."""
         self._best, self._last_is_due, self.reporter.folder = None, False, None
+        self.best_is_due = False
 
     def write_best(self) -> None:
         """Writes the weights of the best epoch, if there are newer ones than on the disk."""
-        if self._best is not None and self.reporter.best_path is not None:
-            self.trainer.strategy.checkpoint_io.save_checkpoint(self._best, self.reporter.best_path)
-            self._best = None
+        best = self._best_checkpoint()
+        if best is not None and self.reporter.best_path is not None:
+            self.trainer.strategy.checkpoint_io.save_checkpoint(best, self.reporter.best_path)
+            self._best, self.best_is_due = None, False
 
     def write_last(self) -> None:
         """Writes all that the trial needs to go on by itself, as of its last epoch."""
@@ -316,8 +321,8 @@ class Member:
         if not self._shares_a_file:
             self._shares_a_file = True
             warn_if_refused(last)
-        best = of_model(readable(self._best)) if self._best is not None else None
-        return Part(self.reporter.folder, self.reporter.identity, last, best)
+        best = self._best_checkpoint()
+        return Part(self.reporter.folder, self.reporter.identity, last, of_model(readable(best)) if best is not None else None)
 
     def _save(self, filepath: Any, weights_only: bool | None = None, storage_options: Any = None) -> None:
         """Stands in for the Trainer's: the reporter's two files wait until it is time, those of others are written at once."""
@@ -325,10 +330,39 @@ class Member:
             self.refresh_optimizer()
             Trainer.save_checkpoint(self.trainer, filepath, weights_only, storage_options)
         elif Path(filepath) == self.reporter.best_path:
-            checkpoint = self.trainer._checkpoint_connector.dump_checkpoint(weights_only=True)
-            self._best = _whole(checkpoint)
+            self._save_best()
         else:
             self._last_is_due = True
+
+    def _save_best(self) -> None:
+        connector = self.trainer._checkpoint_connector
+        if self._changes_late:
+            self._best, self._best_weights = _whole(connector.dump_checkpoint(weights_only=True)), None
+            self.best_is_due = False
+            return
+        # The weights are soon copied, of all trials at once.
+        connector._get_lightning_module_state_dict = dict  # type: ignore[method-assign]
+        try:
+            self._best = connector.dump_checkpoint(weights_only=True)
+        finally:
+            del connector._get_lightning_module_state_dict
+        self._best_weights, self.best_is_due = self.model.state_dict, True
+
+    def keep_best(self, weights: Callable[[], dict[str, Any]]) -> None:
+        """Tells where the weights of the best epoch are from now on."""
+        self._best_weights, self.best_is_due = weights, False
+
+    @property
+    def _changes_late(self) -> bool:
+        """Whether code of the user's may change the weights after the reporter has called them the best, or the checkpoint."""
+        others = any(type(callback) not in (*_OURS, EarlyStopping) for callback in self._callbacks)
+        return others or self.hooked or own_hook(self.model, "on_save_checkpoint") is not None
+
+    def _best_checkpoint(self) -> dict[str, Any] | None:
+        """That of the best epoch, unless it is on the disk."""
+        if self._best is None or self._best_weights is None:
+            return self._best
+        return _whole(self._best | {"state_dict": self._best_weights()})
 
 
 def _whole(checkpoint: dict[str, Any]) -> dict[str, Any]:

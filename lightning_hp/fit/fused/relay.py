@@ -138,6 +138,7 @@ class Relay(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         with same_progress(self.module.members):
             self._each(lambda member: member.end_validation())
+        self.module.keep_best()
         for member in self.module.members:
             member.train_again()
         self.module.follow_hooks()
@@ -150,6 +151,7 @@ class Relay(Callback):
         with same_progress(self.module.members):
             for row, member in enumerate(self.module.members):
                 self._guarded(row, member.end_training_epoch, logs, row)
+        self.module.keep_best()
         self._let_go(epoch_over=True)
         loop = trainer.fit_loop
         last = _is_max_limit_reached(loop.epoch_loop.global_step, loop.max_steps) or _is_max_limit_reached(
@@ -279,6 +281,7 @@ class Relay(Callback):
         for row in rows:
             member = self.module.members[row]
             self._guarded(row, member.end_training_epoch, logs, row)
+        self.module.keep_best()
 
     def _leave(self, rows: list[int]) -> None:
         leaving = [self.module.members[row] for row in rows]

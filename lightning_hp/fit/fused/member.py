@@ -21,7 +21,7 @@ from lightning.pytorch.loggers.utilities import _log_hyperparams
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.trainer import call
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from lightning.pytorch.utilities.model_helpers import _ModuleMode, is_overridden
+from lightning.pytorch.utilities.model_helpers import _ModuleMode
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
@@ -115,8 +115,9 @@ class Member:
 
     def begin(self) -> None:
         """The hooks between the making of the optimizer and the training."""
-        with self._own_random_numbers():
-            self.hook("on_fit_start")
+        if self._has("on_fit_start"):
+            with self._own_random_numbers():
+                self.hook("on_fit_start")
         _log_hyperparams(self.trainer)
         if self._checkpoint is not None:
             self.trainer._checkpoint_connector.restore_training_state()
@@ -141,13 +142,15 @@ class Member:
         """The callbacks' and the model's own versions of a hook that runs once a batch, but for `babysitters`."""
         found = []
         for callback in self._callbacks:
-            if type(callback) is not Babysitter and is_overridden(name, callback):
-                method = partial(getattr(callback, name), self.trainer, self.model)
+            hook = own_hook(callback, name)
+            if type(callback) is not Babysitter and hook is not None:
+                method = partial(hook, self.trainer, self.model)
                 # Ours do not log by the model, which saves them time.
                 call = method if type(callback) in _OURS else self.journal.in_batch(name, method)
                 found.append(BatchHook(call, _DUE.get(type(callback))))
-        if is_overridden(name, self.model):
-            found.append(BatchHook(self.journal.in_batch(name, getattr(self.model, name))))
+        hook = own_hook(self.model, name)
+        if hook is not None:
+            found.append(BatchHook(self.journal.in_batch(name, hook)))
         return found
 
     @property
@@ -171,14 +174,9 @@ class Member:
         return self._runs_any([name for name in (*vars(ModelHooks), *vars(Callback)) if name.startswith("on_")])
 
     def _runs_any(self, hooks: Iterable[str]) -> bool:
-        theirs = [self.model, *(callback for callback in self._callbacks if type(callback) not in (*_OURS, EarlyStopping))]
-        parents = [LightningModule if each is self.model else Callback for each in theirs]
-        return any(
-            is_overridden(hook, each)
-            for hook in hooks
-            for each, parent in zip(theirs, parents, strict=True)
-            if hasattr(parent, hook)
-        )
+        others = [callback for callback in self._callbacks if type(callback) not in (*_OURS, EarlyStopping)]
+        theirs: list[Callback | LightningModule] = [self.model, *others]
+        return any(own_hook(each, hook) for hook in hooks for each in theirs)
 
     @property
     def _callbacks(self) -> list[Callback]:
@@ -198,10 +196,13 @@ class Member:
 
     def hook(self, name: str) -> None:
         """Calls a hook of the trial's callbacks, then of its model."""
-        if own_hook(self.model, name) or any(own_hook(each, name) for each in self._callbacks):
+        if self._has(name):
             with self.journal.open():
                 call_callbacks(self.trainer, name)
                 call_model(self.trainer, name)
+
+    def _has(self, hook: str) -> bool:
+        return own_hook(self.model, hook) is not None or any(own_hook(each, hook) for each in self._callbacks)
 
     def evaluate(self) -> None:
         """Switches the model to evaluation."""

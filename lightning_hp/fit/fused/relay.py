@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -89,7 +90,9 @@ class Relay(Callback):
         for row in self._watched:
             self.module.members[row].journal.show_step(entries, row)
         self.module.babysitting.after_batch(self.module.losses, batch_idx, trainer.is_last_batch)
-        returned = lambda row: (self._returned(row, self.module.losses[row]), batch, batch_idx)  # noqa: E731
+        # Where only the reporters look, which want numbers, the device is waited for once for all rows.
+        losses = cache(lambda: self.module.losses if self._watched else self.module.losses.cpu())
+        returned = lambda row: (self._returned(row, losses()[row]), batch, batch_idx)  # noqa: E731
         self._call("on_train_batch_end", returned, batch_idx)
         connector = self.module.members[0].trainer._logger_connector
         self._log_step(entries, connector.should_update_logs and not trainer.fit_loop._should_accumulate())

@@ -31,6 +31,7 @@ class Watch:
         logged: whether it has ever been logged.
         epoch_ended: whether an epoch of this fit has ended.
         validated: whether a validation of this fit has ended.
+        before_epoch: the metrics as this epoch began.
     """
 
     def __init__(self, monitor: str) -> None:
@@ -40,7 +41,7 @@ class Watch:
         self.epoch_ended = False
         self.validated = False
         self._before_validation: dict[str, Any] = {}
-        self._before_epoch: dict[str, Any] = {}
+        self.before_epoch: dict[str, Any] = {}
         self._validation_due = False
         self._epoch_due = False
 
@@ -60,7 +61,7 @@ class Watch:
         self._validation_due = False
 
     def epoch_starts(self, trainer: Trainer) -> None:
-        self._before_epoch = dict(trainer.callback_metrics)
+        self.before_epoch = dict(trainer.callback_metrics)
         self._epoch_due = False
 
     def epoch_ends(self) -> None:
@@ -76,7 +77,7 @@ class Watch:
 
     def new_of_epoch(self, trainer: Trainer) -> float | None:
         """The value of the epoch that has ended, unless there is none, it was given before, or validations give it."""
-        value = self._new(trainer, self._before_epoch) if self._epoch_due and not self.validates else None
+        value = self._new(trainer, self.before_epoch) if self._epoch_due and not self.validates else None
         if value is not None:
             self._epoch_due = False
         return value

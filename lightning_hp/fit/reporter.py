@@ -77,7 +77,6 @@ class Reporter(Checkpoint):
         self.error: BaseException | None = None
         self.pending: set[str] = set()
         self._watch = Watch(monitor)
-        self._before_epoch: dict[str, Any] = {}
         # What a checkpoint of Lightning's forgets.
         self._plateaus: dict[int, float] = {}
         self._shown: dict[str, torch.Tensor] = {}
@@ -107,7 +106,8 @@ class Reporter(Checkpoint):
             "metrics": self.metrics,
             "validates": self._watch.validates,
             "plateaus": self._plateaus,
-            "shown": self._shown,
+            # A device is waited for only where they are written.
+            "shown": {name: value.detach().cpu() for name, value in self._shown.items()},
             "stopping": self._stopping,
         }
 
@@ -138,7 +138,6 @@ class Reporter(Checkpoint):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._watch.epoch_starts(trainer)
-        self._before_epoch = dict(trainer.callback_metrics)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -171,7 +170,8 @@ class Reporter(Checkpoint):
             self.check_monitor(trainer.callback_metrics)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        metrics = self._new_metrics(trainer)
+        shown = trainer.callback_metrics
+        metrics = self._new_metrics(trainer, shown)
         self._watch.epoch_ends()
         value = self._watch.new_of_epoch(trainer)
         if value is not None:
@@ -187,7 +187,7 @@ class Reporter(Checkpoint):
         if self.last_path is not None:
             self._plateaus = _coming_plateau_steps(trainer)
             self._stopping = trainer.should_stop
-            self._shown = {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()}
+            self._shown = dict(shown)
             trainer.save_checkpoint(self.last_path)
             self._pause(trainer)
 
@@ -218,9 +218,9 @@ class Reporter(Checkpoint):
         in_training = self.monitor.removesuffix("_epoch") in pending
         return in_training or is_overridden("on_train_epoch_end", trainer.lightning_module)
 
-    def _new_metrics(self, trainer: Trainer) -> dict[str, float]:
+    def _new_metrics(self, trainer: Trainer, shown: Mapping[str, torch.Tensor]) -> dict[str, float]:
         """What the module logged in this epoch; of a metric logged by step and by epoch, the epoch's value."""
-        logged = logged_since(self._before_epoch, trainer.callback_metrics)
+        logged = logged_since(self._watch.before_epoch, shown)
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         monitors = [callback for callback in callbacks if isinstance(callback, LearningRateMonitor)]
         rates = {name for monitor in monitors for name in (*monitor.lrs, *monitor.last_momentum_values)}

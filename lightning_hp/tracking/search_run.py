@@ -13,10 +13,12 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from lightning_hp.errors import storage_errors
 from lightning_hp.space import Space
 from lightning_hp.tracking.hparams import add_summary, experiment
-from lightning_hp.tracking.trial_run import FLUSH_INTERVAL, OBJECTIVE
+from lightning_hp.tracking.trial_run import OBJECTIVE
 from lightning_hp.trial import Event, Finished, Mode, State, Trial, is_better
 
 OBJECTIVE_CURVE, BEST_CURVE = "search/objective", "search/best"
+# A flush costs more than the event it is for; seconds.
+FLUSH_INTERVAL = 1.0
 
 
 class SearchRun:

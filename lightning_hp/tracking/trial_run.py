@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -15,12 +15,11 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from lightning_hp.errors import storage_errors
 from lightning_hp.space import Hparams, Space
+from lightning_hp.tracking.event_file import EventWriter
 from lightning_hp.tracking.hparams import add_summary, session, session_end
 from lightning_hp.trial import Event, Finished, Outcome, trial_folder
 
 OBJECTIVE = "objective"
-# A flush costs more than the event it is for; seconds.
-FLUSH_INTERVAL = 1.0
 
 
 class TrialLogger(TensorBoardLogger):
@@ -36,7 +35,15 @@ class TrialLogger(TensorBoardLogger):
 
     def __init__(self, folder: Path, resumed_step: int | None = None) -> None:
         super().__init__(save_dir=folder, name="", version="", purge_step=resumed_step)
-        self._flushed = -FLUSH_INTERVAL
+        self._saved = False
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> SummaryWriter:
+        """What writes the event file, made when it is first asked for."""
+        if self._experiment is None:
+            self._experiment = EventWriter(self.log_dir, **self._kwargs)
+        return self._experiment
 
     @rank_zero_only
     def log_hyperparams(
@@ -62,16 +69,15 @@ class TrialLogger(TensorBoardLogger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Flushes, which Lightning asks for after every log call, at most once in `FLUSH_INTERVAL`."""
-        now = time.monotonic()
-        if now - self._flushed >= FLUSH_INTERVAL:
-            self._flushed = now
+        """Writes hparams.yaml once, where Lightning looks for it after every log call."""
+        if not self._saved:
             super().save()
+            self._saved = True
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Leaves the file open: `end` has the last word."""
-        super().save()
+        self.save()
 
     @rank_zero_only
     def begin(self, space: Space, hparams: Hparams) -> None:
@@ -98,7 +104,7 @@ def end_runs(root: Path, event: Event) -> None:
     if outcome.state == "pruned" or (outcome.state == "failed" and outcome.traceback is None):
         folder = trial_folder(root, event.number)
         with storage_errors(folder):
-            writer = SummaryWriter(folder)
+            writer = EventWriter(folder)
             _end(writer, outcome)
             writer.close()
 

@@ -11,6 +11,8 @@ rules       SGD and other optimizers on stacked parameters; Adam and its kin are
 loss_scales each row's own loss scale, where it trains in float16
 optimizer   one update for all rows, each by its own optimizer's current values
 member      one trial in the fit: its model, its optimizer and schedulers, its Trainer, its record
+hooks       calls of its hooks
+best        the weights of each member's best epoch
 journal     what a member logs
 unsupported what a fused fit leaves to ordinary ones
 feed        the fit's batches, taken at once where the data are tensors

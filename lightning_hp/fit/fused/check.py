@@ -122,9 +122,10 @@ def _compare_steps(step: FusedStep, name: str, args: tuple[Any, ...]) -> None:
     states = rng_states()
     own = []
     with undone(step):
-        for model in step.stack.models:
+        for row, model in enumerate(step.stack.models):
             set_rng_states(states)
-            output = _ordinary(model, name, args)  # type: ignore[arg-type]
+            # What the others have otherwise than the first are numbers, by which no step changes its module.
+            output = (_ordinary if row else _unchanging)(model, name, args)  # type: ignore[arg-type]
             of_metrics = {path: {key: getattr(each, key) for key in each._defaults} for path, each in metrics(model).items()}
             own.append(_result(name, output, dict(model.named_parameters()), of_metrics))
     set_rng_states(states)
@@ -183,16 +184,21 @@ def _result(
 
 def _ordinary(model: LightningModule, name: str, args: tuple[Any, ...]) -> StepOutput:
     """A model's own step."""
+    with Growth(model).taken() as added, step_log(model, metric_paths(model)) as output:
+        output.output = getattr(model, name)(*args)
+    nest, tensors = taken_apart(added)
+    output.added = put_together(nest, [tensor.detach() for tensor in tensors])
+    return output
+
+
+def _unchanging(model: LightningModule, name: str, args: tuple[Any, ...]) -> StepOutput:
+    """A model's own step, which is not to change the model."""
     states = rng_states()
-    lists = Growth(model)
     changed: list[Path] = []
     for _ in range(2):
         set_rng_states(states)
         before = state(model)
-        with lists.taken() as added, step_log(model, metric_paths(model)) as output:
-            output.output = getattr(model, name)(*args)
-        nest, tensors = taken_apart(added)
-        output.added = put_together(nest, [tensor.detach() for tensor in tensors])
+        output = _ordinary(model, name, args)
         changed = changes(before, state(model))
         if not changed:
             return output
@@ -279,7 +285,8 @@ def undone(step: FusedStep) -> Iterator[None]:
             step.stack.parameters[name].grad = gradient
         for model, mode in zip((*step.stack.models, step.template), modes, strict=True):
             for part, training in zip(model.modules(), mode, strict=True):
-                part.training = training
+                if part.training is not training:
+                    part.training = training
             for parameter in model.parameters():
                 parameter.grad = None
         step.randomness = randomness

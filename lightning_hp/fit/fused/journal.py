@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
 
 from lightning_hp.fit.fused.errors import CannotFuseError
-from lightning_hp.fit.fused.logs import Entry
+from lightning_hp.fit.fused.logs import Entry, EpochValue
 
 
 class Journal:
@@ -89,18 +89,43 @@ class Journal:
         """Sends the loggers what a step has logged."""
         self._trainer._logger_connector.log_metrics(dict(values), step)
 
-    def replay(self, fx: str, logs: Sequence[Entry], row: int) -> None:
+    def replay(self, fx: str, logs: Sequence[Entry], row: int, results: _ResultCollection) -> None:
         """Logs what this trial's row has logged in the steps of an epoch, once for all steps."""
         connector = self._trainer._logger_connector
         # With another hook's name Lightning would take them for values of the epoch before.
         connector._first_loop_iter, connector._current_fx = None, fx
-        self._model._current_fx_name = fx
         for entry in logs:
             if entry.metric is not None:
+                self._model._current_fx_name = fx
                 self._model.log(entry.name, self._model.get_submodule(entry.metric), **entry.options)  # type: ignore[arg-type]
+                self._model._current_fx_name = None
             elif entry.on_epoch:
-                entry.replay(fx, row, self._loop._results)
-        self._model._current_fx_name = None
+                entry.replay(fx, row, results)
+
+    def show_epoch(self, results: _ResultCollection) -> dict[str, Any]:
+        """Shows callbacks what has been logged of an epoch.
+
+        Returns:
+            What of it is for the loggers.
+        """
+        # Lightning's own way asks the Trainer for the results, several times, which takes longer than all else.
+        connector = self._trainer._logger_connector
+        metrics = results.metrics(on_step=False)
+        connector._progress_bar_metrics.update(metrics["pbar"])
+        connector._callback_metrics.update(metrics["callback"])
+        connector._logged_metrics.update(metrics["log"])
+        connector._current_fx = None
+        logged: dict[str, Any] = metrics["log"]
+        return logged
+
+    def end_epoch(self, results: _ResultCollection) -> None:
+        """Has the results begin anew."""
+        results.reset()
+        # Those of the steps are put there anew, and whoever asks an empty collection has its answer at once.
+        for key in [key for key, value in results.items() if isinstance(value, EpochValue)]:
+            del results[key]
+        connector = self._trainer._logger_connector
+        connector._first_loop_iter, connector._current_fx = None, None
 
     @property
     def _loop(self) -> Any:

@@ -53,6 +53,7 @@ class Entry:
     weight: float = 0.0
     _numbers: list[float] | None = None
     _reduced: tuple[Tensor, ...] = ()
+    _meta: _Metadata | None = None
 
     @property
     def shown_name(self) -> str:
@@ -88,12 +89,18 @@ class Entry:
 
     def replay(self, fx: str, row: int, results: _ResultCollection) -> None:
         """Puts a row's value of the epoch into a trial's results, as ``self.log`` would in a hook of that name."""
-        index = self.dataloader_idx
-        loader = "" if index is None else f".{index}"
+        loader = "" if self.dataloader_idx is None else f".{self.dataloader_idx}"
+        if self._meta is None:
+            # The same for all rows.
+            self._meta = self._metadata(fx + loader)
+        results[f"{fx}.{self.name}{loader}"] = EpochValue(self._meta, self.reduced(row))
+
+    def _metadata(self, fx: str) -> _Metadata:
         options = {key: value for key, value in self.options.items() if key in _OF_EPOCH and value is not None}
-        meta = _Metadata(fx + loader, self.name, on_step=self.on_step, on_epoch=self.on_epoch, dataloader_idx=index, **options)
+        index = self.dataloader_idx
+        meta = _Metadata(fx, self.name, on_step=self.on_step, on_epoch=self.on_epoch, dataloader_idx=index, **options)
         meta.sync = _Sync()
-        results[f"{fx}.{self.name}{loader}"] = EpochValue(meta, self.reduced(row))
+        return meta
 
     def show(self, values: Tensor | None) -> None:
         """Takes the values of one step that are not reduced here."""

@@ -21,7 +21,7 @@ from lightning.pytorch.loggers.utilities import _log_hyperparams
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.trainer import call
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from lightning.pytorch.utilities.model_helpers import _ModuleMode, is_overridden
+from lightning.pytorch.utilities.model_helpers import _ModuleMode
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
@@ -30,6 +30,7 @@ from lightning_hp.errors import disk_error
 from lightning_hp.fit.attempt import Attempt
 from lightning_hp.fit.checkpoints import PREVIOUS, of_model, readable, warn_if_refused
 from lightning_hp.fit.fused.errors import CannotFuseError
+from lightning_hp.fit.fused.hooks import call_callbacks, call_model, own_hook
 from lightning_hp.fit.fused.journal import Journal
 from lightning_hp.fit.fused.logs import Entry
 from lightning_hp.fit.fused.unsupported import unsupported
@@ -65,6 +66,7 @@ class Member:
 
     Attributes:
         error: what a hook of this trial raised; it has failed then.
+        best_is_due: whether the weights that it has now are to be kept as the best.
     """
 
     def __init__(self, attempt: Attempt, model: LightningModule, trainer: Trainer) -> None:
@@ -77,6 +79,8 @@ class Member:
         self._rng = rng_states()
         # What the reporter wants to have written, until it is time.
         self._best: dict[str, Any] | None = None
+        self._best_weights: Callable[[], dict[str, Any]] | None = None
+        self.best_is_due = False
         self._last_is_due = False
         self._shares_a_file = False
         self._mode = _ModuleMode()
@@ -111,8 +115,9 @@ class Member:
 
     def begin(self) -> None:
         """The hooks between the making of the optimizer and the training."""
-        with self._own_random_numbers():
-            self.hook("on_fit_start")
+        if self._has("on_fit_start"):
+            with self._own_random_numbers():
+                self.hook("on_fit_start")
         _log_hyperparams(self.trainer)
         if self._checkpoint is not None:
             self.trainer._checkpoint_connector.restore_training_state()
@@ -137,13 +142,15 @@ class Member:
         """The callbacks' and the model's own versions of a hook that runs once a batch, but for `babysitters`."""
         found = []
         for callback in self._callbacks:
-            if type(callback) is not Babysitter and is_overridden(name, callback):
-                method = partial(getattr(callback, name), self.trainer, self.model)
+            hook = own_hook(callback, name)
+            if type(callback) is not Babysitter and hook is not None:
+                method = partial(hook, self.trainer, self.model)
                 # Ours do not log by the model, which saves them time.
                 call = method if type(callback) in _OURS else self.journal.in_batch(name, method)
                 found.append(BatchHook(call, _DUE.get(type(callback))))
-        if is_overridden(name, self.model):
-            found.append(BatchHook(self.journal.in_batch(name, getattr(self.model, name))))
+        hook = own_hook(self.model, name)
+        if hook is not None:
+            found.append(BatchHook(self.journal.in_batch(name, hook)))
         return found
 
     @property
@@ -167,14 +174,9 @@ class Member:
         return self._runs_any([name for name in (*vars(ModelHooks), *vars(Callback)) if name.startswith("on_")])
 
     def _runs_any(self, hooks: Iterable[str]) -> bool:
-        theirs = [self.model, *(callback for callback in self._callbacks if type(callback) not in (*_OURS, EarlyStopping))]
-        parents = [LightningModule if each is self.model else Callback for each in theirs]
-        return any(
-            is_overridden(hook, each)
-            for hook in hooks
-            for each, parent in zip(theirs, parents, strict=True)
-            if hasattr(parent, hook)
-        )
+        others = [callback for callback in self._callbacks if type(callback) not in (*_OURS, EarlyStopping)]
+        theirs: list[Callback | LightningModule] = [self.model, *others]
+        return any(own_hook(each, hook) for hook in hooks for each in theirs)
 
     @property
     def _callbacks(self) -> list[Callback]:
@@ -192,12 +194,15 @@ class Member:
                     raise
                 self.error = error
 
-    def hook(self, name: str, *args: Any, **keywords: Any) -> None:
+    def hook(self, name: str) -> None:
         """Calls a hook of the trial's callbacks, then of its model."""
-        with self.journal.open():
-            call._call_callback_hooks(self.trainer, name, *args, **keywords)
-            if hasattr(self.model, name):
-                call._call_lightning_module_hook(self.trainer, name, *args, **keywords)
+        if self._has(name):
+            with self.journal.open():
+                call_callbacks(self.trainer, name)
+                call_model(self.trainer, name)
+
+    def _has(self, hook: str) -> bool:
+        return own_hook(self.model, hook) is not None or any(own_hook(each, hook) for each in self._callbacks)
 
     def evaluate(self) -> None:
         """Switches the model to evaluation."""
@@ -211,41 +216,44 @@ class Member:
     def end_training_epoch(self, logs: list[Entry], row: int) -> None:
         """What Lightning does at the end of an epoch, in its order."""
         trainer, loop = self.trainer, self.trainer.fit_loop.epoch_loop
-        with self.journal.open():
+        with self.journal.open() as results:
             self.journal.show_step(logs, row)
-            self.journal.replay("training_step", logs, row)
-            call._call_callback_hooks(trainer, "on_train_epoch_end", monitoring_callbacks=False)
-            call._call_lightning_module_hook(trainer, "on_train_epoch_end")
-            call._call_callback_hooks(trainer, "on_train_epoch_end", monitoring_callbacks=True)
-            trainer._logger_connector.on_epoch_end()
+            self.journal.replay("training_step", logs, row, results)
+            call_callbacks(trainer, "on_train_epoch_end", monitoring=False)
+            call_model(trainer, "on_train_epoch_end")
+            call_callbacks(trainer, "on_train_epoch_end", monitoring=True)
+            logged = self.journal.show_epoch(results)
             self.step_schedulers("epoch", plateaus=True)
             self.reporter.plateaus_have_stepped()
             loop._batches_that_stepped -= 1
-            trainer._logger_connector.update_train_epoch_metrics()
+            self.journal.log_step(logged)
             loop._batches_that_stepped += 1
+            self.journal.end_epoch(results)
 
     def end_validation_epoch(self, logs: list[Entry], row: int) -> None:
         """What Lightning does at the end of a validation, before ``on_validation_end``."""
-        connector = self.trainer._logger_connector
+        sanity_checking = self.trainer.sanity_checking
         # Steps that log nothing leave the mark of the last training batch.
-        connector.epoch_end_reached()
+        self.trainer._logger_connector.epoch_end_reached()
         with self.journal.open() as results:
-            metrics: dict[str, Any] = {}
+            logged: dict[str, Any] = {}
             for index in dict.fromkeys(entry.dataloader_idx for entry in logs):
                 results.dataloader_idx = index
-                self.journal.replay("validation_step", [entry for entry in logs if entry.dataloader_idx == index], row)
-                metrics |= connector.update_eval_epoch_metrics()
+                self.journal.replay("validation_step", [entry for entry in logs if entry.dataloader_idx == index], row, results)
+                # What is of no loader comes with what the hook logs.
+                if index is not None and not sanity_checking:
+                    logged |= self.journal.show_epoch(results)
             results.dataloader_idx = None
             self.hook("on_validation_epoch_end")
-            connector.on_epoch_end()
-            metrics |= connector.update_eval_epoch_metrics()
-            connector.log_eval_end_metrics(metrics)
+            logged |= self.journal.show_epoch(results)
+            if not sanity_checking:
+                self.journal.log_step(logged)
 
     def end_validation(self) -> None:
         """The rest."""
-        with self.journal.open():
+        with self.journal.open() as results:
             self.hook("on_validation_end")
-            self.trainer._logger_connector.reset_results()
+            self.journal.end_epoch(results)
 
     def end(self) -> None:
         """What Lightning does after the last epoch."""
@@ -281,12 +289,14 @@ class Member:
     def drop(self) -> None:
         """Gives up the trial's checkpoints."""
         self._best, self._last_is_due, self.reporter.folder = None, False, None
+        self.best_is_due = False
 
     def write_best(self) -> None:
         """Writes the weights of the best epoch, if there are newer ones than on the disk."""
-        if self._best is not None and self.reporter.best_path is not None:
-            self.trainer.strategy.checkpoint_io.save_checkpoint(self._best, self.reporter.best_path)
-            self._best = None
+        best = self._best_checkpoint()
+        if best is not None and self.reporter.best_path is not None:
+            self.trainer.strategy.checkpoint_io.save_checkpoint(best, self.reporter.best_path)
+            self._best, self.best_is_due = None, False
 
     def write_last(self) -> None:
         """Writes all that the trial needs to go on by itself, as of its last epoch."""
@@ -312,8 +322,8 @@ class Member:
         if not self._shares_a_file:
             self._shares_a_file = True
             warn_if_refused(last)
-        best = of_model(readable(self._best)) if self._best is not None else None
-        return Part(self.reporter.folder, self.reporter.identity, last, best)
+        best = self._best_checkpoint()
+        return Part(self.reporter.folder, self.reporter.identity, last, of_model(readable(best)) if best is not None else None)
 
     def _save(self, filepath: Any, weights_only: bool | None = None, storage_options: Any = None) -> None:
         """Stands in for the Trainer's: the reporter's two files wait until it is time, those of others are written at once."""
@@ -321,10 +331,39 @@ class Member:
             self.refresh_optimizer()
             Trainer.save_checkpoint(self.trainer, filepath, weights_only, storage_options)
         elif Path(filepath) == self.reporter.best_path:
-            checkpoint = self.trainer._checkpoint_connector.dump_checkpoint(weights_only=True)
-            self._best = _whole(checkpoint)
+            self._save_best()
         else:
             self._last_is_due = True
+
+    def _save_best(self) -> None:
+        connector = self.trainer._checkpoint_connector
+        if self._changes_late:
+            self._best, self._best_weights = _whole(connector.dump_checkpoint(weights_only=True)), None
+            self.best_is_due = False
+            return
+        # The weights are soon copied, of all trials at once.
+        connector._get_lightning_module_state_dict = dict  # type: ignore[method-assign]
+        try:
+            self._best = connector.dump_checkpoint(weights_only=True)
+        finally:
+            del connector._get_lightning_module_state_dict
+        self._best_weights, self.best_is_due = self.model.state_dict, True
+
+    def keep_best(self, weights: Callable[[], dict[str, Any]]) -> None:
+        """Tells where the weights of the best epoch are from now on."""
+        self._best_weights, self.best_is_due = weights, False
+
+    @property
+    def _changes_late(self) -> bool:
+        """Whether code of the user's may change the weights after the reporter has called them the best, or the checkpoint."""
+        others = any(type(callback) not in (*_OURS, EarlyStopping) for callback in self._callbacks)
+        return others or self.hooked or own_hook(self.model, "on_save_checkpoint") is not None
+
+    def _best_checkpoint(self) -> dict[str, Any] | None:
+        """That of the best epoch, unless it is on the disk."""
+        if self._best is None or self._best_weights is None:
+            return self._best
+        return _whole(self._best | {"state_dict": self._best_weights()})
 
 
 def _whole(checkpoint: dict[str, Any]) -> dict[str, Any]:

@@ -160,7 +160,7 @@ class MetricStates:
         states, values, counts = {path: dict(each) for path, each in self.states.items()}, dict(self.values), dict(self.counts)
         lists = [
             (metric, {**metric._copy_state_dict(), "_update_count": metric._update_count, "_computed": metric._computed})
-            for model in self.models
+            for model in (self.models if self.any else ())
             for path, metric in metrics(model).items()
             if path not in self._stacked
         ]

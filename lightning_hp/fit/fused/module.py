@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lightning_hp.fit.attempt import out_of_memory
 from lightning_hp.fit.fused.babysitting import Babysitting, connect
+from lightning_hp.fit.fused.best import BestWeights
 from lightning_hp.fit.fused.carried import Carried
 from lightning_hp.fit.fused.check import check, most_at_once, seconds
 from lightning_hp.fit.fused.errors import CannotFuseError
@@ -43,6 +44,7 @@ class FusedModule(LightningModule):
         self.always = always
         self._checked: set[tuple[str, int]] = set()
         self.members = list(members)
+        self._best = BestWeights([member.attempt.trial.number for member in members])
         self.logs = {"training_step": EpochLogs(training=True), "validation_step": EpochLogs(training=False)}
         self.losses = torch.empty(0)
         self.returned: Any = None
@@ -221,6 +223,14 @@ class FusedModule(LightningModule):
         self.optimizer.keep(rows)
         for logs in self.logs.values():
             logs.keep(rows)
+
+    def keep_best(self) -> None:
+        """Copies the weights of those members that are better than before."""
+        due = {row: member for row, member in enumerate(self.members) if member.best_is_due}
+        if due:
+            self._best.keep(self.step.stack, {row: member.attempt.trial.number for row, member in due.items()})
+            for member in due.values():
+                member.keep_best(partial(self._best.of, member.attempt.trial.number))
 
     def follow_hooks(self) -> None:
         """Takes over what the members' hooks may have changed: numbers, modes, what is frozen or steps, metrics."""

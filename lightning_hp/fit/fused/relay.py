@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -89,7 +90,9 @@ class Relay(Callback):
         for row in self._watched:
             self.module.members[row].journal.show_step(entries, row)
         self.module.babysitting.after_batch(self.module.losses, batch_idx, trainer.is_last_batch)
-        returned = lambda row: (self._returned(row, self.module.losses[row]), batch, batch_idx)  # noqa: E731
+        # Where only the reporters look, which want numbers, the device is waited for once for all rows.
+        losses = cache(lambda: self.module.losses if self._watched else self.module.losses.cpu())
+        returned = lambda row: (self._returned(row, losses()[row]), batch, batch_idx)  # noqa: E731
         self._call("on_train_batch_end", returned, batch_idx)
         connector = self.module.members[0].trainer._logger_connector
         self._log_step(entries, connector.should_update_logs and not trainer.fit_loop._should_accumulate())
@@ -138,6 +141,7 @@ class Relay(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         with same_progress(self.module.members):
             self._each(lambda member: member.end_validation())
+        self.module.keep_best()
         for member in self.module.members:
             member.train_again()
         self.module.follow_hooks()
@@ -150,6 +154,7 @@ class Relay(Callback):
         with same_progress(self.module.members):
             for row, member in enumerate(self.module.members):
                 self._guarded(row, member.end_training_epoch, logs, row)
+        self.module.keep_best()
         self._let_go(epoch_over=True)
         loop = trainer.fit_loop
         last = _is_max_limit_reached(loop.epoch_loop.global_step, loop.max_steps) or _is_max_limit_reached(
@@ -279,6 +284,7 @@ class Relay(Callback):
         for row in rows:
             member = self.module.members[row]
             self._guarded(row, member.end_training_epoch, logs, row)
+        self.module.keep_best()
 
     def _leave(self, rows: list[int]) -> None:
         leaving = [self.module.members[row] for row in rows]

@@ -59,8 +59,10 @@ class Stack:
     def follow(self) -> None:
         """Takes over what a model's hooks have put in the place of its views, and what they have frozen or thawed."""
         for stacked, tensors in self._pairs():
+            # As stacked[row].data_ptr(), which makes a tensor each time.
+            first, size = stacked.data_ptr(), stacked.stride(0) * stacked.element_size()
             for row, tensor in enumerate(tensors):
-                if tensor.data_ptr() != stacked[row].data_ptr():
+                if tensor.data_ptr() != first + row * size:
                     stacked.data[row].copy_(tensor.detach())
                     tensor.data = stacked.detach()[row]
             stacked.requires_grad_(_same_requirement(tensors))

@@ -46,7 +46,11 @@ SIZE = _Mark("#")
 
 def attributes(model: nn.Module) -> Iterator[tuple[Path, Any]]:
     """What a module and its parts keep in attributes, besides what torch, Lightning and torchmetrics keep there."""
-    for name, module in model.named_modules():
+    yield from _attributes(model.named_modules())
+
+
+def _attributes(modules: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[Path, Any]]:
+    for name, module in modules:
         for key, value in vars(module).items():
             if key not in _INTERNAL and not _is_of_metric(module, key, value):
                 yield (name, key), value
@@ -56,13 +60,15 @@ def state(model: nn.Module) -> dict[Path, Any]:
     """All plain values in a module and its parts, by where they are; tensors registered with it excepted."""
     found: dict[Path, Any] = {}
     # Some keep them in a list as well.
-    registered = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
-    for name, module in model.named_modules():
+    modules = list(model.named_modules())
+    registered = {id(tensor) for _, part in modules for kept in (part._parameters, part._buffers) for tensor in kept.values()}
+    registered.discard(id(None))
+    for name, module in modules:
         # A parametrized module has a class of its own, made of the true one; its parametrizations are parts like others.
         parametrized = parametrize.is_parametrized(module)
         found[name, "__class__"] = type(module).__base__ if parametrized else type(module)
     seen: set[int] = set()
-    for path, value in attributes(model):
+    for path, value in _attributes(modules):
         _walk(value, path, found, seen)
     return {path: value for path, value in found.items() if id(value) not in registered}
 

@@ -97,6 +97,26 @@ def test_hooks_are_called_at_the_same_times(settings, tmp_path):
             assert [counts[name] for name in ("on_train_end", "on_fit_end", "teardown")] == [1, 1, 1]
 
 
+@pytest.mark.parametrize("hook", ["on_train_epoch_start", "on_validation_epoch_end", "on_train_end"])
+def test_hooks_that_come_in_the_course_are_called(hook, tmp_path):
+    """Of a callback that another adds, and of an object that is given them."""
+    called = {"fused": Counter(), "alone": Counter()}
+
+    def note(kind, trainer, *args):
+        called[Path(trainer.default_root_dir).parents[1].name][kind, trainer.current_epoch] += 1
+
+    class Adding(Callback):
+        def on_train_start(self, trainer, pl_module):
+            added = Callback()
+            setattr(added, hook, partial(note, "added"))
+            trainer.callbacks.append(added)
+            setattr(self, hook, partial(note, "own"))
+
+    both(Classifier, tmp_path, trainer={"callbacks": [Adding]})
+    assert called["fused"] == called["alone"]
+    assert {kind for kind, _ in called["fused"]} == {"added", "own"}
+
+
 def test_batch_hooks_get_what_the_steps_return(tmp_path):
     seen = {True: {}, False: {}}
 

@@ -10,6 +10,7 @@ import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from cProfile import Profile
 from types import BuiltinFunctionType, FrameType
 from typing import Any
 
@@ -54,6 +55,8 @@ def obstacle(step: FusedStep, name: str, batch: Any, others: int) -> str | None:
         batch: of the step.
         others: how many arguments come after it: the batch's number, and a loader's.
     """
+    if not (sys.getprofile() is None or isinstance(sys.getprofile(), Profile) or callable(sys.getprofile())):
+        return "a profiler is on"
     if not only_tensors(batch):
         return "its batches are not tensors alone"
     for metric in step.metrics.template.values():
@@ -108,12 +111,17 @@ def _host_calls() -> Iterator[list[str]]:
             if owner in _OUTSIDE or (owner == "builtins" and function.__name__ in _OUTSIDE_BUILTINS):
                 found.append(function.__name__)
 
-    before = sys.getprofile()
+    before: Any = sys.getprofile()
+    if isinstance(before, Profile):
+        # Python cannot put it back where it was.
+        before.disable()
     sys.setprofile(watch)
     try:
         yield found
     finally:
-        sys.setprofile(before)
+        sys.setprofile(None if isinstance(before, Profile) else before)
+        if isinstance(before, Profile):
+            before.enable()
 
 
 _IN_MEMORY = (io.BytesIO, io.StringIO)

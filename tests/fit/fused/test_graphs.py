@@ -267,3 +267,9 @@ def test_steps_that_cannot_be_recorded_are_run_each_time(made, monkeypatch, tmp_
     (graphs,) = of(made, "training_step")
     assert graphs.obstacle is not None
     assert "not permitted" in graphs.obstacle
+
+
+def test_fits_that_are_profiled_are_recorded_as_well(made, tmp_path):
+    outcomes = trained(Classifier, tmp_path, True, trainer={"max_epochs": 3, "profiler": "advanced"})
+    assert all(outcome.state == "complete" for outcome in outcomes.values())
+    assert replays(made) > 0

@@ -229,7 +229,7 @@ def _compare_added(name: str, models: Sequence[nn.Module], own: Sequence[Added],
             if not all(_alike(*pair) for pair in pairs):
                 raise CannotFuseError(f"{what} differs from what the ordinary step adds")
             if isinstance(pairs[0][0], Tensor) and pairs[0][0].is_floating_point():
-                _compare(what, *map(torch.stack, zip(*pairs, strict=True)))  # type: ignore[arg-type]
+                _compare(what, *map(torch.stack, zip(*pairs, strict=True)))
 
 
 def _alike(one: Any, other: Any) -> bool:
@@ -240,7 +240,7 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def _compare_gradients(own: Sequence[_Result], fused: _Result) -> None:
-    used = [name for name, all_rows in fused.gradients.items() if all_rows is not None]
+    used = {name: all_rows for name, all_rows in fused.gradients.items() if all_rows is not None}
     for result in own:
         for name, gradient in result.gradients.items():
             if (gradient is None) == (name in used):
@@ -249,8 +249,8 @@ def _compare_gradients(own: Sequence[_Result], fused: _Result) -> None:
         return
     # Where the true gradient is zero, as before a normalization, both are noise.
     scales = torch.stack([_scale(_stacked(own, name), dim=1).float() for name in used]).amax(0)
-    for name in used:
-        _compare(f"the gradient of {name}", _stacked(own, name), fused.gradients[name], scales)
+    for name, all_rows in used.items():
+        _compare(f"the gradient of {name}", _stacked(own, name), all_rows, scales)
 
 
 def _stacked(own: Sequence[_Result], name: str) -> Tensor:
@@ -272,7 +272,7 @@ def _compare(what: str, own: Tensor, fused: Tensor, scale: Tensor | None = None)
 def _scale(values: Tensor, dim: int = 0) -> Tensor:
     """The largest of the values' sizes, in all dimensions from one on."""
     # A loss that is not finite is so in both.
-    sizes = torch.where(values.isfinite(), values.abs(), 0.0).flatten(dim)
+    sizes = torch.where(values.isfinite(), values.abs(), 0.0).unsqueeze(-1).flatten(dim)
     return sizes.amax(-1) if sizes.shape[-1] else sizes.new_zeros(sizes.shape[:-1])
 
 

@@ -17,13 +17,23 @@ _ENVIRONMENT = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")
 
 
 @contextmanager
-def isolated_rngs() -> Iterator[None]:
-    """Gives the generators, and the seeds that Lightning keeps in the environment, back as they were."""
-    states, environment = rng_states(), {key: os.environ.get(key) for key in _ENVIRONMENT}
+def kept_rngs() -> Iterator[None]:
+    """Gives the generators back as they were."""
+    states = rng_states()
     try:
         yield
     finally:
         set_rng_states(states)
+
+
+@contextmanager
+def isolated_rngs() -> Iterator[None]:
+    """Gives the generators, and the seeds that Lightning keeps in the environment, back as they were."""
+    environment = {key: os.environ.get(key) for key in _ENVIRONMENT}
+    try:
+        with kept_rngs():
+            yield
+    finally:
         for key, value in environment.items():
             if value is None:
                 os.environ.pop(key, None)

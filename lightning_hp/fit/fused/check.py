@@ -64,7 +64,7 @@ def seconds(step: FusedStep, args: tuple[Any, ...]) -> tuple[float, float]:
     """The time that a training step takes for all rows: fused, and one after another."""
     models: list[LightningModule] = step.stack.models  # type: ignore[assignment]
     paths, lists = metric_paths(models[0]), Growth(models[0])
-    with isolated_rngs(), undone(step):
+    with isolated_rngs(), undone(step, rows=1):
 
         def fused() -> None:
             torch.autograd.backward(loss_of(step("training_step", *args)).sum())
@@ -89,7 +89,7 @@ def most_at_once(step: FusedStep, name: str, args: tuple[Any, ...]) -> int | Non
     largest = _Largest([*model.parameters(), *model.buffers(), *taken_apart(args)[1]])
     with (
         isolated_rngs(),
-        undone(step),
+        undone(step, rows=1),
         Growth(model).taken(),
         step_log(model, metric_paths(model)),
         largest,
@@ -231,7 +231,7 @@ def _compare_added(name: str, models: Sequence[nn.Module], own: Sequence[Added],
             if not all(_alike(*pair) for pair in pairs):
                 raise CannotFuseError(f"{what} differs from what the ordinary step adds")
             if isinstance(pairs[0][0], Tensor) and pairs[0][0].is_floating_point():
-                _compare(what, *map(torch.stack, zip(*pairs, strict=True)))  # type: ignore[arg-type]
+                _compare(what, *map(torch.stack, zip(*pairs, strict=True)))
 
 
 def _alike(one: Any, other: Any) -> bool:
@@ -242,49 +242,62 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def _compare_gradients(own: Sequence[_Result], fused: _Result) -> None:
-    for row, result in enumerate(own):
-        # Where the true gradient is zero, as before a normalization, both are noise.
-        scale = max((_scale(gradient) for gradient in result.gradients.values() if gradient is not None), default=0.0)
-        for name, one in result.gradients.items():
-            all_rows = fused.gradients[name]
-            if (one is None) != (all_rows is None):
+    used = {name: all_rows for name, all_rows in fused.gradients.items() if all_rows is not None}
+    for result in own:
+        for name, gradient in result.gradients.items():
+            if (gradient is None) == (name in used):
                 raise CannotFuseError(f"the fused step and the ordinary one do not both use {name}")
-            if one is not None and all_rows is not None:
-                _compare(f"the gradient of {name}", one, all_rows[row], scale)
+    if not used:
+        return
+    # Where the true gradient is zero, as before a normalization, both are noise.
+    scales = torch.stack([_scale(_stacked(own, name), dim=1).float() for name in used]).amax(0)
+    for name, all_rows in used.items():
+        _compare(f"the gradient of {name}", _stacked(own, name), all_rows, scales)
 
 
-def _compare(what: str, own: Tensor, fused: Tensor, scale: float | None = None) -> None:
+def _stacked(own: Sequence[_Result], name: str) -> Tensor:
+    # Each time anew: of a large model there is no room for all twice.
+    return torch.stack([result.gradients[name] for result in own])  # type: ignore[misc]
+
+
+def _compare(what: str, own: Tensor, fused: Tensor, scale: Tensor | None = None) -> None:
+    """Compares values of all rows; what is rounding goes by a scale of all, or of each row."""
     if not own.is_floating_point():
         own, fused = own.float(), fused.float()
-    scale = _scale(own) if scale is None else scale
-    if not torch.allclose(fused, own, rtol=TOLERANCE, atol=TOLERANCE * scale, equal_nan=True):
-        raise CannotFuseError(f"{what} differs from the ordinary step's by {float((fused - own).abs().max()):.2g}")
+    scale = _scale(own) if scale is None else scale.view(-1, *[1] * (own.dim() - 1))
+    difference = (fused - own).abs()
+    rounding = own.isfinite() & (difference <= TOLERANCE * (scale + own.abs()))
+    if not (rounding | torch.isclose(fused, own, rtol=0, atol=0, equal_nan=True)).all():
+        raise CannotFuseError(f"{what} differs from the ordinary step's by {float(difference.max()):.2g}")
 
 
-def _scale(values: Tensor) -> float:
+def _scale(values: Tensor, dim: int = 0) -> Tensor:
+    """The largest of the values' sizes, in all dimensions from one on."""
     # A loss that is not finite is so in both.
-    finite = values[values.isfinite()]
-    return float(finite.abs().max()) if len(finite) else 0.0
+    sizes = torch.where(values.isfinite(), values.abs(), 0.0).unsqueeze(-1).flatten(dim)
+    return sizes.amax(-1) if sizes.shape[-1] else sizes.new_zeros(sizes.shape[:-1])
 
 
 @contextmanager
-def undone(step: FusedStep) -> Iterator[None]:
+def undone(step: FusedStep, rows: int | None = None) -> Iterator[None]:
+    """Changes back what steps change: the fused one, and the ordinary ones of so many models, from the first; None for all."""
     buffers = {name: tensor.clone() for name, tensor in step.stack.buffers.items()}
     gradients = {name: tensor.grad for name, tensor in step.stack.parameters.items()}
     restore_metrics = step.metrics.snapshot()
     randomness = step.randomness
-    modes = [[part.training for part in model.modules()] for model in (*step.stack.models, step.template)]
+    models = (*step.stack.models[:rows], step.template)
+    modes = [[(part, part.training) for part in model.modules()] for model in models]
     try:
         yield
     finally:
         # A step may have made a model's buffer anew.
-        step.stack.follow()
+        step.stack.follow(rows)
         for name, tensor in buffers.items():
             step.stack.buffers[name].copy_(tensor)
         for name, gradient in gradients.items():
             step.stack.parameters[name].grad = gradient
-        for model, mode in zip((*step.stack.models, step.template), modes, strict=True):
-            for part, training in zip(model.modules(), mode, strict=True):
+        for model, mode in zip(models, modes, strict=True):
+            for part, training in mode:
                 if part.training is not training:
                     part.training = training
             for parameter in model.parameters():

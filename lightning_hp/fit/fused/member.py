@@ -130,13 +130,12 @@ class Member:
 
     @contextmanager
     def _own_random_numbers(self) -> Iterator[None]:
-        others = rng_states()
+        """Has the generators be the trial's; to be used within `kept_rngs`, once for all trials."""
         set_rng_states(self._rng)
         try:
             yield
         finally:
             self._rng = rng_states()
-            set_rng_states(others)
 
     def batch_hooks(self, name: str) -> list[BatchHook]:
         """The callbacks' and the model's own versions of a hook that runs once a batch, but for `babysitters`."""

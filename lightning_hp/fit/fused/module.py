@@ -25,6 +25,7 @@ from lightning_hp.fit.fused.member import Member
 from lightning_hp.fit.fused.optimizer import FusedOptimizer, mismatch, row_norms, unscales_by_itself
 from lightning_hp.fit.fused.stack import Stack
 from lightning_hp.fit.fused.step import FusedStep, StepOutput, loss_of
+from lightning_hp.fit.rng import kept_rngs
 
 
 class FusedModule(LightningModule):
@@ -167,10 +168,11 @@ class FusedModule(LightningModule):
 
     def _setup_optimizers(self, stack: Stack, carried: Carried) -> None:
         """Has each member make its own; those that fail leave."""
-        for member in self.members:
-            member.guarded(member.setup_optimizer)
-            if member.error is not None and out_of_memory(member.error):
-                raise member.error
+        with kept_rngs():
+            for member in self.members:
+                member.guarded(member.setup_optimizer)
+                if member.error is not None and out_of_memory(member.error):
+                    raise member.error
         rows = [row for row, member in enumerate(self.members) if member.error is None]
         if len(rows) < len(self.members):
             self.let_failed_go()

@@ -16,6 +16,7 @@ from lightning_hp.fit.fused.logs import Entry
 from lightning_hp.fit.fused.member import BATCH_HOOKS, BatchHook, Member, same_progress
 from lightning_hp.fit.fused.module import FusedModule
 from lightning_hp.fit.fused.saving import Saving
+from lightning_hp.fit.rng import kept_rngs
 from lightning_hp.fit.together import Part, write_together
 from lightning_hp.study.keep import Keep
 
@@ -49,11 +50,13 @@ class Relay(Callback):
         trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = 0, None
         for member in self.module.members:
             member.reporter.least = self._least
-        self._each(lambda member: member.join(trainer))
+        with kept_rngs():
+            self._each(lambda member: member.join(trainer))
         self._let_failed_go()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._each(lambda member: member.begin())
+        with kept_rngs():
+            self._each(lambda member: member.begin())
         self._collect_batch_hooks()
         self.module.optimizer.collect()
         self.module.babysit()

@@ -63,7 +63,7 @@ def obstacle(step: FusedStep, name: str, batch: Any, others: int) -> str | None:
         if dim_zero_mean in metric._reductions.values():
             # Such a metric counts its updates, and computes with the count.
             return f"{type(metric).__name__} computes with a number that is kept on the host"
-    with isolated_rngs(), undone(step), _host_calls() as calls:
+    with isolated_rngs(), undone(step, rows=1), _host_calls() as calls:
         seed_cpu_rngs(0)
         before = rng_states()
         step.shared_trainer.read.clear()

@@ -56,9 +56,13 @@ class Stack:
         for name, tensor in buffers.items():
             self.buffers[name].copy_(tensor)
 
-    def follow(self) -> None:
-        """Takes over what a model's hooks have put in the place of its views, and what they have frozen or thawed."""
-        for stacked, tensors in self._pairs():
+    def follow(self, rows: int | None = None) -> None:
+        """Takes over what a model's hooks have put in the place of its views, and what they have frozen or thawed.
+
+        Args:
+            rows: how many may have, from the first; None for all.
+        """
+        for stacked, tensors in self._pairs(rows):
             # As stacked[row].data_ptr(), which makes a tensor each time.
             first, size = stacked.data_ptr(), stacked.stride(0) * stacked.element_size()
             for row, tensor in enumerate(tensors):
@@ -85,10 +89,10 @@ class Stack:
             for row, tensor in enumerate(tensors):
                 tensor.data = stacked.detach()[row]
 
-    def _pairs(self) -> Iterator[tuple[Tensor, list[Tensor]]]:
-        """Each stacked tensor, and the models' own."""
+    def _pairs(self, rows: int | None = None) -> Iterator[tuple[Tensor, list[Tensor]]]:
+        """Each stacked tensor, and the models' own, of so many rows."""
         for stacked, kind in ((self.parameters, nn.Module.named_parameters), (self.buffers, nn.Module.named_buffers)):
-            owns = [dict(kind(model)) for model in self.models]
+            owns = [dict(kind(model)) for model in self.models[:rows]]
             for name, tensor in stacked.items():
                 yield tensor, [own[name] for own in owns]
 

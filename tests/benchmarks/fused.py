@@ -2,12 +2,13 @@
 
     pip install optuna
     python tests/benchmarks/fused.py [--models mlp cnn] [--together 8 32 64 128] [--epochs 10] [--rounds 3] [--accelerator cpu]
-    python tests/benchmarks/fused.py --accelerator gpu --together 8 64 128 512
+    python tests/benchmarks/fused.py --accelerator gpu --together 8 64 512 --epochs 30 --serial 8
 
 Each K of ``--together`` is a search of K trials on scikit-learn's digits. All sides try the same hyperparameters, log the same
 curves and write the best and the last checkpoint. The sides take turns; each has a Python of its own, whose time counts from
 when all is imported. ``floor`` is no search: the bare arithmetic of K models, written by hand as batched matrix products (or
-grouped convolutions), with nothing logged or saved.
+grouped convolutions), with nothing logged or saved. Optuna's side takes its trials one after another; with ``--serial`` it has
+only so many, which gives the same rate and takes less time. Memory is that of the largest process, or of the GPU.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ SIDES: dict[str, Callable[[str, int, int, str, Path], None]] = {
 
 
 def run(side: str, model: str, trials: int, epochs: int, accelerator: str) -> None:
-    """Prints the seconds of one side and the MiB of its largest process."""
+    """Prints the seconds of one side, and the MiB of its largest process or of the GPU."""
     silence()
     # The first convolution or matrix product of a process makes torch's threads.
     torch.rand(256, 256) @ torch.rand(256, 256)
@@ -121,19 +122,22 @@ def run(side: str, model: str, trials: int, epochs: int, accelerator: str) -> No
             torch.cuda.synchronize()
         seconds = time.perf_counter() - began
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
+    if accelerator == "gpu" and "processes" not in side:
+        peak = torch.cuda.max_memory_allocated() / 2**20
     print(seconds, peak)
 
 
-def compare(model: str, trials: int, epochs: int, rounds: int, sides: list[str], accelerator: str) -> None:
+def compare(model: str, trials: int, epochs: int, rounds: int, sides: list[str], accelerator: str, serial: int) -> None:
     print(f"\n{model}, K = {trials}, {epochs} epochs; trial-epochs a second, median of {rounds} rounds (min to max)")
     rates: dict[str, list[float]] = {side: [] for side in sides}
     memory: dict[str, float] = {}
     for number in range(rounds):
         for side in sides if number % 2 == 0 else sides[::-1]:
-            sizes = ("--models", model, "--together", trials, "--epochs", epochs, "--accelerator", accelerator)
+            run_here = min(trials, serial) if side == "optuna" else trials
+            sizes = ("--models", model, "--together", run_here, "--epochs", epochs, "--accelerator", accelerator)
             output = child(__file__, "--run", side, *sizes)
             seconds, peak = map(float, output.split()[-2:])
-            rates[side].append(trials * epochs / seconds)
+            rates[side].append(run_here * epochs / seconds)
             memory[side] = max(peak, memory.get(side, 0.0))
     for side in sides:
         ratio = ""
@@ -151,6 +155,7 @@ def main() -> None:
     parser.add_argument("--together", type=int, nargs="+", default=[8, 32, 64, 128], metavar="K")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--serial", type=int, default=10**6, metavar="N", help="most trials of Optuna's side")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--accelerator", choices=["cpu", "gpu"], default="cpu")
     parser.add_argument("--run", help=argparse.SUPPRESS)
@@ -161,7 +166,7 @@ def main() -> None:
     sides = [side for side in options.sides if side != "optuna" or find_spec("optuna")]
     for model in options.models:
         for trials in options.together:
-            compare(model, trials, options.epochs, options.rounds, sides, options.accelerator)
+            compare(model, trials, options.epochs, options.rounds, sides, options.accelerator, options.serial)
     device = torch.cuda.get_device_name() if options.accelerator == "gpu" else f"CPU, {CORES} cores"
     print(f"\n{versions('optuna')}, {device}")
 

@@ -340,7 +340,8 @@ class Member:
 
     def _save_best(self) -> None:
         connector = self.trainer._checkpoint_connector
-        if self._changes_late:
+        if self.hooked:
+            # Code of the user's may change weights or checkpoint when the reporter has called them the best.
             self._best, self._best_weights = _whole(connector.dump_checkpoint(weights_only=True)), None
             self.best_is_due = False
             return
@@ -355,11 +356,6 @@ class Member:
     def keep_best(self, weights: Callable[[], dict[str, Any]]) -> None:
         """Tells where the weights of the best epoch are from now on."""
         self._best_weights, self.best_is_due = weights, False
-
-    @property
-    def _changes_late(self) -> bool:
-        """Whether code of the user's may change the weights after the reporter has called them the best, or the checkpoint."""
-        return self.hooked or own_hook(self.model, "on_save_checkpoint") is not None
 
     def _best_checkpoint(self) -> dict[str, Any] | None:
         """That of the best epoch, unless it is on the disk."""

@@ -184,11 +184,12 @@ class Reporter(Checkpoint):
             return
         if self._watch.validated or not trainer.enable_validation:
             self.check_monitor(self.metrics)
-        if self.last_path is not None:
+        path = self.last_path
+        if path is not None:
             self._plateaus = _coming_plateau_steps(trainer)
             self._stopping = trainer.should_stop
             self._shown = dict(shown)
-            trainer.save_checkpoint(self.last_path)
+            trainer.save_checkpoint(path)
             self._pause(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -232,8 +233,9 @@ class Reporter(Checkpoint):
             self._stop_diverged(trainer, self.monitor, value)
         elif self.diverged is None and is_better(value, self.best, self.mode):
             self.best = value
-            if self.best_path is not None:
-                trainer.save_checkpoint(self.best_path)
+            path = self.best_path
+            if path is not None:
+                trainer.save_checkpoint(path)
 
     def _stop_diverged(self, trainer: Trainer, name: str, value: float) -> None:
         self._follow_babysitters()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -44,13 +45,18 @@ class BestWeights:
             if self._names[trial] is None:
                 state = model.state_dict()
                 self._states[trial] = OrderedDict((key, _copied(value)) for key, value in state.items())
-        rows = torch.tensor(list(trials))
-        places = torch.tensor([self._rows[trial] for trial in trials.values()])
+
+        @cache
+        def indices(device: torch.device) -> tuple[Tensor, Tensor]:
+            places = [self._rows[trial] for trial in trials.values()]
+            return torch.tensor(places, device=device), torch.tensor(list(trials), device=device)
+
         for name in {name for trial in trials.values() for name in (self._names[trial] or {}).values()}:
             tensor = stacked[name].detach()
             if name not in self._kept:
                 self._kept[name] = tensor.new_empty(len(self._rows), *tensor.shape[1:])
-            self._kept[name][places.to(tensor.device)] = tensor[rows.to(tensor.device)]
+            places, rows = indices(tensor.device)
+            self._kept[name][places] = tensor[rows]
 
     def of(self, trial: int) -> dict[str, Any]:
         """A trial's state as it was kept last, its tensors as rows."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
+from lightning.pytorch.trainer.states import RunningStage
 
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.logs import Entry, EpochValue
@@ -129,5 +130,6 @@ class Journal:
 
     @property
     def _loop(self) -> Any:
-        trainer, loop = self._trainer, self._trainer.fit_loop.epoch_loop
-        return loop.val_loop if trainer.validating or trainer.sanity_checking else loop
+        # Lightning's own way to compare stages takes a microsecond, and this is asked several times an epoch.
+        stage, loop = self._trainer.state.stage, self._trainer.fit_loop.epoch_loop
+        return loop.val_loop if stage is RunningStage.VALIDATING or stage is RunningStage.SANITY_CHECKING else loop

@@ -28,7 +28,7 @@ from torch import Tensor
 from lightning_hp.babysit import Babysitter
 from lightning_hp.errors import disk_error
 from lightning_hp.fit.attempt import Attempt
-from lightning_hp.fit.checkpoints import PREVIOUS, of_model, readable, warn_if_refused
+from lightning_hp.fit.checkpoints import BEST, LAST, PREVIOUS, of_model, readable, warn_if_refused
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.hooks import call_callbacks, call_model, own_hook
 from lightning_hp.fit.fused.journal import Journal
@@ -197,8 +197,11 @@ class Member:
         """Calls a hook of the trial's callbacks, then of its model."""
         if self._has(name):
             with self.journal.open():
-                call_callbacks(self.trainer, name)
-                call_model(self.trainer, name)
+                self._call(name)
+
+    def _call(self, hook: str) -> None:
+        call_callbacks(self.trainer, hook)
+        call_model(self.trainer, hook)
 
     def _has(self, hook: str) -> bool:
         return own_hook(self.model, hook) is not None or any(own_hook(each, hook) for each in self._callbacks)
@@ -243,7 +246,7 @@ class Member:
                 if index is not None and not sanity_checking:
                     logged |= self.journal.show_epoch(results)
             results.dataloader_idx = None
-            self.hook("on_validation_epoch_end")
+            self._call("on_validation_epoch_end")
             logged |= self.journal.show_epoch(results)
             if not sanity_checking:
                 self.journal.log_step(logged)
@@ -251,7 +254,7 @@ class Member:
     def end_validation(self) -> None:
         """The rest."""
         with self.journal.open() as results:
-            self.hook("on_validation_end")
+            self._call("on_validation_end")
             self.journal.end_epoch(results)
 
     def end(self) -> None:
@@ -326,17 +329,19 @@ class Member:
 
     def _save(self, filepath: Any, weights_only: bool | None = None, storage_options: Any = None) -> None:
         """Stands in for the Trainer's: the reporter's two files wait until it is time, those of others are written at once."""
-        if self.reporter.folder is None or Path(filepath) not in (self.reporter.best_path, self.reporter.last_path):
+        path = Path(filepath)
+        if path.parent != self.reporter.folder or path.name not in (BEST, LAST):
             self.refresh_optimizer()
             Trainer.save_checkpoint(self.trainer, filepath, weights_only, storage_options)
-        elif Path(filepath) == self.reporter.best_path:
+        elif path.name == BEST:
             self._save_best()
         else:
             self._last_is_due = True
 
     def _save_best(self) -> None:
         connector = self.trainer._checkpoint_connector
-        if self._changes_late:
+        if self.hooked:
+            # Code of the user's may change weights or checkpoint when the reporter has called them the best.
             self._best, self._best_weights = _whole(connector.dump_checkpoint(weights_only=True)), None
             self.best_is_due = False
             return
@@ -351,12 +356,6 @@ class Member:
     def keep_best(self, weights: Callable[[], dict[str, Any]]) -> None:
         """Tells where the weights of the best epoch are from now on."""
         self._best_weights, self.best_is_due = weights, False
-
-    @property
-    def _changes_late(self) -> bool:
-        """Whether code of the user's may change the weights after the reporter has called them the best, or the checkpoint."""
-        others = any(type(callback) not in (*_OURS, EarlyStopping) for callback in self._callbacks)
-        return others or self.hooked or own_hook(self.model, "on_save_checkpoint") is not None
 
     def _best_checkpoint(self) -> dict[str, Any] | None:
         """That of the best epoch, unless it is on the disk."""

@@ -290,11 +290,11 @@ class Relay(Callback):
         self.module.keep_best()
 
     def _leave(self, rows: list[int]) -> None:
-        leaving = [self.module.members[row] for row in rows]
+        leaving, gone = [self.module.members[row] for row in rows], set(rows)
         self._write(leaving)
         for row in rows:
             self._guarded(row, self.module.members[row].end)
-        self.module.keep([row for row in range(len(self.module.members)) if row not in rows])
+        self.module.keep([row for row in range(len(self.module.members)) if row not in gone])
         self._finish(leaving)
 
     def _write(self, leaving: Sequence[Member]) -> None:
@@ -302,11 +302,11 @@ class Relay(Callback):
         self.module.optimizer.distribute()
         kept = Keep(self._keep, self._mode)
         # Those that have paused may have to go on.
-        over = [member for member in leaving if not member.reporter.paused]
+        over, last = [member for member in leaving if not member.reporter.paused], set(leaving)
         lost = {number for member in over for number in kept.add(member.standing())}
         with same_progress(leaving):
             for row, member in enumerate(self.module.members):
-                if member in leaving:
+                if member in last:
                     self._guarded(row, member.drop if member.attempt.trial.number in lost else member.write_last)
 
     def _write_together(self) -> None:

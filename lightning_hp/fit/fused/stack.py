@@ -36,8 +36,9 @@ class Stack:
 
     def keep(self, rows: Sequence[int]) -> None:
         """Leaves only these rows, in this order. The models of the others get tensors of their own."""
+        staying = set(rows)
         for row, model in enumerate(self.models):
-            if row not in rows:
+            if row not in staying:
                 for tensor in (*model.parameters(), *model.buffers()):
                     tensor.data = tensor.data.clone()
         index = torch.tensor(rows, dtype=torch.long)

@@ -54,7 +54,9 @@ class _EventFile:
     def __init__(self, folder: str) -> None:
         Path(folder).mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
+        seconds, rest = divmod(time.time_ns(), 10**9)
+        # TensorBoard reads a run's files by name: of one that goes on within a second, the later has to come later.
+        name = f"events.out.tfevents.{seconds:010d}.{rest:09d}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
         self._records = RecordWriter(_Appended(Path(folder, name)))
         self.add_event(Event(wall_time=time.time(), file_version=_VERSION))
 

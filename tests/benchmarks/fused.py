@@ -63,20 +63,20 @@ def floor(model: str, trials: int, epochs: int, accelerator: str, root: Path) ->
     rates, momenta = (torch.tensor([getattr(m, name) for m in modules], device=device) for name in ("lr", "momentum"))
     velocities = [torch.zeros_like(each) for each in stacked]
     train, val = loaders()
-    forward = _mlp if model == "mlp" else _cnn
+    forward = FORWARDS[model]
     for _ in range(epochs):
         for x, y in ((each.to(device) for each in batch) for batch in train):
-            loss = _loss(forward(stacked, x, trials), y)
+            loss = loss_by_hand(forward(stacked, x, trials), y)
             for weight, velocity, gradient in zip(stacked, velocities, torch.autograd.grad(loss, stacked), strict=True):
                 shape = (-1, *[1] * (weight.dim() - 1))
                 with torch.no_grad():
                     weight.sub_(velocity.mul_(momenta.view(shape)).add_(gradient) * rates.view(shape))
         with torch.no_grad():
             for x, y in ((each.to(device) for each in batch) for batch in val):
-                _loss(forward(stacked, x, trials), y)
+                loss_by_hand(forward(stacked, x, trials), y)
 
 
-def _loss(logits: Tensor, y: Tensor) -> Tensor:
+def loss_by_hand(logits: Tensor, y: Tensor) -> Tensor:
     return functional.cross_entropy(logits.flatten(0, 1), y.repeat(len(logits)), reduction="sum") / len(y)
 
 
@@ -98,6 +98,7 @@ def _cnn(weights: list[Tensor], x: Tensor, trials: int) -> Tensor:
     return torch.baddbmm(weights[9].unsqueeze(1), x, weights[8].transpose(1, 2))
 
 
+FORWARDS: dict[str, Callable[[list[Tensor], Tensor, int], Tensor]] = {"mlp": _mlp, "cnn": _cnn}
 SIDES: dict[str, Callable[[str, int, int, str, Path], None]] = {
     "optuna": optuna,
     "processes": partial(search, "processes", "never"),

@@ -60,14 +60,21 @@ def check(step: FusedStep, name: str, args: tuple[Any, ...]) -> None:
             _compare_steps(step, name, args)
 
 
-def seconds(step: FusedStep, args: tuple[Any, ...]) -> tuple[float, float]:
-    """The time that a training step takes for all rows: fused, and one after another."""
+def seconds(step: FusedStep, args: tuple[Any, ...], replay: Callable[[], StepOutput | None]) -> tuple[float, float]:
+    """The time that a training step takes for all rows: fused, and one after another.
+
+    Args:
+        step: the fused step. What it changes is changed back.
+        args: of that.
+        replay: gives what a recording of it gives, and its gradients; None where there is none.
+    """
     models: list[LightningModule] = step.stack.models  # type: ignore[assignment]
     paths, lists = metric_paths(models[0]), Growth(models[0])
     with isolated_rngs(), undone(step, rows=1):
 
         def fused() -> None:
-            torch.autograd.backward(loss_of(step("training_step", *args)).sum())
+            if replay() is None:
+                torch.autograd.backward(loss_of(step("training_step", *args)).sum())
 
         def ordinary() -> None:
             with lists.taken(), step_log(models[0], paths) as output:
@@ -145,6 +152,7 @@ def _drawn_since(states: Mapping[str, Any]) -> bool:
 
 def _fastest(run: Callable[[], None]) -> float:
     times = []
+    # A step that can be recorded is so at the second.
     for _ in range(3):
         _wait()
         began = time.perf_counter()

@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 # Kinds of batches that are recorded: each takes memory of the device for what its step makes.
 MOST_KINDS = 8
+# Kinds that are remembered until they come again.
+MOST_SEEN = 1000
 # Times that recordings may be given up soon after they were made, before no more are made.
 MOST_WASTED = 3
 
@@ -125,6 +127,7 @@ class StepGraphs:
         # Of all trained parameters, for all recordings.
         self._gradients: dict[str, Tensor] = {}
         self._version: Any = None
+        self._refusal: str | None = None
         self._replays = self._wasted = 0
 
     def __call__(self, args: tuple[Any, ...], factors: Tensor | None, share: float) -> StepOutput | None:
@@ -148,7 +151,9 @@ class StepGraphs:
         if key not in self._recordings:
             if not self._recordings:
                 self.obstacle = obstacle(self.step, self.name, args[0], len(args) - 1)
-            # What comes once does so by itself.
+            if len(self._recordings) >= MOST_SEEN:
+                self._recordings = {each: recording for each, recording in self._recordings.items() if recording is not None}
+            # What comes once is run.
             self._recordings[key] = None
             return None
         recording = self._recordings[key]
@@ -164,7 +169,7 @@ class StepGraphs:
         if made and self._replays < 10 * len(made):
             self._wasted += 1
         self._recordings, self._gradients, self._replays = {}, {}, 0
-        self.obstacle = "it changes too often" if self._wasted >= MOST_WASTED else None
+        self.obstacle = "it changes too often" if self._wasted >= MOST_WASTED else self._refusal
 
     def _drop_if_changed(self) -> None:
         """Forgets if anything that a recording takes for granted is no longer so."""
@@ -199,7 +204,7 @@ class StepGraphs:
         try:
             return _Recording(graph, inputs, graph.record(run))
         except Exception as error:
-            self.obstacle = f"it cannot be recorded: {error}"
+            self._refusal = self.obstacle = f"it cannot be recorded: {error}"
             return None
         finally:
             torch.clear_autocast_cache()

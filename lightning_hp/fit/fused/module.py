@@ -147,7 +147,7 @@ class FusedModule(LightningModule):
             self._check_time(args)
 
     def _check_time(self, args: tuple[Any, ...]) -> None:
-        fused, ordinary = (1e3 * each for each in seconds(self.step, args))
+        fused, ordinary = (1e3 * each for each in seconds(self.step, args, partial(self._replayed, "training_step", args)))
         if fused > ordinary and not self.always:
             raise CannotFuseError(f"a fused step takes {fused:.1f} ms, {len(self.members)} ordinary ones take {ordinary:.1f}")
 

@@ -280,7 +280,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_fused_is_given_back_with_the_reason(case, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "seconds", lambda step, args: (0.0, 1.0))
+    monkeypatch.setattr(module, "seconds", lambda step, args, replay: (0.0, 1.0))
     SHARED.clear()
     kind, settings, reason = REFUSED[case]
     events = []

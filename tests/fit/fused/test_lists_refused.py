@@ -144,7 +144,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_no_list_of_outputs_is_given_back_with_the_reason(name, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "seconds", lambda step, args: (0.0, 1.0))
+    monkeypatch.setattr(module, "seconds", lambda step, args, replay: (0.0, 1.0))
     kind, reason = REFUSED[name]
     events = []
     recipe = recipe_of(kind, tmp_path)

@@ -237,7 +237,7 @@ CASES = {
 
 @pytest.fixture(autouse=True)
 def _never_too_slow(monkeypatch):
-    monkeypatch.setattr(module, "seconds", lambda step, args: (0.0, 1.0))
+    monkeypatch.setattr(module, "seconds", lambda step, args, replay: (0.0, 1.0))
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -6,9 +6,14 @@ autocast    half precision in it, as in an ordinary step
 state       the plain values in a module, by where they are, to see what differs and what changes
 carried     numbers that differ between the models and may be read in a step
 lists       what the models' lists get of a step, for hooks at the end of the epoch
+graphs      steps recorded once and replayed, on CUDA devices
+replayable  whether a step may be
+check       whether the fused step does what the ordinary ones do, and is faster; tf32 is off for that
 trees       nests of containers with tensors in them
 rules       SGD and other optimizers on stacked parameters; Adam and its kin are in rules_adam
 loss_scales each row's own loss scale, where it trains in float16
+coefficients  of the rules, from the hyperparameters that each row has at a step
+updates     the update of all parameters, replayed where that can be
 optimizer   one update for all rows, each by its own optimizer's current values
 member      one trial in the fit: its model, its optimizer and schedulers, its Trainer, its record
 hooks       calls of its hooks

@@ -187,11 +187,14 @@ def _fitting(now: State, state: Any, groups: list[State], with_values: bool) -> 
     return {"state": _given(state), "param_groups": values}
 
 
-def _size(snapshot: State) -> int:
-    if type(snapshot) is dict or type(snapshot) is list:
-        return sum(map(_size, snapshot.values() if type(snapshot) is dict else snapshot))
-    if isinstance(snapshot, Tensor):
-        return snapshot.nbytes
+def _size(value: Any) -> int:
+    """Bytes of the tensors in it."""
+    if isinstance(value, Tensor):
+        return value.nbytes
+    if type(value) is dict:
+        return sum(map(_size, value.values()))
+    if type(value) is list:
+        return sum(map(_size, value))
     sizes: list[int] = []
-    apply_to_collection(snapshot, Tensor, lambda tensor: sizes.append(tensor.nbytes))
+    apply_to_collection(value, Tensor, lambda tensor: sizes.append(tensor.nbytes))
     return sum(sizes)

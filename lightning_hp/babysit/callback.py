@@ -216,7 +216,7 @@ class Babysitter(Callback):
         checkpoint["callbacks"][self.state_key] = self.state_dict()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._losses.begin(trainer.global_step)
+        self._losses.begin(trainer)
         again = self._logbook.begin(trainer)
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         if self is next(each for each in callbacks if isinstance(each, Babysitter)):
@@ -337,7 +337,7 @@ class Babysitter(Callback):
         self.control.feed("loss", losses)
         if self._norms:
             self.control.feed("gradient_norm", self._norms.take())
-        if trainer.world_size > 1:
+        if self._losses.several:
             self.control.found = trainer.strategy.broadcast(self.control.found)
 
     def _check_monitor(self, trainer: Trainer) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from lightning_hp.babysit.actions import Action, Adjust, Knobs, Rollback, Skip
 from lightning_hp.babysit.policies.policy import Decision, Look, Policy
-from lightning_hp.babysit.signals import Finding, Signal, Source
+from lightning_hp.babysit.signals import Finding, Quick, Signal, Source
+from lightning_hp.babysit.signals.robust import all_usable
 from lightning_hp.trial import Mode
 
 
@@ -40,6 +41,11 @@ class Control:
         self.found: dict[int, Finding] = {}
         self.interventions = 0
         self.checks = 0
+        self._listening = {
+            source: [index for index, signal in enumerate(self.signals) if signal.source == source]
+            for source in ("monitor", "loss", "gradient_norm")
+        }
+        self._quick = [signal.passed if isinstance(signal, Quick) else None for signal in self.signals]
         self._states = [signal.begin() for signal in self.signals]
         self._policy_state = policy.begin()
         self._begun = False
@@ -69,7 +75,7 @@ class Control:
         return diverging and not self._declined and self.interventions_left > 0
 
     def listens_to(self, source: Source) -> bool:
-        return any(signal.source == source for signal in self.signals)
+        return bool(self._listening[source])
 
     def check(self, step: int, value: float, name: str) -> None:
         """Takes in a value of the monitored metric of that name."""
@@ -79,15 +85,17 @@ class Control:
 
     def feed(self, source: Source, values: Sequence[tuple[int, float]], name: str = "") -> None:
         """Takes in values of a series, each with the optimizer steps made before it; under a name to be told with."""
-        for index, signal in enumerate(self.signals):
-            if signal.source == source:
-                state = self._states[index]
-                for step, value in values:
-                    state, finding = signal.observe(state, step, value)
-                    if finding is not None and index not in self.found:
-                        reason = f"{name}: {finding.reason}" if name else finding.reason
-                        self.found[index] = replace(finding, reason=reason)
-                self._states[index] = state
+        if not values:
+            return
+        numbers = [value for _, value in values]
+        usable = all_usable(numbers)
+        for index in self._listening[source]:
+            quick = self._quick[index]
+            passed = quick(self._states[index], numbers) if quick is not None and usable else None
+            if passed is None:
+                self._observe(index, values, name)
+            else:
+                self._states[index] = passed
 
     def decide(self, epoch: int, step: int, knobs: Sequence[Knobs], checks_left: int | None) -> Decision | None:
         """What to do now; all that was seen is used up by it."""
@@ -121,6 +129,16 @@ class Control:
     def forget(self, kind: str) -> None:
         """Drops the findings of a kind."""
         self.found = {index: finding for index, finding in self.found.items() if finding.kind != kind}
+
+    def _observe(self, index: int, values: Sequence[tuple[int, float]], name: str) -> None:
+        """Has one signal look at value after value."""
+        signal, state = self.signals[index], self._states[index]
+        for step, value in values:
+            state, finding = signal.observe(state, step, value)
+            if finding is not None and index not in self.found:
+                reason = f"{name}: {finding.reason}" if name else finding.reason
+                self.found[index] = replace(finding, reason=reason)
+        self._states[index] = state
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -27,9 +27,10 @@ class Means:
         """Takes in values with their steps."""
         for step, value in values:
             if self._bins and self._bins[-1][2] < self._length:
-                self._bins[-1] = _joined(self._bins[-1], (step, value, 1))
-            else:
-                self._bins.append((step, value, 1))
+                _, total, number = self._bins[-1]
+                self._bins[-1] = step, total + value, number + 1
+                continue
+            self._bins.append((step, value, 1))
             if len(self._bins) > MOST:
                 pairs = zip(self._bins[::2], self._bins[1::2], strict=False)
                 odd = self._bins[-1:] if len(self._bins) % 2 else []

@@ -17,17 +17,25 @@ NORM_EVERY = 50
 
 
 class Losses:
-    """Losses that have been collected and not yet been handed on, each with the optimizer steps made before it."""
+    """Losses that have been collected and not yet been handed on, each with the optimizer steps made before it.
+
+    Attributes:
+        several: whether there are several processes, as known since `begin`.
+    """
 
     def __init__(self) -> None:
         self._waiting: list[Tensor] = []
         # The steps made before the first of those that wait.
         self._first = 0
         self._fetched: list[tuple[int, float]] = []
+        self.several, self._automatic = False, True
 
-    def begin(self, step: int) -> None:
-        """Tells how many optimizer steps were made before the values to come."""
-        self._first = step
+    def begin(self, trainer: Trainer) -> None:
+        """A fit begins, or goes on."""
+        self._first = trainer.global_step
+        # To ask for these each time would cost as much as the values.
+        self.several = trainer.world_size > 1
+        self._automatic = trainer.lightning_module.automatic_optimization
 
     def clear(self, step: int) -> None:
         """Starts anew, after so many optimizer steps."""
@@ -40,19 +48,18 @@ class Losses:
     def extend(self, numbers: list[float], trainer: Trainer) -> None:
         """Takes in values that are on the host, of all batches since the last."""
         # To ask for the step of each would cost more than all the rest.
-        made, count = trainer.global_step - self._first, len(numbers)
-        steps = [self._first + made * index // count for index in range(count)]
-        self._fetched += zip(steps, numbers, strict=True)
-        self._first += made
+        first, self._first, count = self._first, trainer.global_step, len(numbers)
+        made = self._first - first
+        self._fetched += [(first + made * index // count, number) for index, number in enumerate(numbers)]
 
     def fetch(self, trainer: Trainer) -> None:
         """Fetches what has been collected; under DDP the mean over all processes, which all have to ask for."""
         if self._waiting:
             waiting = [value if value.dim() == 0 else value.mean() for value in self._waiting]
             self._waiting = []
-            numbers = _numbers(waiting, trainer)
+            numbers = self._numbers(waiting, trainer)
             # Lightning has divided each.
-            parts = trainer.accumulate_grad_batches if trainer.lightning_module.automatic_optimization else 1
+            parts = trainer.accumulate_grad_batches if self._automatic else 1
             self.extend(numbers if parts == 1 else [number * parts for number in numbers], trainer)
 
     def take(self, trainer: Trainer) -> list[tuple[int, float]]:
@@ -68,15 +75,13 @@ class Losses:
     def load_state_dict(self, state: list[tuple[int, float]]) -> None:
         self._fetched = list(state)
 
-
-def _numbers(values: list[Tensor], trainer: Trainer) -> list[float]:
-    several = trainer.world_size > 1
-    if not several and values[0].device.type == "cpu":
-        # Nothing to wait for, and quicker than a tensor of them.
-        return [value.item() for value in values]
-    stacked = torch.stack(values).float()
-    numbers: list[float] = (trainer.strategy.reduce(stacked, reduce_op="mean") if several else stacked).tolist()
-    return numbers
+    def _numbers(self, values: list[Tensor], trainer: Trainer) -> list[float]:
+        if not self.several and values[0].device.type == "cpu":
+            # Nothing to wait for, and quicker than a tensor of them.
+            return [value.item() for value in values]
+        stacked = torch.stack(values).float()
+        numbers: list[float] = (trainer.strategy.reduce(stacked, reduce_op="mean") if self.several else stacked).tolist()
+        return numbers
 
 
 class Norms:

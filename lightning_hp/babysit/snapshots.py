@@ -83,6 +83,8 @@ class Snapshots:
         self.rank = rank
         self.most = MOST_IN_MEMORY if most is None else most
         self._held: dict[str, State] = {}
+        # Bytes of those in memory.
+        self._sizes: dict[str, int] = {}
         self._files: dict[str, tuple[Path, finalize[Any, Any]]] = {}
 
     def __contains__(self, name: str) -> bool:
@@ -95,14 +97,16 @@ class Snapshots:
             OSError: it is too large for memory, and the file can't be written.
         """
         self._forget(name)
-        if sum(map(_size, self._held.values())) + _size(snapshot) > self.most:
+        size = _size(snapshot)
+        if sum(self._sizes.values()) + size > self.most:
             bulky = {key: snapshot[key] for key in _BULKY}
             file = self.folder / f"snapshot-{quote(name, safe='')}.rank{self.rank}.pt"
             self.folder.mkdir(parents=True, exist_ok=True)
             torch.save(bulky, file)
             self._files[name] = file, finalize(self, _unlink, file)
             snapshot = {key: value for key, value in snapshot.items() if key not in _BULKY}
-        self._held[name] = snapshot
+            size = _size(snapshot)
+        self._held[name], self._sizes[name] = snapshot, size
 
     def get(self, name: str) -> State:
         """A snapshot that is kept. What is in a file is read as it is used."""
@@ -127,6 +131,7 @@ class Snapshots:
 
     def _forget(self, name: str) -> None:
         self._held.pop(name, None)
+        self._sizes.pop(name, None)
         if name in self._files:
             _, delete = self._files.pop(name)
             delete()
@@ -145,6 +150,15 @@ def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def _kept(value: Any) -> Any:
     """A copy on the host that nothing else changes."""
+    # The usual at once; in search of what else may hold a tensor, this takes three times as long.
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if type(value) is dict:
+        return {key: _kept(each) for key, each in value.items()}
+    if type(value) is list:
+        return [_kept(each) for each in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
     return apply_to_collection(value, Tensor, lambda tensor: tensor.detach().to("cpu", copy=True))
 
 
@@ -173,7 +187,14 @@ def _fitting(now: State, state: Any, groups: list[State], with_values: bool) -> 
     return {"state": _given(state), "param_groups": values}
 
 
-def _size(snapshot: State) -> int:
+def _size(value: Any) -> int:
+    """Bytes of the tensors in it."""
+    if isinstance(value, Tensor):
+        return value.nbytes
+    if type(value) is dict:
+        return sum(map(_size, value.values()))
+    if type(value) is list:
+        return sum(map(_size, value))
     sizes: list[int] = []
-    apply_to_collection(snapshot, Tensor, lambda tensor: sizes.append(tensor.nbytes))
+    apply_to_collection(value, Tensor, lambda tensor: sizes.append(tensor.nbytes))
     return sum(sizes)

@@ -1,7 +1,7 @@
 """What a babysitter is worth: a fit started from a wrong lr, left alone, under torch's schedules and babysat, side by side.
 
-    python tests/benchmarks/babysitting.py [--seeds 10] [--tasks ...] [--methods ...] [--starts ...] [--momenta 1]
-        [--processes 2] [--json FILE] [--picture FILE] [--logs FOLDER] [--tune]
+    python tests/benchmarks/babysitting.py [--seeds 10] [--first-seed 0] [--tasks ...] [--methods ...] [--starts ...]
+        [--momenta 1] [--processes 2] [--json FILE] [--picture FILE] [--logs FOLDER] [--tune]
 
 The tasks are those of babysat_tasks.py. Right is the lr and momentum of the best of a search's 64 trials at a constant lr
 (`--tune` makes that search anew); the starts are so many times the right lr. All methods have the same seeds, batch order and
@@ -58,7 +58,7 @@ NEAR, WITHIN, RECOVERED = 3.0, 0.02, 0.9
 def jobs_of(options: argparse.Namespace) -> list[Job]:
     """All fits, the methods in turns, with the unattended fits that the others are measured by."""
     jobs: dict[Job, None] = {}
-    for seed in range(options.seeds):
+    for seed in seeds_of(options):
         for task in options.tasks:
             jobs[Job(task, "fixed", 1.0, 1.0, seed)] = None
             for momentum in options.momenta:
@@ -66,6 +66,15 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
                     for method in dict.fromkeys(["fixed", *options.methods]):
                         jobs[Job(task, method, lr, momentum, seed)] = None
     return list(jobs)
+
+
+def seeds_of(options: argparse.Namespace) -> range:
+    """The seeds of all fits.
+
+    >>> list(seeds_of(argparse.Namespace(first_seed=10, seeds=3)))
+    [10, 11, 12]
+    """
+    return range(options.first_seed, options.first_seed + options.seeds)
 
 
 def run(jobs: Sequence[Job], options: argparse.Namespace) -> Iterator[tuple[Job, Record]]:
@@ -117,7 +126,7 @@ def verdict(job: Job, off: Array, share: Array | None) -> str:
 
 def table(records: Records, options: argparse.Namespace) -> Iterator[str]:
     for task in options.tasks:
-        tuned = _of(records, Job(task, "fixed", 1.0, 1.0, 0), options.seeds)
+        tuned = _of(records, Job(task, "fixed", 1.0, 1.0, 0), seeds_of(options))
         start = start_of(Job(task, "fixed", 1.0, 1.0, 0))
         chance = np.median([record.chance for record in tuned])
         right = f"right is lr {start['lr']:.3g}, momentum {start['momentum']:.3g}"
@@ -127,10 +136,10 @@ def table(records: Records, options: argparse.Namespace) -> Iterator[str]:
                 begun = start_of(Job(task, "fixed", lr, momentum, 0))
                 yield f"  from lr {begun['lr']:.3g} ({_times(lr)}), momentum {begun['momentum']:.3g}"
                 for method in options.methods:
-                    yield _row(records, Job(task, method, lr, momentum, 0), tuned, options.seeds)
+                    yield _row(records, Job(task, method, lr, momentum, 0), tuned, seeds_of(options))
 
 
-def _row(records: Records, job: Job, tuned: list[Record], seeds: int) -> str:
+def _row(records: Records, job: Job, tuned: list[Record], seeds: Sequence[int]) -> str:
     of = _of(records, job, seeds)
     off = worse(of, tuned)
     share = recovered(of, _of(records, Job(job.task, "fixed", job.lr, job.momentum, 0), seeds), tuned)
@@ -143,8 +152,9 @@ def _row(records: Records, job: Job, tuned: list[Record], seeds: int) -> str:
     )
 
 
-def _of(records: Records, job: Job, seeds: int) -> list[Record]:
-    return [records[Job(job.task, job.method, job.lr, job.momentum, seed)] for seed in range(seeds)]
+def _of(records: Records, job: Job, seeds: Sequence[int]) -> list[Record]:
+    """What became of a job under each seed; the job's own does not matter."""
+    return [records[Job(job.task, job.method, job.lr, job.momentum, seed)] for seed in seeds]
 
 
 def _told(values: Array) -> str:
@@ -174,12 +184,8 @@ def draw(path: Path, records: Records, options: argparse.Namespace) -> None:
     )
     for axis, task in zip(panels[0], options.tasks, strict=True):
         for number, method in enumerate(options.methods):
-            drawn = [
-                interval(
-                    np.array([each.best for each in _of(records, Job(task, method, lr, options.momenta[0], 0), options.seeds)])
-                )
-                for lr in options.starts
-            ]
+            jobs = [Job(task, method, lr, options.momenta[0], 0) for lr in options.starts]
+            drawn = [interval(np.array([each.best for each in _of(records, job, seeds_of(options))])) for job in jobs]
             median, low, high = np.array(drawn).T
             style = "-" if METHODS[method].babysitter or method == "fixed" else "--"
             color = "black" if method == "fixed" else f"C{number}"
@@ -231,6 +237,7 @@ def kept(path: Path | None) -> Records:
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first-seed", type=int, default=0, help="of the seeds, which follow one another")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--methods", nargs="+", default=list(COMPARED), choices=list(METHODS))
     parser.add_argument("--starts", nargs="+", type=_factor, default=list(STARTS), help="times the right lr, such as 1/30")

@@ -4,7 +4,7 @@ from lightning_hp.babysit.signals.drift import GradientDrift
 from lightning_hp.babysit.signals.not_finite import NotFinite
 from lightning_hp.babysit.signals.oscillation import Oscillation
 from lightning_hp.babysit.signals.plateau import Plateau
-from lightning_hp.babysit.signals.signal import Finding, Kind, Signal, Source, State
+from lightning_hp.babysit.signals.signal import Finding, Kind, Quick, Signal, Source, State
 from lightning_hp.babysit.signals.slow import Slow
 from lightning_hp.babysit.signals.spike import Spike
 from lightning_hp.babysit.signals.stuck import Stuck
@@ -17,6 +17,7 @@ __all__ = [
     "NotFinite",
     "Oscillation",
     "Plateau",
+    "Quick",
     "Signal",
     "Slow",
     "Source",

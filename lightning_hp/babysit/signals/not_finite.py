@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightning_hp.babysit.settings import check
@@ -34,6 +35,9 @@ class NotFinite:
             return state, None
         name = {"monitor": "metric", "loss": "loss", "gradient_norm": "gradient's norm"}[self.source]
         return state, Finding("divergence", step, f"the {name} is {value}")
+
+    def passed(self, state: State, values: Sequence[float]) -> State | None:
+        return state
 
     def intervened(self, state: State) -> State:
         return state

@@ -21,6 +21,12 @@ def usable(value: float) -> bool:
     return abs(value) <= LARGEST
 
 
+def all_usable(values: Sequence[float]) -> bool:
+    """Whether all of one or more values can be calculated with."""
+    # What is NaN anywhere is so in the sum, whereas the least and the greatest may miss it.
+    return math.isfinite(sum(values)) and min(values) >= -LARGEST and max(values) <= LARGEST
+
+
 def median(values: Sequence[float]) -> float:
     ordered = sorted(values)
     half = len(ordered) // 2

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 Source: TypeAlias = Literal["monitor", "loss", "gradient_norm"]
 Kind: TypeAlias = Literal["plateau", "divergence", "spike", "drift", "stuck", "slow", "oscillation"]
@@ -48,4 +49,20 @@ class Signal(Protocol):
 
     def intervened(self, state: State) -> State:
         """The state after somebody has changed the fit: what was seen before says nothing about what comes."""
+        ...
+
+
+@runtime_checkable
+class Quick(Protocol):
+    """A signal that can tell at a glance that a stretch of values shows nothing, as nearly all stretches do.
+
+    Training losses are handed over some at a time, and to observe them one by one takes longer than all else that a babysitter
+    does. A signal of your own need not be one.
+    """
+
+    def passed(self, state: State, values: Sequence[float]) -> State | None:
+        """The state after these values, the same as `observe` gives for one after another; None if that has to be asked.
+
+        All values are finite, and so small that differences of such are too.
+        """
         ...

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightning_hp.babysit.settings import check_not_negative, check_positive, check_whole
 from lightning_hp.babysit.signals.robust import deviation, median, usable
 from lightning_hp.babysit.signals.signal import Finding, Source, State
+
+# Of the numbers that are compared, so much may be the rounding of the shorter way.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,12 @@ class Spike:
         reason = f"the loss jumped from {median(before):.4g} to {median(last):.4g}"
         return self.intervened(state), Finding("spike", step, reason)
 
+    def passed(self, state: State, values: Sequence[float]) -> State | None:
+        first, losses = state["first"], [*state["losses"], *values]
+        if first is None or self._may_be_spike(first, losses, len(losses) - len(values)):
+            return None
+        return {"first": first, "losses": losses[-(self.window + self.lasting) :]}
+
     def intervened(self, state: State) -> State:
         return {**state, "losses": []}
 
@@ -75,3 +85,25 @@ class Spike:
         level = median(before)
         rise = median(last) - level
         return rise > max(self.deviations * deviation(before), self.undone * (first - level), 0.0)
+
+    def _may_be_spike(self, first: float, losses: list[float], new: int) -> bool:
+        """Whether one may end at any of the losses from that index on: some must stand high, and so many in a row."""
+        window, lasting = self.window, self.lasting
+        new = max(new, window + lasting - 1)
+        if new >= len(losses):
+            return False
+        recent, lowest, highest = losses[new - lasting + 1 :], min(losses), max(losses)
+        rounding = _ROUNDING * (abs(first) + abs(lowest) + abs(highest))
+        # How high they have to stand to undo enough, wherever the level before them lies.
+        level = lowest if self.undone <= 1.0 else highest
+        if max(recent) <= level + self.undone * (first - level) - rounding:
+            return False
+        # No mean before them is lower, of which only the losses are summed that all of them share.
+        shared = losses[len(losses) - window - lasting : new - lasting + 1]
+        mean = (sum(shared) + (window - len(shared)) * lowest) / window - rounding
+        row = 0
+        for loss in recent:
+            row = row + 1 if loss > mean else 0
+            if row == lasting:
+                return True
+        return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import stdev
 
@@ -66,6 +68,16 @@ class Stuck:
         reason = f"the loss is {median(losses):.4g}, and {first:.4g} before the first step"
         return self.intervened(state), Finding("stuck", step, reason)
 
+    def passed(self, state: State, values: Sequence[float]) -> State | None:
+        if state["skip"]:
+            return None
+        losses = [*state["losses"], *values]
+        while len(losses) >= self.window:
+            if self._is_stuck(state["first"], state["highest"], losses[: self.window]):
+                return None
+            losses = losses[self.window :]
+        return {**state, "losses": losses}
+
     def intervened(self, state: State) -> State:
         return {"first": state["first"], "highest": None, "skip": self.window, "losses": []}
 
@@ -73,13 +85,26 @@ class Stuck:
         # True of most fits, and a tenth of the work.
         if highest <= first + _NOTABLE * abs(first):
             return False
-        spread, level = stdev(losses), median(losses)
+        least, most = _bounds_of_stdev(losses)
+        if highest <= first + self.overshoot * least:
+            return False
+        level = median(losses)
+        gained = first - level
+        if gained > min(abs(first) / 2, highest - first) and gained > most:
+            return False
+        spread = stdev(losses)
         if highest <= first + max(self.overshoot * spread, _NOTABLE * abs(first)):
             return False
         if level + spread >= first:
             return True
-        gained = first - level
         if gained > min(abs(first) / 2, highest - first):
             return False
         # First weights may do worse than a constant answer, to which dead ones come back.
         return -theil_sen(losses, 1.0).low * self.window <= spread
+
+
+def _bounds_of_stdev(losses: list[float]) -> tuple[float, float]:
+    """What the standard deviation surely lies between by the range alone; itself, it takes a hundred times as long."""
+    among, spread = len(losses) - 1, max(losses) - min(losses)
+    # All but two in the middle, and half at each end; a hundredth aside, so that rounding does not matter.
+    return 0.99 * spread / math.sqrt(2 * among), 0.505 * spread * math.sqrt(len(losses) / among)

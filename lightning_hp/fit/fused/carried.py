@@ -74,6 +74,11 @@ class Carried:
         """One tensor per number, with one value per row."""
         return list(self._values.values())
 
+    @property
+    def paths(self) -> list[Path]:
+        """Where the numbers are, in the order of `tensors`."""
+        return list(self._values)
+
     @contextmanager
     def borrowed(self, numbers: Sequence[Tensor]) -> Iterator[None]:
         """Has others in the place of `tensors` for a while."""

@@ -88,6 +88,8 @@ class Hyperparameters:
     def __init__(self, rule: Rule, optimizers: Sequence[Optimizer]) -> None:
         self._rule = rule
         self._optimizers = list(optimizers)
+        # Not what schedulers and users keep beside them.
+        self._names = optimizers[0].defaults.keys() - _WAYS
         self._seen: dict[int, dict[str, list[Any]]] = {}
         self._values: dict[int, Values] = {}
         self._made: dict[Any, Coefficients] = {}
@@ -98,7 +100,7 @@ class Hyperparameters:
             self._made = {}
         for number, first in enumerate(self._optimizers[0].param_groups):
             groups = [optimizer.param_groups[number] for optimizer in self._optimizers]
-            now = {name: [group[name] for group in groups] for name in first if name != "params"}
+            now = {name: [group[name] for group in groups] for name in first if name in self._names}
             # A tensor may have changed in place.
             if any(isinstance(own[0], Tensor) for own in now.values()) or now != self._seen.get(number):
                 self._seen[number] = now
@@ -117,6 +119,10 @@ class Hyperparameters:
             values = self._rule.coefficients(self._values[group], step)
             self._made[key] = Coefficients(values, len(self._optimizers))
         return self._made[key]
+
+
+# How torch is to go about it.
+_WAYS = frozenset({"foreach", "fused", "capturable", "differentiable"})
 
 
 def joined(values: list[Any]) -> Value:

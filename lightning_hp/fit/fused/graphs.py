@@ -24,8 +24,8 @@ T = TypeVar("T")
 MOST_KINDS = 8
 # Kinds that are remembered until they come again.
 MOST_SEEN = 1000
-# Times that recordings may be given up soon after they were made, before no more are made.
-MOST_WASTED = 3
+# Times that recordings may be in vain, since a hook changes what they take for granted before so many replays of each.
+MOST_WASTED, LEAST_REPLAYS = 3, 10
 
 
 class Graph(Protocol):
@@ -147,7 +147,7 @@ class StepGraphs:
         nest, tensors = taken_apart((args[0], self.step.carried.tensors(), self.step.metrics.states, factors))
         if any(tensor.device != self._device for tensor in tensors):
             return None
-        key = str((nest, share, [(tensor.shape, tensor.dtype) for tensor in tensors]))
+        key = str((nest, share, self.step.carried.paths, [(tensor.shape, tensor.dtype) for tensor in tensors]))
         if key not in self._recordings:
             if not self._recordings:
                 self.obstacle = obstacle(self.step, self.name, args[0], len(args) - 1)
@@ -164,10 +164,7 @@ class StepGraphs:
         return None if recording is None else self._replayed(recording, tensors)
 
     def forget(self) -> None:
-        """Gives up what has been recorded: the rows are others."""
-        made = [recording for recording in self._recordings.values() if recording is not None]
-        if made and self._replays < 10 * len(made):
-            self._wasted += 1
+        """Gives up what has been recorded, with the memory that it holds."""
         self._recordings, self._gradients, self._replays = {}, {}, 0
         self.obstacle = "it changes too often" if self._wasted >= MOST_WASTED else self._refusal
 
@@ -175,8 +172,10 @@ class StepGraphs:
         """Forgets if anything that a recording takes for granted is no longer so."""
         version = self.step.version
         if version != self._version:
-            if self._version is not None:
-                self.forget()
+            made = [recording for recording in self._recordings.values() if recording is not None]
+            if made and self._replays < LEAST_REPLAYS * len(made):
+                self._wasted += 1
+            self.forget()
             self._version = version
 
     def _recorded(self, nest: Any, tensors: Sequence[Tensor], others: int, share: float) -> _Recording | None:
@@ -185,6 +184,9 @@ class StepGraphs:
         if self.name == "training_step" and not self._gradients:
             parameters = {name: each for name, each in step.stack.parameters.items() if each.requires_grad}
             self._gradients = {name: torch.empty_like(each) for name, each in parameters.items()}
+
+        # A state that is kept as it is would be written and read by the copy to the next one's inputs.
+        own = {_memory(tensor) for tensor in inputs}
 
         def run() -> _Recorded:
             before = dict(step.metrics.counts)
@@ -195,8 +197,9 @@ class StepGraphs:
                 gradients = self._differentiated(loss_of(output), trained, factors, share) if training else {}
                 counts = {path: count - before[path] for path, count in step.metrics.counts.items()}
                 logged = [replace(each, values=_each_tensor(each.values, Tensor.detach)) for each in output.logged]
+                after = _each_tensor(step.metrics.states, lambda state: state.clone() if _memory(state) in own else state)
                 plain = StepOutput(_each_tensor(output.output, Tensor.detach), logged)
-                return _Recorded(plain, gradients, step.metrics.states, step.metrics.values, counts)
+                return _Recorded(plain, gradients, after, step.metrics.values, counts)
 
         graph = GRAPHS[self._device.type](next((each.graph for each in self._recordings.values() if each), None))
         # What autocast keeps of the parameters for the next operations would stay as it is.
@@ -237,3 +240,7 @@ def _each_tensor(tree: Any, do: Callable[[Tensor], Tensor]) -> Any:
     """A nest of containers with something done to each tensor in it."""
     nest, tensors = taken_apart(tree)
     return put_together(nest, list(map(do, tensors)))
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()

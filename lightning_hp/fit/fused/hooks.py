@@ -58,5 +58,7 @@ def _logging_in(model: LightningModule, name: str) -> Iterator[None]:
     attributes = vars(model)
     before = attributes["_current_fx_name"]
     attributes["_current_fx_name"] = name
-    yield
-    attributes["_current_fx_name"] = before
+    try:
+        yield
+    finally:
+        attributes["_current_fx_name"] = before

@@ -221,6 +221,9 @@ class FusedModule(LightningModule):
         if not rows:
             return
         self.babysitting.keep(rows)
+        # Before there are two stacks.
+        for graphs in self.graphs.values():
+            graphs.forget()
         self.step.keep(rows)
         self.optimizer.keep(rows)
         for logs in self.logs.values():

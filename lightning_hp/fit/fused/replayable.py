@@ -15,13 +15,15 @@ from types import BuiltinFunctionType, FrameType
 from typing import Any
 
 import torch
+from torch import Tensor
 from torchmetrics.utilities import dim_zero_mean
 
 from lightning_hp.fit.fused.check import undone
+from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.state import same
-from lightning_hp.fit.fused.step import FusedStep
-from lightning_hp.fit.fused.trees import only_tensors
-from lightning_hp.fit.rng import isolated_rngs, rng_states, seed_cpu_rngs
+from lightning_hp.fit.fused.step import FusedStep, StepOutput
+from lightning_hp.fit.fused.trees import only_tensors, taken_apart
+from lightning_hp.fit.rng import isolated_rngs, rng_states, seed_cpu_rngs, set_rng_states
 
 
 class Unread:
@@ -55,27 +57,34 @@ def obstacle(step: FusedStep, name: str, batch: Any, others: int) -> str | None:
         batch: of the step.
         others: how many arguments come after it: the batch's number, and a loader's.
     """
-    if not (sys.getprofile() is None or isinstance(sys.getprofile(), Profile) or callable(sys.getprofile())):
-        return "a profiler is on"
     if not only_tensors(batch):
         return "its batches are not tensors alone"
     for metric in step.metrics.template.values():
         if dim_zero_mean in metric._reductions.values():
             # Such a metric counts its updates, and computes with the count.
             return f"{type(metric).__name__} computes with a number that is kept on the host"
-    with isolated_rngs(), undone(step, rows=1), _host_calls() as calls:
+    found = []
+    with isolated_rngs(), _host_calls() as calls:
         seed_cpu_rngs(0)
         before = rng_states()
         step.shared_trainer.read.clear()
         try:
-            output = step(name, batch, *[Unread()] * others)
-        except ReadError:
-            return "it reads batch_idx"
+            for _ in range(2):
+                set_rng_states(before)
+                with undone(step, rows=1):
+                    with _waits_refused(step):
+                        output = step(name, batch, *[Unread()] * others)
+                    found.append(_given(step, output))
+        except (ReadError, CannotFuseError) as error:
+            # The step as it is has been run before: it is the stand-in, or the refusal, that it does not take.
+            return "it waits for the device" if "synchroniz" in str(error) else "it reads batch_idx"
         drawn = _drew_on_host(before)
     if changing := sorted(step.shared_trainer.read - _CONSTANT):
         return f"it reads trainer.{changing[0]}"
     if drawn:
         return "it draws random numbers on the host"
+    if not all(map(_close, *found)):
+        return "it gives something else each time"
     if calls:
         return f"it calls {calls[0]}"
     if output.added:
@@ -86,12 +95,37 @@ def obstacle(step: FusedStep, name: str, batch: Any, others: int) -> str | None:
 # What does not change while a fit goes on.
 _CONSTANT = frozenset(
     {
-        *("max_epochs", "max_steps", "min_epochs", "min_steps", "num_training_batches", "estimated_stepping_batches"),
+        *("max_epochs", "max_steps", "min_epochs", "min_steps", "fast_dev_run", "barebones", "precision"),
         *("world_size", "num_nodes", "num_devices", "global_rank", "local_rank", "node_rank", "is_global_zero", "device_ids"),
-        *("precision", "training", "validating", "datamodule", "fast_dev_run", "barebones"),
         *("gradient_clip_val", "gradient_clip_algorithm", "log_every_n_steps", "default_root_dir"),
     }
 )
+
+
+def _given(step: FusedStep, output: StepOutput) -> list[Tensor]:
+    """All that has come of a step."""
+    logged = [each.values for each in output.logged]
+    tensors = taken_apart((output.output, logged, step.metrics.states, step.stack.buffers))[1]
+    return [tensor.detach().clone() for tensor in tensors]
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    # On a GPU, sums may be made in another order each time.
+    return one.shape == other.shape and torch.allclose(one.double(), other.double(), rtol=1e-3, atol=1e-6, equal_nan=True)
+
+
+@contextmanager
+def _waits_refused(step: FusedStep) -> Iterator[None]:
+    """Has operations fail that wait for a GPU: while it records, it cannot be waited for."""
+    if next(iter(step.stack.parameters.values())).device.type != "cuda":
+        yield
+        return
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
 
 
 def _drew_on_host(before: dict[str, Any]) -> bool:

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torchmetrics import Accuracy
 
 from lightning_hp.fit.fused import graphs as module
+from lightning_hp.fit.fused import module as fused_module
 from lightning_hp.fit.fused.graphs import StepGraphs
 from lightning_hp.fit.fused.trees import taken_apart
 from tests.fit.fused.digits import SPACE, Classifier, assert_the_same_alone, trained
@@ -83,6 +84,8 @@ def made(monkeypatch):
 
     monkeypatch.setattr(StepGraphs, "__init__", noted)
     monkeypatch.setitem(module.GRAPHS, "cpu", Rerun)
+    # As on a device where steps are recorded.
+    monkeypatch.setattr(fused_module, "most_at_once", lambda step, name, args: None)
     found.reruns = reruns
     return found
 
@@ -172,6 +175,16 @@ def test_what_a_hook_changes_is_recorded_anew(made, tmp_path):
     assert replays(made) > 0
 
 
+def test_trials_may_have_schedules_of_other_kinds(tmp_path):
+    class Each(Classifier):
+        def configure_optimizers(self):
+            optimizer = super().configure_optimizers()
+            # Some put numbers of their own beside the optimizer's.
+            return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1)] if self.lr > 0.01 else []
+
+    assert_the_same_alone(Each, tmp_path, trainer={"max_epochs": 2})
+
+
 def test_trials_that_leave_are_not_replayed(made, tmp_path):
     class Failing(Classifier):
         def on_train_epoch_end(self):
@@ -207,6 +220,25 @@ class DrawingInPython(Classifier):
         return super().training_step(batch, batch_idx) * random.uniform(0.5, 1.5)
 
 
+class DrawingOfItsOwn(Classifier):
+    def __init__(self, **hparams):
+        super().__init__(**hparams)
+        self.rng = np.random.default_rng(0)
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) * float(self.rng.uniform(0.5, 1.5))
+
+
+class NumberedInTorch(Classifier):
+    def training_step(self, batch, batch_idx):
+        return torch.mul(super().training_step(batch, batch_idx), batch_idx)
+
+
+class Asking(Classifier):
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) * (1.0 if self.trainer.sanity_checking else 2.0)
+
+
 class Printing(Classifier):
     def training_step(self, batch, batch_idx):
         print("a step")
@@ -238,6 +270,9 @@ OBSTACLES = {
     Annealed: "it reads trainer.current_epoch",
     Drawing: "it draws random numbers on the host",
     DrawingInPython: "it draws random numbers on the host",
+    DrawingOfItsOwn: "it gives something else each time",
+    NumberedInTorch: "it reads batch_idx",
+    Asking: "it reads trainer.sanity_checking",
     Printing: "it calls print",
     Timed: "it calls perf_counter",
     Keeping: "it adds to lists",

@@ -6,6 +6,7 @@ or the epoch, draws random numbers on the host, prints or looks at the clock is 
 
 from __future__ import annotations
 
+import gc
 import io
 import sys
 from collections.abc import Iterator
@@ -149,6 +150,9 @@ def _host_calls() -> Iterator[list[str]]:
     if isinstance(before, Profile):
         # Python cannot put it back where it was.
         before.disable()
+    # What others have called when garbage is collected is not the step's.
+    collecting = gc.isenabled()
+    gc.disable()
     sys.setprofile(watch)
     try:
         yield found
@@ -156,6 +160,8 @@ def _host_calls() -> Iterator[list[str]]:
         sys.setprofile(None if isinstance(before, Profile) else before)
         if isinstance(before, Profile):
             before.enable()
+        if collecting:
+            gc.enable()
 
 
 _IN_MEMORY = (io.BytesIO, io.StringIO)

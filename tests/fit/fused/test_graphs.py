@@ -6,6 +6,7 @@ time; tests/fit/fused/test_gpu.py has the real ones.
 
 from __future__ import annotations
 
+import gc
 import random
 import time
 
@@ -302,6 +303,18 @@ def test_steps_that_cannot_be_recorded_are_run_each_time(made, monkeypatch, tmp_
     (graphs,) = of(made, "training_step")
     assert graphs.obstacle is not None
     assert "not permitted" in graphs.obstacle
+
+
+def test_what_others_do_as_garbage_is_collected_is_not_the_steps_doing(made, tmp_path):
+    threshold = gc.get_threshold()
+    gc.callbacks.append(ticking := lambda phase, info: time.perf_counter())
+    gc.set_threshold(1)
+    try:
+        trained(Classifier, tmp_path, True, trainer={"max_epochs": 1})
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(ticking)
+    assert {each.obstacle for each in made} == {None}
 
 
 def test_fits_that_are_profiled_are_recorded_as_well(made, tmp_path):

@@ -71,3 +71,11 @@ def test_all_that_a_summary_writer_writes_can_be_written(tmp_path):
     assert tags["histograms"] == ["weights"]
     assert tags["tensors"] == ["note/text_summary"]
     assert _steps(tmp_path / "losses_val", "losses") == [1]
+
+
+def test_files_of_one_second_are_read_in_the_order_in_which_they_were_begun(tmp_path):
+    made = []
+    for _ in range(12):
+        EventWriter(tmp_path).add_scalar("loss", 1.0, 0)
+        made.append(next(path.name for path in tmp_path.iterdir() if path.name not in made))
+    assert made == sorted(made)

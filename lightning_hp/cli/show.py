@@ -32,7 +32,7 @@ _NAME_WIDTH = 8
 def main(root: str, as_json: bool, everything: bool) -> int:
     study = Study(Path(root).absolute())
     if as_json:
-        print(json.dumps(study.to_dict(), indent=2, allow_nan=False))
+        print(json.dumps(study.to_dict(findings=True), indent=2, allow_nan=False))
     else:
         console = table_console()
         print_leaderboard(study, console, None if everything else MOST_SHOWN, "--all")

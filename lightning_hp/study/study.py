@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,8 +132,13 @@ class Study:
         finished = [trial for trial in self.trials if trial.finished]
         draw_rounds(path, self._searched(), finished, self.rounds, self.asked["mode"])
 
-    def to_dict(self) -> dict[str, Any]:
-        """The study as plain values, the form of ``lightning-hp show --json``. Values that JSON lacks (NaN) become None."""
+    def to_dict(self, findings: bool = False) -> dict[str, Any]:
+        """The study as plain values. Values that JSON lacks (NaN) become None.
+
+        Args:
+            findings: with what the trials say, as ``lightning-hp show --json`` has it: the advice, each hyperparameter's
+                importance and the space to search next.
+        """
         with self._open() as store:
             asked, trials, ranked = store.asked(), store.trials(), store.ranked(store.asked()["mode"], 1)
         plain: dict[str, Any] = _finite(
@@ -141,6 +146,7 @@ class Study:
                 "study": {"root": str(self.root), **asked},
                 "best": ranked[0].number if ranked else None,
                 "trials": [_trial_dict(trial) for trial in trials],
+                **(_findings_dict(self.findings()) if findings else {}),
             }
         )
         return plain
@@ -191,6 +197,14 @@ class Study:
 
     def _values(self, labels: dict[str, Any]) -> dict[str, Any]:
         return self._space.from_labels(labels) if self._space is not None else labels
+
+
+def _findings_dict(found: Findings) -> dict[str, Any]:
+    return {
+        "advice": [asdict(each) for each in advice(found)],
+        "importance": {name: asdict(each) for name, each in found.importance.items()},
+        "next_space": found.next_space.describe(),
+    }
 
 
 def _trial_dict(trial: Trial) -> dict[str, Any]:

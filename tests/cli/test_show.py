@@ -135,6 +135,24 @@ def test_the_command_shows_twenty_or_all(study, run, tmp_path):
     assert len(json.loads(run(None, "show", str(tmp_path), "--json").out)["trials"]) == 25
 
 
+def test_programs_read_what_the_trials_say(study, run, tmp_path):
+    made = study(complete(40))
+    told = json.loads(run(None, "show", str(tmp_path), "--json").out)
+    assert [each["line"] for each in told["advice"]] == [each.line for each in made.advice()]
+    assert told["advice"]
+    assert told["next_space"] == made.zoom().describe()
+    assert told["importance"].keys() == told["next_space"].keys()
+    for name, found in made.importance().items():
+        assert told["importance"][name]["share"] == pytest.approx(found.share)
+        assert told["importance"][name]["matters"] is found.matters
+
+
+def test_a_study_without_finished_trials_has_its_form_as_well(study, run, tmp_path):
+    study([failed("KeyError: 'none'")])
+    told = json.loads(run(None, "show", str(tmp_path), "--json").out)
+    assert told.keys() >= {"study", "best", "trials", "advice", "importance", "next_space"}
+
+
 def test_names_and_values_with_brackets_are_shown_as_they_are(tmp_path):
     space = Space({"widths": Choice.of([[8], [16, 16]])})
     asked = {"monitor": "val/acc[top]", "mode": "max", "total": None, "space": space.describe()}

@@ -45,9 +45,9 @@ class Probe:
     epochs, so probes are few: what they may lose is bounded, after a probe without a winner the next one has to wait twice as
     long, and in the last part of the fit lr is lowered in a few steps instead, as schedules do.
 
-    What the next few checks reward is not always what the fit needs. So in the first probe a tie does not raise lr, and lr is
-    lowered a little after it; an lr that was raised is on trial, and is taken back if the metric gets worse again; and where lr
-    is found too high, the lower ones start from the best check, before the harm.
+    What the next few checks reward is not always what the fit needs. So in the first probe a tie raises lr by half a step
+    only, to between the two, and lr is lowered a little after a win; an lr that was raised is on trial, and is taken back if
+    the metric gets worse again; and where lr is found too high, the lower ones start from the best check, before the harm.
 
     Args:
         step: what lr is multiplied or divided by.
@@ -182,6 +182,10 @@ class Probe:
             groups = branches.groups(probe)
             calmer = self._adjust(1 / self.caution, 1.0, groups)
             actions += [calmer] if calmer else []
+        elif probe["early"] and probe["leader"] == STAY and probe["level"]:
+            # Where two do as well, the best lies between them.
+            between = self._adjust(math.sqrt(self.step), 1.0, branches.groups(probe))
+            actions += [between] if between else []
         return state, Decision(actions, f"{why}; {self._named(probe['leader'])} goes on with {probe['best']:.4g}")
 
     def _go_back(self, state: State, look: Look, finding: Finding) -> tuple[State, Decision | None]:

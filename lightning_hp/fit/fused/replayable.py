@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import io
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from cProfile import Profile
@@ -64,8 +65,8 @@ def obstacle(step: FusedStep, name: str, batch: Any, others: int) -> str | None:
         if dim_zero_mean in metric._reductions.values():
             # Such a metric counts its updates, and computes with the count.
             return f"{type(metric).__name__} computes with a number that is kept on the host"
-    found = []
-    with isolated_rngs(), _host_calls() as calls:
+    found, calls = [], []
+    with isolated_rngs():
         seed_cpu_rngs(0)
         before = rng_states()
         step.shared_trainer.read.clear()
@@ -73,8 +74,9 @@ def obstacle(step: FusedStep, name: str, batch: Any, others: int) -> str | None:
             for _ in range(2):
                 set_rng_states(before)
                 with undone(step, rows=1):
-                    with _waits_refused(step):
+                    with _waits_refused(step), _host_calls() as called:
                         output = step(name, batch, *[Unread()] * others)
+                    calls += called
                     found.append(_given(step, output))
         except (ReadError, CannotFuseError) as error:
             # The step as it is has been run before: it is the stand-in, or the refusal, that it does not take.
@@ -122,7 +124,10 @@ def _waits_refused(step: FusedStep) -> Iterator[None]:
         yield
         return
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
+    with warnings.catch_warnings():
+        # That not all such operations are known yet.
+        warnings.simplefilter("ignore")
+        torch.cuda.set_sync_debug_mode("error")
     try:
         yield
     finally:

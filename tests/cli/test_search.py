@@ -55,7 +55,7 @@ def test_show_prints_the_leaderboard_best_first_and_what_failed(run, config):
 def test_show_as_json_is_the_documented_form(run, config):
     run(config, "search", "config.yaml")
     plain = shown(run, "study")
-    assert list(plain) == ["study", "best", "trials"]
+    assert list(plain) == ["study", "best", "trials", "advice", "importance", "next_space"]
     assert plain["study"]["monitor"] == "val_acc"
     assert plain["best"] == Study("study").best.number
     for trial in plain["trials"]:

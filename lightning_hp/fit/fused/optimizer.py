@@ -79,8 +79,9 @@ class FusedOptimizer(Optimizer):
                 parameter.grad.add_(gradient)
             elif accumulates:
                 # The same tensor each time, so that the update can be replayed as well.
-                sums = self._sums.setdefault(name, torch.empty_like(gradient))
-                parameter.grad = sums.copy_(gradient)
+                if name not in self._sums:
+                    self._sums[name] = torch.empty_like(gradient)
+                parameter.grad = self._sums[name].copy_(gradient)
             else:
                 parameter.grad = gradient
 

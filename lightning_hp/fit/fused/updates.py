@@ -68,7 +68,7 @@ class Updates:
         self._update(update.parameter, update.gradient, update.state, values)
 
     def forget(self) -> None:
-        """Gives up what has been recorded: the parameters are others."""
+        """Gives up what has been recorded."""
         self._recordings = {}
 
     def _replayed(self, updates: Sequence[Update]) -> bool:
@@ -87,7 +87,7 @@ class Updates:
         key = places, tuple((each.most.names, tuple(each.most.plain.items())) for each in sets)
         if key not in self._recordings:
             if len(self._recordings) >= MOST:
-                self._recordings = {}
+                self.forget()
             # The first may make states.
             self._recordings[key] = None
             return False

@@ -177,7 +177,7 @@ class SearchLoop:
             raise ConfigError(f"fuse='always', but {self._apart}. Take fuse='auto'")
         self.total = self._total()
         # What is unwise in it, told when a new study begins.
-        self.notes = lint(self.space, self.sampler, self.trials, len(self.earlier))
+        self.notes = [*lint(self.space, self.sampler, self.trials, len(self.earlier)), *self.recipe.unwise]
         self.progress = progress
         self.verbose = verbose
         self.config: Mapping[str, Any] | None = None

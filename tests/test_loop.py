@@ -510,6 +510,11 @@ def test_a_study_can_be_moved(search, tmp_path):
         ({"space": {"trainer.max_epoch": Int(1, 2)}}, "Trainer has no argument 'max_epoch'"),
         ({"data": DigitsData(), "space": {"data.batch_size": Int(1, 2)}}, "an instance, which is made already"),
         ({"data": None}, "needs data="),
+        ({"data": None, "space": {"lr": Log(1e-2, 1)}}, "LitDigits has no train_dataloader, and no data is given: give data="),
+        (
+            {"data": None, "space": {"lr": Log(1e-2, 1)}, "model": functools.partial(LitDigits, momentum=0.5)},
+            "has no train_dataloader",
+        ),
         ({"data": [1]}, "data needs"),
         ({"model": lambda lr, width: None, "space": {"lr": Log(1e-2, 1)}}, "requires 'width'"),
         ({"trainer": {"max_epoch": 3}}, "did you mean 'max_epochs'?"),
@@ -593,3 +598,17 @@ def test_what_is_unwise_is_noted_once_when_a_study_begins(search, capsys):
 def test_without_progress_nothing_is_noted(search, capsys):
     search(space={"lr": Linear(1e-4, 1.0)}, trials=1, progress=False).run()
     assert "note:" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("trainer", "told"),
+    [({}, True), ({"max_epochs": 2}, False), ({"max_steps": 9}, False), ({"max_time": "00:00:01:00"}, False)],
+)
+def test_a_trainer_that_nothing_ends_soon_is_told(search, trainer, told):
+    notes = search(trainer=trainer).notes
+    assert any("trainer has no max_epochs" in note for note in notes) == told
+
+
+def test_a_number_of_epochs_that_is_searched_is_one(search):
+    notes = search(trainer={}, space={"trainer.max_epochs": Int(1, 3)}).notes
+    assert not any("max_epochs" in note for note in notes)

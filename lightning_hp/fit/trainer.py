@@ -134,6 +134,18 @@ def check_trainer(trainer: Mapping[str, Any], searched: Iterable[str]) -> None:
     _check_values({key: value for key, value in trainer.items() if key not in searched})
 
 
+def unwise(trainer: Mapping[str, Any], searched: Iterable[str]) -> list[str]:
+    """What is unwise in the user's Trainer arguments, one line each.
+
+    >>> unwise({}, [])
+    ["trainer has no max_epochs, so each trial trains for Lightning's 1000 epochs: set one, such as max_epochs=10"]
+    """
+    ends = ("max_epochs", "max_steps", "max_time", "fast_dev_run")
+    if any(trainer.get(each) for each in ends) or not set(searched).isdisjoint(ends):
+        return []
+    return ["trainer has no max_epochs, so each trial trains for Lightning's 1000 epochs: set one, such as max_epochs=10"]
+
+
 def _countable(devices: Any) -> bool:
     # A list says which, but the search decides that; its workers see no others.
     return devices == "auto" or (str(devices).isdigit() and int(devices) > 0)
@@ -144,7 +156,8 @@ def _check_not_shared(key: str, value: Any) -> None:
     if isinstance(value, (Callback, Logger, Strategy, Profiler)) or getattr(value, "scaler", None) is not None:
         name = type(value).__qualname__
         raise ConfigError(
-            f"trainer[{key!r}] holds a {name} that all trials would share: give a function that makes one, lambda: {name}(...)"
+            f"trainer[{key!r}] holds one {name} that all trials would share: give a function that makes them, "
+            f"lambda: {name}(...)"
         )
     if key == "callbacks" and not callable(value) and value is not None:
         raise ConfigError(

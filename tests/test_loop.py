@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping, TQDMProgressBar
 from torch import nn
 
 from examples.digits import DigitsData, LitDigits
@@ -338,6 +338,21 @@ def test_what_a_search_sets_by_itself_may_be_asked_for(search, argument):
     assert search(trials=1, trainer=trainer).run().best.state == "complete"
 
 
+@pytest.mark.parametrize("fuse", ["never", "always"])
+def test_a_progress_bar_among_the_callbacks_is_left_out(search, fuse, capfd):
+    trainer = {"max_epochs": 1, "accelerator": "cpu", "callbacks": [functools.partial(TQDMProgressBar, leave=True)]}
+    space = {"lr": Log(1e-2, 1.0)}
+    study = search(trials=2, trainer=trainer, space=space, fuse=fuse).run()
+    assert study.counts == {"complete": 2}
+    assert "Epoch 0" not in "".join(capfd.readouterr())
+
+
+def test_a_progress_bar_that_is_asked_for_is_shown(search, capfd):
+    trainer = {"max_epochs": 1, "accelerator": "cpu", "callbacks": [TQDMProgressBar], "enable_progress_bar": True}
+    assert search(trials=1, trainer=trainer).run().best.state == "complete"
+    assert "Epoch 0" in "".join(capfd.readouterr())
+
+
 def test_checkpoints_can_be_turned_off(search):
     trainer = {"max_epochs": 1, "accelerator": "cpu", "enable_checkpointing": False}
     study = search(trials=1, trainer=trainer).run()
@@ -521,6 +536,7 @@ def test_a_study_can_be_moved(search, tmp_path):
         ({"trainer": {"default_root_dir": "x"}}, "every trial has its own folder"),
         ({"trainer": {"callbacks": [EarlyStopping("val_acc")]}}, "lambda: EarlyStopping(...)"),
         ({"trainer": {"callbacks": [EarlyStopping]}}, "requires 'monitor'"),
+        ({"trainer": {"max_epochs": "3"}}, "trainer['max_epochs'] needs a whole number, got '3', which is text"),
         ({"trainer": 5}, "trainer needs a dict"),
         ({"trainer": {"devices": 2}}, "devices above 1 needs executor='processes'"),
         ({"trainer": {"devices": [0]}}, "trainer['devices'] needs how many devices a trial trains on, got [0]"),

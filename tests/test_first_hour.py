@@ -228,5 +228,5 @@ def test_a_metric_that_is_never_logged_is_told_with_those_that_are(wrap):
 
 def test_a_search_of_which_nothing_comes_says_why(wrap):
     study = wrap(space={"kind": Choice("lstm"), "width": Int(-3, -2)}, trials=2).run()
-    with pytest.raises(LookupError, match=r"2 failed; trial 0 failed: \w+: .*trials\[0\]\.traceback"):
+    with pytest.raises(LookupError, match=r"2 failed; trial 0 failed: \w+: .*\(see trials\[0\]\.traceback\)"):
         _ = study.best

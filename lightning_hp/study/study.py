@@ -183,7 +183,7 @@ class Study:
         if not failed:
             return ""
         reason, (first, *_) = max(failed.items(), key=lambda each: len(each[1]))
-        return f"; trial {first} {reason}. Its traceback is in trials[{first}].traceback"
+        return f"; trial {first} {reason} (see trials[{first}].traceback)"
 
     def _searched(self) -> Space:
         """The space, with choices as the trials have them."""

@@ -62,7 +62,7 @@ class Study:
         """The complete trial with the best value; of equals the first.
 
         Raises:
-            LookupError: no trial is complete. The message counts what the trials are instead, and says why one failed.
+            LookupError: no trial is complete. The message counts what the trials are instead, and why one of them is.
         """
         ranked = self.leaderboard(1)
         if not ranked:
@@ -178,12 +178,13 @@ class Study:
         return f"<Study {self.root}: {counts or 'no trial yet'}>"
 
     def _why(self) -> str:
-        """The reason that most of the failed trials have in common, and where the whole of it is; empty if none failed."""
-        failed = {reason: numbers for reason, numbers in self.endings.items() if reason.startswith("failed: ")}
-        if not failed:
-            return ""
-        reason, (first, *_) = max(failed.items(), key=lambda each: len(each[1]))
-        return f"; trial {first} {reason} (see trials[{first}].traceback)"
+        """The commonest reason of those that failed, or if none did, of those that diverged; empty where there is none."""
+        for state in ("failed", "diverged"):
+            told = {reason: numbers for reason, numbers in self.endings.items() if reason.startswith(f"{state}: ")}
+            if told:
+                reason, (first, *_) = max(told.items(), key=lambda each: len(each[1]))
+                return f"; trial {first} {reason}" + (f" (see trials[{first}].traceback)" if state == "failed" else "")
+        return ""
 
     def _searched(self) -> Space:
         """The space, with choices as the trials have them."""

@@ -70,6 +70,12 @@ def test_without_a_complete_trial_the_commonest_failure_is_told(recorded):
         _ = study.best
 
 
+def test_where_all_diverged_the_best_says_how(recorded):
+    study = recorded([Outcome("diverged", reason="loss is nan in epoch 0, step 3")] * 2)
+    with pytest.raises(LookupError, match=r"is complete: 2 diverged; trial 0 diverged: loss is nan in epoch 0, step 3$"):
+        _ = study.best
+
+
 def test_choices_come_back_as_the_users_objects_and_without_the_space_as_names(recorded):
     study = recorded([Outcome("complete", value=1.0)])
     assert study.best.hparams == {"lr": 0.5, "cell": dict}

@@ -14,6 +14,7 @@ from lightning.pytorch import LightningModule
 
 from lightning_hp import budget
 from lightning_hp.advice import lint
+from lightning_hp.advice.objective import doubt
 from lightning_hp.ask import Ask
 from lightning_hp.babysit import Babysitter
 from lightning_hp.bounds import whole_number
@@ -177,7 +178,8 @@ class SearchLoop:
             raise ConfigError(f"fuse='always', but {self._apart}. Take fuse='auto'")
         self.total = self._total()
         # What is unwise in it, told when a new study begins.
-        self.notes = [*lint(self.space, self.sampler, self.trials, len(self.earlier)), *self.recipe.unwise]
+        unwise = [*doubt(monitor, mode), *self.recipe.unwise]
+        self.notes = [*lint(self.space, self.sampler, self.trials, len(self.earlier)), *unwise]
         self.progress = progress
         self.verbose = verbose
         self.config: Mapping[str, Any] | None = None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch import LightningModule
 
 from lightning_hp import budget
-from lightning_hp.advice import lint
+from lightning_hp.advice import Way, lint
 from lightning_hp.advice.objective import doubt
 from lightning_hp.ask import Ask
 from lightning_hp.babysit import Babysitter
@@ -289,13 +289,16 @@ class SearchLoop:
         self, recorder: Recorder, progress: Progress, ask: Ask, finished: list[Trial], plan: Plan, **arguments: Any
     ) -> None:
         search_run = SearchRun(self.root / "search", self.space, self.recipe.monitor, self.recipe.mode, finished)
+        sinks = [recorder.record, search_run.record, progress.record, partial(end_runs, self.root)]
+        if self.seconds is not None:
+            sinks.append(Way(self.seconds, progress.tell).record)
         dispatch = Dispatch(
             ask,
             deadline=time.monotonic() + self.seconds if self.seconds is not None else None,
             retries=self.retries,
             max_epochs=self.recipe.max_epochs,
             finished=finished,
-            sinks=[recorder.record, search_run.record, progress.record, partial(end_runs, self.root)],
+            sinks=sinks,
             plan=plan,
             **arguments,
         )

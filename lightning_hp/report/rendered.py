@@ -24,7 +24,7 @@ VARIABLES = {
 _DPI = 130
 _COLOUR = re.compile("|".join(VARIABLES))
 # Nothing refers to these, and two pictures would have the same.
-_NAMES = re.compile(r' id="[A-Za-z_.]+\d+"')
+_NAMES = re.compile(r' id="[A-Za-z0-9.]+_\d+"')
 _FONT = re.compile(r"font: ((?:bold |italic )?)([\d.]+)px [^;\"]*")
 
 

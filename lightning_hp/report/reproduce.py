@@ -26,14 +26,10 @@ def lines(searched: Searched, trial: Trial) -> list[tuple[str, str]]:
         ("Its weights, in the script of the search, whose loop.run() trains nothing again:", "model = loop.run().best.load()"),
         ("By hand, in full precision:", _by_hand(trial, str(name) if isinstance(name, str) else "model")),
     ]
-    asked = {
-        key: searched.asked[key] for key in ("seed", "strategy", "pruner", "babysit") if searched.asked.get(key) is not None
-    }
-    seeds = [f"seed of the trial    {trial.seed}"]
-    seeds += [f"{f'{key} of the search':<20} {value}" for key, value in asked.items()]
-    if searched.asked.get("trainer"):
-        seeds.append(f"{'trainer':<20} {searched.asked['trainer']}")
-    return [*told, ("What else decides the result:", "\n".join(seeds))]
+    decides = {"seed of the trial": trial.seed, "seed of the search": searched.asked.get("seed")}
+    decides |= {key: searched.asked.get(key) or None for key in ("strategy", "pruner", "babysit", "trainer")}
+    rows = [f"{key:<20}{value}" for key, value in decides.items() if value is not None]
+    return [*told, ("What else decides the result:", "\n".join(rows))]
 
 
 def _by_hand(trial: Trial, model: str) -> str:

@@ -49,18 +49,26 @@ class Window:
         return unit
 
 
-def window(values: Array, mode: Mode) -> Window:
-    """The part of the values' range to show; what is not finite is left out of account."""
+def window(values: Array, mode: Mode, far: float = FAR, log: bool | None = None) -> Window:
+    """The part of the values' range to show.
+
+    Args:
+        values: what is to be shown; what is not finite is left out of account.
+        mode: whether small values are good, or large ones.
+        far: how many times as far from the best as the third quarter the worst may be that is shown.
+        log: whether the axis is logarithmic; None if it is where values span much.
+    """
     finite = np.sort(values[np.isfinite(values)])
     if not len(finite):
         return Window(0.0, 1.0, False)
     if mode == "max":
         finite = finite[::-1]
-    log = bool(finite.min() > 0 and _third(finite) > SPANS * finite.min() and mode == "min")
+    if log is None:
+        log = bool(finite.min() > 0 and _third(finite) > SPANS * finite.min() and mode == "min")
     placed = _coordinate(finite, log)
     best, worst, third = placed[0], placed[-1], float(_third(placed))
-    if abs(worst - best) > FAR * abs(third - best) > 0:
-        worst = best + FAR * (third - best)
+    if abs(worst - best) > far * abs(third - best) > 0:
+        worst = best + far * (third - best)
     margin = 0.05 * abs(worst - best) or 0.05 * abs(best) or 1.0
     low, high = sorted((float(best), float(worst)))
     ends = np.array([low - margin, high + margin])

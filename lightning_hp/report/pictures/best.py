@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lightning_hp.report.searched import Searched, values_of
 from lightning_hp.report.style import ACCENT, MOST_DRAWN, PAPER, QUIET, RANKS, Margins, Width, rules, single
+from lightning_hp.report.ticks import decades
 from lightning_hp.report.window import draw_values, window
 from lightning_hp.trial import is_better
 
@@ -28,7 +29,7 @@ def draw_best(searched: Searched, width: Width) -> Any:
     # What is no candidate for the best has its place among the trials all the same.
     values = values_of(finished)
     values[[trial.state != "complete" for trial in finished]] = np.nan
-    shows = window(values, searched.mode)
+    shows = window(values, searched.mode, far=1.0)
     draw_values(axes, shows)
     rules(axes)
     counts = np.arange(1, len(finished) + 1)
@@ -50,17 +51,28 @@ def draw_best(searched: Searched, width: Width) -> Any:
     reached = running_best(values, searched.mode)
     # From the first that completed.
     there = np.isfinite(reached)
-    axes.step(counts[there], shows.clipped(reached[there]), where="post", color=RANKS[0], linewidth=1.9, label="best so far")
+    axes.step(counts[there], reached[there], where="post", color=RANKS[0], linewidth=1.9, label="best so far")
     last = int(np.flatnonzero(reached == reached[there][-1])[0])
     axes.plot([counts[last]], [reached[last]], "o", color=RANKS[0], markersize=6, markeredgecolor=PAPER, clip_on=False)
-    axes.set_xlim(min(1, len(finished) - 1), len(finished))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    _count_axis(axes, len(finished))
     axes.set_xlabel("finished trials")
     axes.set_ylabel(searched.monitor)
     columns = 4 if width == "wide" else 2
-    where = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.98), "borderaxespad": 0.0}
+    where = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.04), "borderaxespad": 0.0}
     axes.legend(ncols=columns, handlelength=1.6, columnspacing=1.4, **where)
     return figure
+
+
+def _count_axis(axes: Any, count: int) -> None:
+    """Trials, on a log axis where there are many: most is found early."""
+    if count > MOST_DRAWN:
+        ticks = [int(tick) for tick in decades(1, count, (1, 2, 5))]
+        axes.set_xscale("log")
+        axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+        axes.set_xticks([], minor=True)
+    else:
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_xlim(min(1, count - 1), count)
 
 
 def running_best(values: Array, mode: str) -> Array:

@@ -28,7 +28,7 @@ from lightning_hp.scales import Choice, Int, Scale
 
 Array = NDArray[np.float64]
 HEIGHT = 1.65
-MARGINS = Margins(bottom=0.35, top=0.35, under=0.62)
+MARGINS = Margins(bottom=0.35, top=0.4, under=0.68)
 # Whole numbers and choices, of which trials share values, are spread by so much of a value's own part of the axis.
 SPREAD = 0.6
 
@@ -49,6 +49,9 @@ def draw_hyperparameters(searched: Searched, width: Width) -> Any:
         draw_scale(axes, scale)
         draw_values(axes, shows)
         rules(axes)
+        # The lower end of the range stands in its place.
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0)
         axes.set_title(name)
     label_left(parts, searched.monitor, width)
     return figure

@@ -39,6 +39,6 @@ def draw_importance(searched: Searched, width: Width) -> Any:
     axes.set_ylim(-0.6, len(ranked) - 0.4)
     axes.set_xlim(0, min(100.0, 10.0 + 100 * max(each.high for _, each in ranked)))
     axes.set_xlabel("share in the differences between trials, %")
-    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="y", length=0, pad=8)
     axes.spines["left"].set_visible(False)
     return figure

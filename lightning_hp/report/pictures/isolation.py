@@ -56,14 +56,15 @@ def draw_isolation(searched: Searched, width: Width) -> Any:
         name: bins(scale, searched.positions(name, scale, trials), values, searched.mode)
         for name, scale in searched.space.items()
     }
-    shows = window(np.array([end for each in found.values() for one in each for end in (one.best, one.sure)]), searched.mode)
+    bests = np.array([part.best for each in found.values() for part in each])
+    shows = window(bests, searched.mode, far=3.0, log=window(values, searched.mode).log)
     figure, parts = panels(len(found), width, HEIGHT, MARGINS, sharey=width == "wide")
     for axes, (name, scale) in zip(parts, searched.space.items(), strict=True):
         _draw_bins(axes, found[name], shows, isinstance(scale, Choice), searched.mode)
         draw_scale(axes, scale)
         draw_values(axes, shows)
         rules(axes)
-        axes.set_title(name)
+        axes.set_title(name, pad=14)
     label_left(parts, searched.monitor, width)
     return figure
 
@@ -95,10 +96,13 @@ def _draw_bins(axes: Any, found: list[Bin], shows: Any, apart: bool, mode: Mode)
     axes.vlines(middles, best, sure, color=ACCENT, linewidth=5, alpha=0.3, zorder=2)
     if not apart:
         axes.plot(middles, best, color=ACCENT, linewidth=1, zorder=2)
-    axes.plot(middles, best, "o", color=ACCENT, markersize=4.5, zorder=3)
+    # Of one or two trials, nobody knows what others would have come to.
+    few = np.array([each.count < 3 for each in found])
+    axes.plot(middles[~few], best[~few], "o", color=ACCENT, markersize=4.5, zorder=3, clip_on=False)
+    axes.plot(middles[few], best[few], "o", color=ACCENT, markerfacecolor=PAPER, markersize=4.5, zorder=3, clip_on=False)
     if len(found):
         first = int(best.argmin() if mode == "min" else best.argmax())
         axes.plot(middles[[first]], best[[first]], "*", color=RANKS[0], markersize=11, markeredgecolor=PAPER, zorder=4)
     for middle, each in zip(middles, found, strict=True):
         where = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-        axes.annotate(str(each.count), (middle, 1), xytext=(0, -1), ha="center", va="top", fontsize=6.5, color=QUIET, **where)
+        axes.annotate(str(each.count), (middle, 1), xytext=(0, 1), ha="center", va="bottom", fontsize=6.5, color=QUIET, **where)

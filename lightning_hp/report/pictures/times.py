@@ -9,7 +9,12 @@ from typing import Any
 from lightning_hp.report.searched import Searched
 from lightning_hp.report.style import ACCENT, BAD, GOOD, MOST_DRAWN, PAPER, QUIET, Margins, Width, rules, single
 
-_COLOURS = {"complete": ACCENT, "pruned": QUIET, "failed": BAD, "diverged": BAD, "running": GOOD, "waiting": GOOD}
+_STATES = {
+    "complete": (ACCENT, ("complete",)),
+    "pruned": (QUIET, ("pruned",)),
+    "failed or diverged": (BAD, ("failed", "diverged")),
+    "running": (GOOD, ("running",)),
+}
 Span = tuple[float, float]
 
 
@@ -30,14 +35,14 @@ def draw_times(searched: Searched, width: Width) -> Any:
     height = min(max(0.16 * count, 0.35), 2.6)
     figure, axes = single(width, height, Margins(bottom=0.45, top=0.35))
     unit, name = _unit(sum(end - start for start, end in busy))
-    for state, colour in _COLOURS.items():
-        numbers = [number for number in spans if states[number] == state]
+    for label, (colour, alike) in _STATES.items():
+        numbers = [number for number in spans if states[number] in alike]
         if not numbers:
             continue
         bars = [_bar(spans[number], rows[number], busy, unit) for number in numbers]
         line = 0.5 if len(spans) <= MOST_DRAWN else 0.0
         dense = len(spans) > MOST_DRAWN
-        shape = PolyCollection(bars, facecolors=colour, edgecolors=PAPER, linewidths=line, label=state, rasterized=dense)
+        shape = PolyCollection(bars, facecolors=colour, edgecolors=PAPER, linewidths=line, label=label, rasterized=dense)
         axes.add_collection(shape, autolim=False)
     for _, end in busy[:-1]:
         axes.axvline(elapsed(end, busy) / unit, color=QUIET, linestyle=":", linewidth=1)

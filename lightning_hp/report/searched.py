@@ -70,8 +70,14 @@ class Searched:
         """Those that ended without a value."""
         return [trial for trial in self.trials if trial.state in ("failed", "diverged")]
 
-    def positions(self, name: str, scale: Scale, trials: Sequence[Trial]) -> Array:
-        """Where trials lie on a scale, in its unit coordinate; NaN for one that has no such hyperparameter."""
+    @property
+    def scales(self) -> Mapping[str, Scale]:
+        """What has a panel or an axis of its own, by name."""
+        return self.space
+
+    def positions(self, name: str, trials: Sequence[Trial]) -> Array:
+        """Where trials lie on the scale of that name, in its unit coordinate; NaN for one that has no such hyperparameter."""
+        scale = self.scales[name]
         units = np.full(len(trials), np.nan)
         there = [index for index, trial in enumerate(trials) if name in trial.hparams]
         given = np.empty(len(there), dtype=object)

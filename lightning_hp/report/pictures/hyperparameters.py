@@ -42,8 +42,8 @@ def draw_hyperparameters(searched: Searched, width: Width) -> Any:
     if not searched.ranked:
         return None
     shows = window(values_of(searched.ranked), searched.mode)
-    figure, parts = panels(len(searched.space), width, HEIGHT, MARGINS, sharey=width == "wide")
-    for axes, (name, scale) in zip(parts, searched.space.items(), strict=True):
+    figure, parts = panels(len(searched.scales), width, HEIGHT, MARGINS, sharey=width == "wide")
+    for axes, (name, scale) in zip(parts, searched.scales.items(), strict=True):
         _ends(axes, searched, name)
         _trials(axes, searched, name, scale, shows)
         draw_scale(axes, scale)
@@ -96,7 +96,7 @@ def _ends(axes: Any, searched: Searched, name: str) -> None:
 def _trials(axes: Any, searched: Searched, name: str, scale: Scale, shows: Window) -> None:
     ranked, bad = searched.ranked, searched.bad
     numbers = np.array([trial.number for trial in ranked], dtype=float)
-    units = spread(scale, searched.positions(name, scale, ranked), numbers)
+    units = spread(scale, searched.positions(name, ranked), numbers)
     values, colours = values_of(ranked), np.array(rank_colours(len(ranked)))
     beyond = shows.beyond(values)
     dense = len(ranked) > MOST_DRAWN
@@ -111,7 +111,7 @@ def _trials(axes: Any, searched: Searched, name: str, scale: Scale, shows: Windo
     up = "^" if searched.mode == "min" else "v"
     axes.plot(units[beyond], shows.clipped(values[beyond]), up, color=QUIET, markersize=3, clip_on=False, rasterized=dense)
     numbers = np.array([trial.number for trial in bad], dtype=float)
-    places = spread(scale, searched.positions(name, scale, bad), numbers)
+    places = spread(scale, searched.positions(name, bad), numbers)
     edge = shows.high if searched.mode == "min" else shows.low
     axes.plot(places, np.full(len(bad), edge), "x", color=BAD, markersize=3.5, clip_on=False, rasterized=dense, zorder=4)
     if searched.best is not None:

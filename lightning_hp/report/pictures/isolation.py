@@ -53,13 +53,12 @@ def draw_isolation(searched: Searched, width: Width) -> Any:
         return None
     values = values_of(trials)
     found = {
-        name: bins(scale, searched.positions(name, scale, trials), values, searched.mode)
-        for name, scale in searched.space.items()
+        name: bins(scale, searched.positions(name, trials), values, searched.mode) for name, scale in searched.scales.items()
     }
     bests = np.array([part.best for each in found.values() for part in each])
     shows = window(bests, searched.mode, far=3.0, log=window(values, searched.mode).log)
     figure, parts = panels(len(found), width, HEIGHT, MARGINS, sharey=width == "wide")
-    for axes, (name, scale) in zip(parts, searched.space.items(), strict=True):
+    for axes, (name, scale) in zip(parts, searched.scales.items(), strict=True):
         _draw_bins(axes, found[name], shows, isinstance(scale, Choice), searched.mode)
         draw_scale(axes, scale)
         draw_values(axes, shows)

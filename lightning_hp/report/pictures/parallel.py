@@ -24,7 +24,7 @@ def draw_parallel(searched: Searched, width: Width) -> Any:
     if len(ranked) < 2:
         return None
     shows = window(values_of(ranked), searched.mode)
-    units = [searched.positions(name, scale, ranked) for name, scale in searched.space.items()]
+    units = [searched.positions(name, ranked) for name in searched.scales]
     points = np.column_stack([*units, shows.unit(values_of(ranked))])
     count = points.shape[1]
     lying = width == "narrow"
@@ -33,7 +33,7 @@ def draw_parallel(searched: Searched, width: Width) -> Any:
     else:
         figure, axes = single(width, 3.3, Margins(left=0.55, right=0.55, bottom=0.35, top=0.35))
     _lines(axes, points, lying)
-    shown_axes: list[tuple[str, Scale | Window]] = [*searched.space.items(), (searched.monitor, shows)]
+    shown_axes: list[tuple[str, Scale | Window]] = [*searched.scales.items(), (searched.monitor, shows)]
     for index, (name, scale) in enumerate(shown_axes):
         _axis(axes, index, name, *_labelled(scale, lying), lying, count)
     ends = (-0.02, 1.02)

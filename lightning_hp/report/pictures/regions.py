@@ -8,7 +8,6 @@ from lightning_hp.report.rounds import draw_round_regions
 from lightning_hp.report.searched import Searched
 from lightning_hp.report.style import BAD, MOST_DRAWN, Margins, Width, panels, rank_colours
 from lightning_hp.report.ticks import draw_scale
-from lightning_hp.scales import Scale
 
 
 def draw_regions(searched: Searched, width: Width) -> Any:
@@ -16,10 +15,10 @@ def draw_regions(searched: Searched, width: Width) -> Any:
     if not searched.ranked or not any(began.notes.get("region") for began in searched.rounds):
         return None
     last = max(trial.number for trial in searched.trials) + 1
-    figure, parts = panels(len(searched.space), width, 1.65, Margins(left=0.75, bottom=0.45, top=0.3, between=0.6, under=0.5))
-    for axes, (name, scale) in zip(parts, searched.space.items(), strict=True):
+    figure, parts = panels(len(searched.scales), width, 1.65, Margins(left=0.75, bottom=0.45, top=0.3, between=0.6, under=0.5))
+    for axes, (name, scale) in zip(parts, searched.scales.items(), strict=True):
         draw_round_regions(axes, name, scale, searched.rounds, last)
-        _draw_trials(axes, searched, name, scale)
+        _draw_trials(axes, searched, name)
         draw_scale(axes, scale, "y", nearest=0.13, letters=12 * 4)
         axes.set_title(name)
         axes.set_xlim(-0.5, last - 0.5)
@@ -30,13 +29,13 @@ def draw_regions(searched: Searched, width: Width) -> Any:
     return figure
 
 
-def _draw_trials(axes: Any, searched: Searched, name: str, scale: Scale) -> None:
+def _draw_trials(axes: Any, searched: Searched, name: str) -> None:
     ranked, bad = searched.ranked, searched.bad
     dense = len(ranked) > MOST_DRAWN
     size = 4 if dense else 12
     # The worst first, so that the best lie on top.
-    numbers, units = ([trial.number for trial in ranked], searched.positions(name, scale, ranked))
+    numbers, units = ([trial.number for trial in ranked], searched.positions(name, ranked))
     colours = rank_colours(len(ranked))
     axes.scatter(numbers[::-1], units[::-1], c=colours[::-1], s=size, linewidths=0, zorder=3, rasterized=dense)
-    places = [trial.number for trial in bad], searched.positions(name, scale, bad)
+    places = [trial.number for trial in bad], searched.positions(name, bad)
     axes.plot(*places, "x", color=BAD, markersize=3, markeredgewidth=0.9, zorder=3, rasterized=dense)

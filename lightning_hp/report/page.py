@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from lightning_hp.errors import storage_errors
+from lightning_hp.errors import cannot_write
 from lightning_hp.report.pictures import PICTURES
 from lightning_hp.report.pictures.times import busy_times, spans_of
 from lightning_hp.report.rendered import drawn, png, svg
@@ -37,18 +37,21 @@ def write_report(searched: Searched) -> Path:
     """
     folder = searched.root / FOLDER
     svgs: dict[str, tuple[str, str]] = {}
-    with look(), storage_errors(folder):
-        folder.mkdir(exist_ok=True)
-        for name in PICTURES:
-            wide, file = drawn(name, searched, "wide"), folder / f"{name}.png"
-            if wide is None:
-                # Of an earlier report, when there was something to show.
-                file.unlink(missing_ok=True)
-                continue
-            file.write_bytes(png(wide))
-            svgs[name] = svg(wide, name), svg(drawn(name, searched, "narrow"), f"{name}-narrow")
-        page = folder / PAGE
-        page.write_text(_page(searched, svgs), encoding="utf-8")
+    page = folder / PAGE
+    with look():
+        try:
+            folder.mkdir(exist_ok=True)
+            for name in PICTURES:
+                wide, file = drawn(name, searched, "wide"), folder / f"{name}.png"
+                if wide is None:
+                    # Of an earlier report, when there was something to show.
+                    file.unlink(missing_ok=True)
+                    continue
+                file.write_bytes(png(wide))
+                svgs[name] = svg(wide, name), svg(drawn(name, searched, "narrow"), f"{name}-narrow")
+            page.write_text(_page(searched, svgs), encoding="utf-8")
+        except OSError as error:
+            raise cannot_write(folder, error) from error
     return page
 
 
@@ -88,9 +91,9 @@ def _best(searched: Searched) -> dict[str, Any]:
     }
 
 
-def _best_epoch(trial: Trial, monitor: str) -> int | str:
+def _best_epoch(trial: Trial, monitor: str) -> int | None:
     values = [*trial.metrics.get(monitor, ())]
-    return values.index(trial.value) + 1 if trial.value in values else "?"
+    return values.index(trial.value) + 1 if trial.value in values else None
 
 
 def _states(searched: Searched) -> list[dict[str, Any]]:

@@ -17,7 +17,8 @@ from lightning_hp.report.words import duration, number
 from lightning_hp.scales import Choice, Scale
 from lightning_hp.trial import Trial, ranges
 
-MOST_ROWS = 25
+# Of a table, and of trials in one of its cells.
+MOST_ROWS, MOST_NUMBERS = 25, 12
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,7 @@ def _failures(searched: Searched) -> Iterator[Section]:
                 ended.setdefault((state, re.sub(r"[\d.]+", "#", trial.reason or "")), []).append(trial)
     if not ended:
         return
-    rows = [
-        [state, str(len(trials)), _reason(trials), ranges(trial.number for trial in trials).replace(",", ", ")]
-        for (state, _), trials in ended.items()
-    ]
+    rows = [[state, str(len(trials)), _reason(trials), _numbers(trials)] for (state, _), trials in ended.items()]
     rest = len(rows) - MOST_ROWS
     folded = [
         (f"traceback of trial {trials[0].number}", trials[0].traceback)
@@ -131,15 +129,21 @@ def _reason(trials: Sequence[Trial]) -> str:
     return (trials[0].reason or "") + (f", and {len(reasons) - 1} alike" if len(reasons) > 1 else "")
 
 
+def _numbers(trials: Sequence[Trial]) -> str:
+    parts = ranges(trial.number for trial in trials).split(",")
+    return ", ".join(parts[:MOST_NUMBERS]) + (", ..." if len(parts) > MOST_NUMBERS else "")
+
+
 def _times(searched: Searched) -> Iterator[Section]:
     spans = spans_of(searched)
     if not spans:
         return
     lengths = [end - start for start, end in spans.values()]
-    busy = sum(end - start for start, end in busy_times(list(spans.values())))
+    busy, ran = (sum(end - start for start, end in busy_times(list(spans.values()), gap)) for gap in (0.1, 0.0))
     trainer = searched.asked.get("trainer") or {}
     rows = [
         ["the search took", duration(busy)],
+        ["of that, no trial ran for", duration(busy - ran)],
         ["its trials, one after the other", duration(sum(lengths))],
         ["at a time, on average", f"{sum(lengths) / busy:.1f}" if busy > 0 else "?"],
         ["a trial, median", duration(median(lengths))],

@@ -26,7 +26,7 @@ def draw_scale(axes: Any, scale: Scale, which: Literal["x", "y"] = "x", nearest:
     """
     places, texts = labels(scale, nearest)
     if isinstance(scale, Choice):
-        texts = [cut(text, max(letters // len(texts), 3)) for text in texts]
+        texts = [cut(text, max(letters // len(texts) - 1, 3)) for text in texts]
     if which == "x":
         axes.set_xticks(places, texts)
         axes.set_xlim(-0.04, 1.04)

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from lightning_hp import Choice, ConfigError, Linear, Log, Space, Study
+from lightning_hp import Choice, ConfigError, Linear, Log, Space, StorageError, Study
 from lightning_hp.advice import find
 from lightning_hp.report import Searched, write_report
 from tests.report.made import SPACE, babysat, region, study, trial, trials
@@ -200,6 +200,13 @@ def test_it_is_made_anew_each_time(tmp_path):
 def test_of_very_many_trials_the_page_stays_small(tmp_path):
     path = study(tmp_path, trials((["complete"] * 19 + ["diverged"]) * 100)).report()
     assert path.stat().st_size < 4_000_000
+
+
+def test_a_folder_that_takes_no_files_is_told(tmp_path):
+    made = study(tmp_path, trials(["complete"]))
+    (tmp_path / "report").write_text("in the way")
+    with pytest.raises(StorageError, match=r"report: File exists: see that the folder can be written"):
+        made.report()
 
 
 def test_without_matplotlib_it_says_what_to_install(tmp_path, monkeypatch):

@@ -66,7 +66,7 @@ def draw_best(searched: Searched, width: Width) -> Any:
 def _count_axis(axes: Any, count: int) -> None:
     """Trials, on a log axis where there are many: most is found early."""
     if count > MOST_DRAWN:
-        ticks = [int(tick) for tick in decades(1, count, (1, 2, 5))]
+        ticks = [int(tick) for tick in decades(1, count, (1, 3))]
         axes.set_xscale("log")
         axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
         axes.set_xticks([], minor=True)

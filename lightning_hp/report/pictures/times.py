@@ -72,17 +72,21 @@ def spans_of(searched: Searched) -> dict[int, Span]:
     return {number: (start, max(start, end)) for number, (start, end) in spans.items() if states.get(number) != "waiting"}
 
 
-def busy_times(spans: Sequence[Span]) -> list[Span]:
-    """The stretches of time in which some trial ran; short gaps between them, as from one trial to the next, belong to them.
+def busy_times(spans: Sequence[Span], gap: float = 0.1) -> list[Span]:
+    """The stretches of time in which some trial ran, with the short gaps between them, as from one trial to the next.
+
+    Args:
+        spans: of the trials.
+        gap: the shortest time to be left out, as a part of the time from the first to the last.
 
     >>> busy_times([(0.0, 10.0), (5.0, 12.0), (12.5, 20.0), (500.0, 510.0)])
     [(0.0, 20.0), (500.0, 510.0)]
     """
     ordered = sorted(spans)
-    least = 0.1 * (max(end for _, end in ordered) - ordered[0][0])
+    least = gap * (max(end for _, end in ordered) - ordered[0][0])
     busy: list[Span] = []
     for start, end in ordered:
-        if busy and start - busy[-1][1] < least:
+        if busy and start - busy[-1][1] <= least:
             busy[-1] = (busy[-1][0], max(busy[-1][1], end))
         else:
             busy.append((start, end))

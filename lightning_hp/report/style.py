@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
 from lightning_hp.errors import ConfigError
 
 Width = Literal["wide", "narrow"]
@@ -91,14 +89,12 @@ def panels(count: int, width: Width, height: float, margins: Margins, **settings
     """A figure with that many axes of this height in inches, in as many columns as its width has room for."""
     from matplotlib.figure import Figure
 
-    columns = min(COLUMNS[width], count)
+    most = COLUMNS[width]
+    inner = (WIDTHS[width] - margins.left - margins.right - margins.between * (most - 1)) / most
+    # A single row of fewer is not stretched to the page's width.
+    columns = min(most, count)
     rows = math.ceil(count / columns)
-    # Fewer than fill a row are not stretched to its width.
-    wide = WIDTHS[width]
-    inner = (wide - margins.left - margins.right - margins.between * (COLUMNS[width] - 1)) / COLUMNS[width]
-    wide = (
-        margins.left + margins.right + inner * columns + margins.between * (columns - 1) if columns > 1 or count == 1 else wide
-    )
+    wide = margins.left + margins.right + inner * columns + margins.between * (columns - 1)
     tall = margins.top + margins.bottom + rows * height + (rows - 1) * margins.under
     figure = Figure(figsize=(wide, tall))
     grid = {
@@ -127,8 +123,9 @@ def single(width: Width, height: float, margins: Margins) -> tuple[Any, Any]:
 
 def rank_colours(count: int) -> list[str]:
     """A colour for each rank, best first; the rest of very many are grey."""
-    shades = (np.arange(count) * len(RANKS) // max(min(count, MOST_COLOURED) if count > MOST_DRAWN else count, 1)).tolist()
-    return [RANKS[shade] if shade < len(RANKS) else QUIET for shade in shades]
+    coloured = MOST_COLOURED if count > MOST_DRAWN else count
+    shades = [RANKS[rank * len(RANKS) // coloured] for rank in range(coloured)]
+    return shades + [QUIET] * (count - coloured)
 
 
 def rank_key(axes: Any, count: int) -> None:

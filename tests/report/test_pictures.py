@@ -135,6 +135,13 @@ def test_curves_name_the_best_and_cross_those_that_ended_badly(tmp_path):
     assert sum(len(lines.get_segments()) for lines in axes.collections) == 8
 
 
+def test_a_trial_may_have_logged_no_curve(tmp_path):
+    made = trials(["complete"] * 3)
+    made[0] = Trial(**{**vars(made[0]), "value": -1.0, "metrics": {}})
+    (axes,) = draw_curves(searched(tmp_path, made), "narrow").axes
+    assert "trial 0" not in texts(axes)
+
+
 def test_the_best_so_far_is_the_leaderboards(tmp_path):
     made = searched(tmp_path, trials(["pruned", "complete", "failed", *["complete"] * 5]))
     (axes,) = draw_best(made, "narrow").axes

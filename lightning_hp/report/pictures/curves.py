@@ -50,9 +50,8 @@ def draw_curves(searched: Searched, width: Width) -> Any:
     dense = len(curves) > MOST_DRAWN
     _lines(axes, [curves[trial.number] for trial in others], [QUIET] * len(others), 0.7, 0.6, dense)
     colours = rank_colours(len(ranked))
-    bold = 0 if dense else len(ranked)
     # The best last, so that they lie on top.
-    for first, last, size, alpha, pixels in _layers(len(ranked), bold, dense):
+    for first, last, size, alpha, pixels in _layers(len(ranked), dense):
         part = [curves[trial.number] for trial in reversed(ranked[first:last])]
         _lines(axes, part, colours[first:last][::-1], size, alpha, pixels)
     _ends(axes, [curves[trial.number] for trial in searched.bad], shows, dense)
@@ -61,17 +60,17 @@ def draw_curves(searched: Searched, width: Width) -> Any:
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("epoch")
     axes.set_ylabel(searched.monitor)
-    named = [trial for trial in ranked[:NAMED] if trial.state == "complete"]
+    named = [trial for trial in ranked[:NAMED] if trial.state == "complete" and np.isfinite(curves[trial.number]).any()]
     _name(axes, named, curves, shows, _HEIGHTS[width])
     if ranked:
         rank_key(axes, len(ranked))
     return figure
 
 
-def _layers(count: int, bold: int, dense: bool) -> list[tuple[int, int, float, float, bool]]:
+def _layers(count: int, dense: bool) -> list[tuple[int, int, float, float, bool]]:
     """Which ranks are drawn together: from, to, the lines' width and opacity, and whether as pixels."""
     if not dense:
-        return [(NAMED, bold, 0.9, 0.75, False), (0, NAMED, 1.9, 1.0, False)]
+        return [(NAMED, count, 0.9, 0.75, False), (0, NAMED, 1.9, 1.0, False)]
     return [(MOST_COLOURED, count, 0.5, 0.25, True), (NAMED, MOST_COLOURED, 0.8, 0.7, False), (0, NAMED, 1.9, 1.0, False)]
 
 

@@ -9,12 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_hp.report.searched import Searched, values_of
-from lightning_hp.report.style import INK, MOST_COLOURED, MOST_DRAWN, QUIET, Margins, Width, cut, rank_colours, single
+from lightning_hp.report.style import INK, MOST_COLOURED, MOST_DRAWN, PAPER, QUIET, Margins, Width, cut, rank_colours, single
 from lightning_hp.report.ticks import labels, shown
 from lightning_hp.report.window import Window, window
 from lightning_hp.scales import Choice, Scale
 
 Array = NDArray[np.float64]
+_LETTERS: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7.5, "color": INK, "zorder": 5}
+_TITLE: dict[str, Any] = {**_LETTERS, "fontsize": 8.5, "fontweight": "bold"}
+# Paper behind letters that lie on lines.
+_HALO = {"facecolor": PAPER, "alpha": 0.75, "edgecolor": "none", "pad": 0.8}
 
 
 def draw_parallel(searched: Searched, width: Width) -> Any:
@@ -35,7 +39,11 @@ def draw_parallel(searched: Searched, width: Width) -> Any:
     _lines(axes, points, lying)
     shown_axes: list[tuple[str, Scale | Window]] = [*searched.scales.items(), (searched.monitor, shows)]
     for index, (name, scale) in enumerate(shown_axes):
-        _axis(axes, index, name, *_labelled(scale, lying), lying, count)
+        places, texts = _labelled(scale, lying)
+        if lying:
+            _lying(axes, index, name, places, texts)
+        else:
+            _standing(axes, index, name, places, texts, count)
     ends = (-0.02, 1.02)
     if lying:
         axes.set_xlim(*ends)
@@ -73,31 +81,18 @@ def _labelled(scale: Scale | Window, lying: bool) -> tuple[Sequence[float], Sequ
     return places, texts
 
 
-def _axis(axes: Any, index: int, name: str, places: Any, texts: Any, lying: bool, count: int) -> None:
-    between = (
-        axes.plot([0, 1], [index, index], color=QUIET, linewidth=0.9)
-        if lying
-        else axes.plot([index, index], [0, 1], color=QUIET, linewidth=0.9)
-    )
-    between[0].set_zorder(3)
-    offset = {"textcoords": "offset points", "fontsize": 7.5, "color": INK, "zorder": 5}
+def _standing(axes: Any, index: int, name: str, places: Sequence[float], texts: Sequence[str], count: int) -> None:
+    axes.plot([index, index], [0, 1], color=QUIET, linewidth=0.9, zorder=3)
+    last = index == count - 1
+    shift, side = ((5, 0), "left") if last else ((-5, 0), "right")
     for place, text in zip(places, texts, strict=True):
-        if lying:
-            axes.annotate(text, (place, index), xytext=(0, -3), ha="center", va="top", bbox=_halo(), **offset)
-        else:
-            last = index == count - 1
-            shift, side = ((5, 0), "left") if last else ((-5, 0), "right")
-            axes.annotate(text, (index, place), xytext=shift, ha=side, va="center", bbox=_halo(), **offset)
-    title = {**offset, "fontsize": 8.5, "fontweight": "bold"}
-    if lying:
-        axes.annotate(cut(name, 40), (0, index), xytext=(0, 4), ha="left", va="bottom", bbox=_halo(), **title)
-    else:
-        side = "left" if index == 0 else "right" if index == count - 1 else "center"
-        axes.annotate(cut(name, max(100 // count, 6)), (index, 1), xytext=(0, 9), ha=side, va="bottom", **title)
+        axes.annotate(text, (index, place), xytext=shift, ha=side, va="center", bbox=_HALO, **_LETTERS)
+    side = "left" if index == 0 else "right" if last else "center"
+    axes.annotate(cut(name, max(100 // count, 6)), (index, 1), xytext=(0, 9), ha=side, va="bottom", **_TITLE)
 
 
-def _halo() -> dict[str, Any]:
-    """Paper behind letters that lie on lines."""
-    from lightning_hp.report.style import PAPER
-
-    return {"facecolor": PAPER, "alpha": 0.75, "edgecolor": "none", "pad": 0.8}
+def _lying(axes: Any, index: int, name: str, places: Sequence[float], texts: Sequence[str]) -> None:
+    axes.plot([0, 1], [index, index], color=QUIET, linewidth=0.9, zorder=3)
+    for place, text in zip(places, texts, strict=True):
+        axes.annotate(text, (place, index), xytext=(0, -3), ha="center", va="top", bbox=_HALO, **_LETTERS)
+    axes.annotate(cut(name, 40), (0, index), xytext=(0, 4), ha="left", va="bottom", bbox=_HALO, **_TITLE)

@@ -26,7 +26,8 @@ CAPTIONS = {
     "isolation": (
         "One at a time, the others at their best",
         """The best trial in each part of a hyperparameter's range, whatever the others were. The bar goes to what nine of ten
-        repetitions of that part's trials would reach at least. Figures at the top count them; hollow is one or two.""",
+        repetitions of that part's trials would reach at least. Figures at the top count them: hollow
+        is one or two. Triangles lie {beyond} the axis.""",
     ),
     "importance": (
         "What matters",

@@ -9,7 +9,8 @@ import pytest
 
 from lightning_hp import Choice, Int, Linear, Log, LogInt, ReverseLog, Space, Trial
 from lightning_hp.report import Searched
-from lightning_hp.report.pictures.best import best_of, draw_best, running_best
+from lightning_hp.report.bootstrap import best_of
+from lightning_hp.report.pictures.best import draw_best, running_best
 from lightning_hp.report.pictures.curves import draw_curves
 from lightning_hp.report.pictures.hyperparameters import draw_hyperparameters
 from lightning_hp.report.pictures.isolation import bins
@@ -44,15 +45,16 @@ def test_the_band_is_what_drawing_gives(mode, count):
     values = generator.normal(size=30)
     drawn = generator.choice(values, (20_000, count))
     bests = drawn.min(axis=1) if mode == "min" else drawn.max(axis=1)
-    for quantile, told in zip((0.05, 0.5, 0.95), best_of(values, mode, np.array([count])), strict=True):
-        quantile = quantile if mode == "min" else 1 - quantile
+    for quantile in (0.05, 0.5, 0.95):
+        (told,) = best_of(values, mode, [count], quantile)
+        share = quantile if mode == "min" else 1 - quantile
         # Up to the luck of drawing.
-        assert np.quantile(bests, quantile - 0.015) <= told[0] <= np.quantile(bests, quantile + 0.015)
+        assert np.quantile(bests, max(share - 0.015, 0)) <= told <= np.quantile(bests, min(share + 0.015, 1))
 
 
 def test_a_trial_without_a_value_counts_among_those_drawn():
-    best, median, worst = best_of(np.array([1.0, 2.0, np.nan, np.nan]), "min", np.array([1]))
-    assert (best[0], median[0], worst[0]) == (1.0, 2.0, math.inf)
+    values = np.array([1.0, 2.0, np.nan, np.nan])
+    assert [best_of(values, "min", [1], quantile)[0] for quantile in (0.05, 0.5, 0.95)] == [1.0, 2.0, math.inf]
 
 
 def test_the_best_so_far_never_gets_worse():

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_hp.report.bootstrap import best_of
 from lightning_hp.report.searched import Searched, values_of
 from lightning_hp.report.style import ACCENT, MOST_DRAWN, PAPER, QUIET, RANKS, Margins, Width, rules, single
 from lightning_hp.report.ticks import decades
 from lightning_hp.report.window import draw_values, window
-from lightning_hp.trial import is_better
+from lightning_hp.trial import Mode, is_better
 
 Array = NDArray[np.float64]
 # Of the band: nine of ten searches lie in it.
@@ -33,11 +34,11 @@ def draw_best(searched: Searched, width: Width) -> Any:
     draw_values(axes, shows)
     rules(axes)
     counts = np.arange(1, len(finished) + 1)
-    lower, median, upper = best_of(values, searched.mode, counts)
-    band = {"color": ACCENT, "alpha": 0.18, "linewidth": 0, "step": "post", "label": "any order"}
+    lower, median, upper = (best_of(values, searched.mode, counts, quantile) for quantile in (LOWER, 0.5, UPPER))
+    band = {"color": ACCENT, "alpha": 0.18, "linewidth": 0, "step": "post", "label": "random draws"}
     axes.fill_between(counts, shows.clipped(lower), shows.clipped(upper), **band)
     dashes = {"linewidth": 1, "linestyle": (0, (4, 2)), "where": "post"}
-    axes.step(counts, shows.clipped(median), color=ACCENT, label="its median", **dashes)
+    axes.step(counts, shows.clipped(median), color=ACCENT, label="their median", **dashes)
     inside = np.isfinite(values) & ~shows.beyond(values)
     dense = len(finished) > MOST_DRAWN
     axes.plot(
@@ -75,7 +76,7 @@ def _count_axis(axes: Any, count: int) -> None:
     axes.set_xlim(min(1, count - 1), count)
 
 
-def running_best(values: Array, mode: str) -> Array:
+def running_best(values: Array, mode: Mode) -> Array:
     """The best value up to each trial; NaN before there is one.
 
     >>> running_best(np.array([np.nan, 0.5, 0.7, 0.3]), "min").tolist()
@@ -84,34 +85,7 @@ def running_best(values: Array, mode: str) -> Array:
     best: float | None = None
     reached = np.full(len(values), np.nan)
     for index, value in enumerate(values.tolist()):
-        if is_better(value, best, "max" if mode == "max" else "min"):
+        if is_better(value, best, mode):
             best = value
         reached[index] = np.nan if best is None else best
     return reached
-
-
-def best_of(values: Array, mode: str, counts: NDArray[np.int64]) -> tuple[Array, Array, Array]:
-    """Quantiles of the best of so many values drawn with replacement: the bootstrap's limit, without drawing.
-
-    The best of n is worse than the k best of N values with probability (1 - k / N) ** n. (The expected best of n is that of
-    Dodge et al., Show Your Work, 2019.)
-
-    Args:
-        values: of which is drawn; NaN for a trial that brings none, which is worse than all others.
-        mode: whether small values are good, or large ones.
-        counts: how many are drawn, each with its own quantiles.
-
-    Returns:
-        The 5%, 50% and 95% quantiles from the best to the worst.
-
-    >>> [float(each[0]) for each in best_of(np.arange(100.0), "min", np.array([10]))]
-    [0.0, 6.0, 25.0]
-    """
-    sign = 1.0 if mode == "min" else -1.0
-    costs = np.sort(np.nan_to_num(sign * values, nan=np.inf))
-    quantiles = []
-    for quantile in (LOWER, 0.5, UPPER):
-        # The fewest of the best of which one is drawn that surely.
-        least = np.ceil(len(costs) * (1 - (1 - quantile) ** (1 / counts)) - 1e-9).astype(int)
-        quantiles.append(sign * costs[np.clip(least, 1, len(costs)) - 1])
-    return quantiles[0], quantiles[1], quantiles[2]

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_hp.report.bootstrap import best_of
 from lightning_hp.report.pictures.hyperparameters import HEIGHT, MARGINS, label_left
 from lightning_hp.report.searched import Searched, values_of
 from lightning_hp.report.style import ACCENT, PAPER, QUIET, RANKS, Width, panels, rules
 from lightning_hp.report.ticks import draw_scale
-from lightning_hp.report.window import draw_values, window
+from lightning_hp.report.window import Window, draw_values, window
 from lightning_hp.scales import Choice, Int, LogInt, Scale
 from lightning_hp.trial import Mode
 
@@ -78,27 +79,29 @@ def bins(scale: Scale, units: Array, values: Array, mode: Mode) -> list[Bin]:
     elif isinstance(scale, (Int, LogInt)) and scale.high - scale.low < count:
         count = scale.high - scale.low + 1
     index = np.minimum((units * count).astype(int), count - 1)
-    sign = 1.0 if mode == "min" else -1.0
     made = []
     for part in np.unique(index):
-        costs = np.sort(sign * values[index == part])
-        # The best of so many draws is among the k best with probability 1 - (1 - k / n) ** n.
-        least = int(np.ceil(len(costs) * (1 - (1 - SURE) ** (1 / len(costs))) - 1e-9))
-        made.append(Bin(part / count, (part + 1) / count, sign * costs[0], sign * costs[least - 1], len(costs)))
+        inside = values[index == part]
+        best, sure = inside.min() if mode == "min" else inside.max(), best_of(inside, mode, len(inside), SURE)
+        made.append(Bin(part / count, (part + 1) / count, float(best), float(sure), len(inside)))
     return made
 
 
-def _draw_bins(axes: Any, found: list[Bin], shows: Any, apart: bool, mode: Mode) -> None:
+def _draw_bins(axes: Any, found: list[Bin], shows: Window, apart: bool, mode: Mode) -> None:
     middles = np.array([(each.low + each.high) / 2 for each in found])
-    best = shows.clipped(np.array([each.best for each in found]))
+    bests = np.array([each.best for each in found])
+    best = shows.clipped(bests)
     sure = shows.clipped(np.array([each.sure for each in found]))
     axes.vlines(middles, best, sure, color=ACCENT, linewidth=5, alpha=0.3, zorder=2)
     if not apart:
         axes.plot(middles, best, color=ACCENT, linewidth=1, zorder=2)
+    beyond = shows.beyond(bests)
     # Of one or two trials, nobody knows what others would have come to.
-    few = np.array([each.count < 3 for each in found])
-    axes.plot(middles[~few], best[~few], "o", color=ACCENT, markersize=4.5, zorder=3, clip_on=False)
-    axes.plot(middles[few], best[few], "o", color=ACCENT, markerfacecolor=PAPER, markersize=4.5, zorder=3, clip_on=False)
+    few = np.array([each.count < 3 for each in found], dtype=bool)
+    style = {"color": ACCENT, "markersize": 4.5, "zorder": 3, "clip_on": False}
+    axes.plot(middles[~few & ~beyond], best[~few & ~beyond], "o", **style)
+    axes.plot(middles[few & ~beyond], best[few & ~beyond], "o", markerfacecolor=PAPER, **style)
+    axes.plot(middles[beyond], best[beyond], "^" if mode == "min" else "v", **style)
     if len(found):
         first = int(best.argmin() if mode == "min" else best.argmax())
         axes.plot(middles[[first]], best[[first]], "*", color=RANKS[0], markersize=11, markeredgecolor=PAPER, zorder=4)

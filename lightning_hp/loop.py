@@ -34,6 +34,7 @@ from lightning_hp.scales import Scale
 from lightning_hp.space import Space
 from lightning_hp.study import Recorder, Study
 from lightning_hp.study.config import write_config
+from lightning_hp.tracking.images import show_pictures
 from lightning_hp.tracking.progress import Progress
 from lightning_hp.tracking.search_run import SearchRun
 from lightning_hp.tracking.trial_run import end_runs
@@ -306,6 +307,7 @@ class SearchLoop:
             if self.fuse == "auto" and self._apart is not None:
                 progress.record(Unfused((), self._apart))
             self.executor.run(dispatch.next_job, partial(run_job, self.recipe, always=self.fuse == "always"), dispatch.take)
+            show_pictures(search_run, self._study())
 
     def _ladder(self, ask: Ask, judged: list[Judged], finished: list[Trial]) -> Ladder:
         assert self.pruner is not None

@@ -47,7 +47,7 @@ def draw_rounds(path: str | Path, space: Space, trials: Sequence[Trial], rounds:
     last = max([*numbers.tolist(), 0]) + 1
     for column, (name, scale) in enumerate(space.items()):
         axes = parts.flat[column]
-        _draw_regions(axes, name, scale, rounds, last)
+        draw_round_regions(axes, name, scale, rounds, last)
         good = np.array([trial.value is not None for trial in trials], dtype=bool)
         axes.scatter(numbers[good], units[good, column], c=darkness[good], cmap="Greys", vmin=-0.4, vmax=1, s=16, zorder=3)
         axes.scatter(numbers[~good], units[~good, column], c="#c0392b", marker="x", s=14, linewidths=1, zorder=3)
@@ -62,7 +62,8 @@ def draw_rounds(path: str | Path, space: Space, trials: Sequence[Trial], rounds:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def _draw_regions(axes: Any, name: str, scale: Scale, rounds: Sequence[RoundBegan], last: int) -> None:
+def draw_round_regions(axes: Any, name: str, scale: Scale, rounds: Sequence[RoundBegan], last: int) -> None:
+    """Draws where each round looked on one scale, from its first trial to the next round's, the last one's up to `last`."""
     for began, end in zip(rounds, [*(each.first for each in rounds[1:]), last], strict=False):
         axes.axvline(began.first - 0.5, color=_QUIET, linewidth=0.4, zorder=0)
         region = (began.notes.get("region") or {}).get(name)

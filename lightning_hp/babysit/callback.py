@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -159,6 +160,8 @@ class Babysitter(Callback):
         self._folder, self._logbook = Path(), Logbook(None)
         # A metric of the whole epoch has in it what was gone back from.
         self._went_back = False
+        # By the clock; till then there is nothing to do before a batch, so that most come to no more than a look at it.
+        self._quiet_until = -math.inf
         # Since the last batch.
         self._checked = False
         self.changed_now = False
@@ -196,6 +199,7 @@ class Babysitter(Callback):
         return {name: part.state_dict() for name, part in self._parts.items()} | own
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._quiet_until = -math.inf
         for name, part in self._parts.items():
             part.load_state_dict(state_dict[name])
         self._went_back, self.diverged, self._checked = (state_dict[name] for name in ("went_back", "diverged", "checked"))
@@ -232,6 +236,8 @@ class Babysitter(Callback):
             self._watch.validation_ends()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # What is decided at a check, a snapshot above all, shall know of all losses before it.
+        self._listen(trainer)
         self._observe(trainer, self._watch.new_of_validation(trainer))
         if self._watch.may_never_come(trainer) and not self._warned:
             self._warned = True
@@ -241,6 +247,7 @@ class Babysitter(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Only here, since the module's on_train_epoch_end, which may log the metric, runs after ours.
         self._observe(trainer, self._watch.new_of_epoch(trainer))
+        self._quiet_until = -math.inf
         self._went_back = False
         if self._watch.epoch_ended and (self._watch.validated or not trainer.enable_validation):
             self._check_monitor(trainer)
@@ -267,19 +274,23 @@ class Babysitter(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # Here a change is safe: the schedulers of the last step and epoch have all stepped.
-        if self._checked:
-            self._logbook.before_batch(trainer)
-            self._checked = False
-        if batch_idx == 0 or self.control.due or self._patience.shared:
+        if time.monotonic() < self._quiet_until:
+            return
+        if self._is_due(batch_idx):
             self._act(trainer)
         if self._wheel is not None:
             done = self._wheel.before_batch(trainer, batch_idx)
             if any(map(intervenes, done)):
                 self._changed(trainer, done, counts=False)
                 self._patience.look()
+        if not self._is_due():
+            self._quiet_until = math.inf if self._wheel is None else self._wheel.quiet_until
 
     def _act(self, trainer: Trainer) -> None:
-        """Does what the policy wants, if there is anything new to decide on."""
+        """Writes down a check, and does what the policy wants, if there is anything new to decide on."""
+        if self._checked:
+            self._logbook.before_batch(trainer)
+            self._checked = False
         self._patience.before_batch(trainer)
         if self.control.due:
             self._yield_to_cut(trainer)
@@ -288,7 +299,7 @@ class Babysitter(Callback):
         self._patience.look()
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        self._logbook.before_step(trainer)
+        self._logbook.before_step(trainer, optimizer)
         if self._samples_norms and self._norms.due():
             norm = gradient_norm(trainer, optimizer)
             if norm is not None:
@@ -309,12 +320,15 @@ class Babysitter(Callback):
 
     def is_due(self, batch_idx: int) -> bool:
         """Whether there is something to do before a batch, but for a person's requests; where nobody calls for each batch."""
-        repeats = self._wheel is not None and self._wheel.repeats
-        return batch_idx == 0 or self.control.due or self._checked or self._patience.shared or repeats
+        return self._is_due(batch_idx) or (self._wheel is not None and self._wheel.repeats)
+
+    def _is_due(self, batch_idx: int = -1) -> bool:
+        return batch_idx == 0 or self.control.due or self._checked or self._patience.shared
 
     def follow(self, trainer: Trainer) -> None:
         """Takes in lr and momentum of the step that comes."""
-        self._logbook.before_step(trainer)
+        for optimizer in trainer.optimizers:
+            self._logbook.before_step(trainer, optimizer)
         self.changed_now = False
 
     def norms_due(self) -> bool:
@@ -339,6 +353,8 @@ class Babysitter(Callback):
             self.control.feed("gradient_norm", self._norms.take())
         if self._losses.several:
             self.control.found = trainer.strategy.broadcast(self.control.found)
+        if self.control.due:
+            self._quiet_until = -math.inf
 
     def _check_monitor(self, trainer: Trainer) -> None:
         if self._watch.is_missing(trainer):
@@ -351,6 +367,7 @@ class Babysitter(Callback):
         self.control.check(trainer.global_step, value, self.monitor)
         self._logbook.check(self.monitor, value)
         self._checked = True
+        self._quiet_until = -math.inf
 
     def _yield_to_cut(self, trainer: Trainer) -> None:
         """Starts counting anew if a ReduceLROnPlateau has lowered lr."""

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_warn
+from torch.optim import Optimizer
 
 from lightning_hp.babysit import hands, log
 from lightning_hp.babysit.actions import Action, Knobs
@@ -41,8 +42,8 @@ class Logbook:
         self._interventions = 0
         self._last_batch = -1
         self._warned = False
-        # lr, momentum and betas as they stood at the last step.
-        self._values: list[tuple[Any, Any, Any]] = []
+        # By the id of an optimizer, lr, momentum and betas of its groups as they stood at its last step.
+        self._values: dict[int, list[tuple[Any, Any, Any]]] = {}
 
     def begin(self, trainer: Trainer) -> list[log.Record]:
         """Drops what a fit that goes on from here will write again; on rank 0 gives it."""
@@ -63,16 +64,16 @@ class Logbook:
         """Takes in training losses, each with the optimizer steps made before it."""
         self._losses.add(values)
 
-    def before_step(self, trainer: Trainer) -> None:
-        """Takes in lr and momentum of the step that comes."""
-        values = [(g["lr"], g.get("momentum"), g.get("betas")) for each in trainer.optimizers for g in each.param_groups]
+    def before_step(self, trainer: Trainer, optimizer: Optimizer) -> None:
+        """Takes in lr and momentum of the step that comes, which is this optimizer's."""
+        values = [(group["lr"], group.get("momentum"), group.get("betas")) for group in optimizer.param_groups]
         # Most steps come to no more than this comparison.
-        if values != self._values:
+        if values != self._values.get(id(optimizer)):
             step = trainer.global_step
             self._course.hold(step - 1)
             self._course.follow(step, trainer.optimizers)
             # Tensors are changed in place, so that they never count as compared.
-            self._values = [] if any(isinstance(lr, torch.Tensor) for lr, _, _ in values) else values
+            self._values[id(optimizer)] = [] if any(isinstance(lr, torch.Tensor) for lr, _, _ in values) else values
 
     def before_batch(self, trainer: Trainer) -> None:
         """Writes how the fit stands, if there was a check."""

@@ -26,6 +26,8 @@ State: TypeAlias = dict[str, Any]
 MOST_IN_MEMORY = 2**30
 # What takes the most room.
 _BULKY = ("model", "optimizer_states")
+# What holds no tensor.
+_PLAIN = (bool, int, float, str)
 _SHARDED = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
 
 
@@ -157,7 +159,7 @@ def _kept(value: Any) -> Any:
         return {key: _kept(each) for key, each in value.items()}
     if type(value) is list:
         return [_kept(each) for each in value]
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if value is None or isinstance(value, _PLAIN):
         return value
     return apply_to_collection(value, Tensor, lambda tensor: tensor.detach().to("cpu", copy=True))
 
@@ -193,8 +195,10 @@ def _size(value: Any) -> int:
         return value.nbytes
     if type(value) is dict:
         return sum(map(_size, value.values()))
-    if type(value) is list:
+    if type(value) in (list, tuple):
         return sum(map(_size, value))
+    if value is None or isinstance(value, _PLAIN):
+        return 0
     sizes: list[int] = []
     apply_to_collection(value, Tensor, lambda tensor: sizes.append(tensor.nbytes))
     return sum(sizes)

@@ -162,6 +162,8 @@ class Babysitter(Callback):
         self._went_back = False
         # By the clock; till then there is nothing to do before a batch, so that most come to no more than a look at it.
         self._quiet_until = -math.inf
+        # Whether the present batch is passed over.
+        self._skipping = False
         # Since the last batch.
         self._checked = False
         self.changed_now = False
@@ -283,7 +285,8 @@ class Babysitter(Callback):
             if any(map(intervenes, done)):
                 self._changed(trainer, done, counts=False)
                 self._patience.look()
-        if not self._is_due():
+        self._skipping = self.hands.skips(trainer)
+        if not (self._skipping or self._is_due()):
             self._quiet_until = math.inf if self._wheel is None else self._wheel.quiet_until
 
     def _act(self, trainer: Trainer) -> None:
@@ -304,7 +307,7 @@ class Babysitter(Callback):
             norm = gradient_norm(trainer, optimizer)
             if norm is not None:
                 self.sample(trainer, norm)
-        if self.hands.skip_until:
+        if self._skipping:
             self.hands.before_step(trainer, optimizer)
 
     def on_train_batch_end(
@@ -313,7 +316,7 @@ class Babysitter(Callback):
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if isinstance(loss, Tensor):
             self._losses.add(loss)
-        if self.hands.skip_until:
+        if self._skipping:
             self.hands.after_backward(trainer)
         if (batch_idx + 1) % EVERY == 0 or trainer.is_last_batch:
             self._listen(trainer)

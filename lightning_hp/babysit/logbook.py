@@ -79,8 +79,6 @@ class Logbook:
         """Writes how the fit stands, if there was a check."""
         if self._check:
             self._put(trainer, self._state(trainer, made(trainer)))
-            self._course.take()
-            self._losses.take()
             self._check = {}
 
     def found(self, trainer: Trainer, reason: str, **detail: Any) -> None:
@@ -107,7 +105,7 @@ class Logbook:
     def end(self, trainer: Trainer) -> None:
         """Writes how the fit stands at its end. It is not counted as written: one that goes on will have more to say."""
         written = self._last_batch
-        self._put(trainer, self._state(trainer, made(trainer) + 1))
+        self._put(trainer, self._state(trainer, made(trainer) + 1, counts=False))
         self._last_batch = written
 
     def state_dict(self) -> dict[str, Any]:
@@ -125,10 +123,11 @@ class Logbook:
         self._check = dict(state_dict["check"])
         self._interventions, self._last_batch = state_dict["interventions"], state_dict["last_batch"]
 
-    def _state(self, trainer: Trainer, batch: int) -> log.Record:
+    def _state(self, trainer: Trainer, batch: int, counts: bool = True) -> log.Record:
         self._course.hold(trainer.global_step - 1)
         self._course.follow(trainer.global_step, trainer.optimizers, at_check=True)
-        detail = self._check | {"losses": self._losses.peek(), "course": self._course.peek()}
+        losses, course = (part.take() if counts else part.peek() for part in (self._losses, self._course))
+        detail = self._check | {"losses": losses, "course": course}
         groups = hands.read(trainer)
         return log.Record("state", trainer.current_epoch, trainer.global_step, batch, "", detail, groups, groups)
 

@@ -104,7 +104,7 @@ class Requests:
 
     @property
     def quiet_until(self) -> float:
-        """When, by ``time.monotonic()``, to ask again whether it is time: till then none is due but with an epoch's first batch."""
+        """When, by ``time.monotonic()``, to ask again: till then none is due, but with an epoch's first batch."""
         if self._again or (self._listens and self._several):
             return -math.inf
         return self._next_look if self._listens else math.inf

@@ -154,14 +154,19 @@ def _kept(value: Any) -> Any:
     """A copy on the host that nothing else changes."""
     # The usual at once; in search of what else may hold a tensor, this takes three times as long.
     if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
+        return _copied(value)
     if type(value) is dict:
         return {key: _kept(each) for key, each in value.items()}
     if type(value) is list:
         return [_kept(each) for each in value]
     if value is None or isinstance(value, _PLAIN):
         return value
-    return apply_to_collection(value, Tensor, lambda tensor: tensor.detach().to("cpu", copy=True))
+    return apply_to_collection(value, Tensor, _copied)
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    # A clone takes half as long as the other way there.
+    return tensor.detach().clone() if tensor.device.type == "cpu" else tensor.detach().to("cpu", copy=True)
 
 
 def _given(value: Any) -> Any:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 # Training batches from one transfer to the next. The reporter of a search looks at the loss just after one.
-EVERY = 10
+EVERY = 16
 # Optimizer steps from one sample of the gradient's norm to the next.
 NORM_EVERY = 50
 

@@ -49,7 +49,7 @@ def test_a_metric_that_is_nan_does_too(fit, scripted, interventions):
 
 
 def test_a_training_metric_of_an_epoch_that_was_gone_back_from_is_not_held_against_it(fit, interventions):
-    trainer = fit(exploding(LitDigits, [7])(lr=0.1), Babysitter("train_loss"), limit_train_batches=12, epochs=3)
+    trainer = fit(exploding(LitDigits, [7])(lr=0.1), Babysitter("train_loss"), limit_train_batches=20, epochs=3)
     assert [record.reason for record in interventions(trainer)] == ["the loss is nan"]
 
 

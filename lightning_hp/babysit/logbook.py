@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,8 @@ class Logbook:
         self._interventions = 0
         self._last_batch = -1
         self._warned = False
-        # By the id of an optimizer, lr, momentum and betas of its groups as they stood at its last step.
-        self._values: dict[int, list[tuple[Any, Any, Any]]] = {}
+        # By the id of an optimizer, what reads lr and momentum of a group, and how its groups stood at its last step.
+        self._seen: dict[int, tuple[Callable[[dict[str, Any]], Any], list[Any]]] = {}
 
     def begin(self, trainer: Trainer) -> list[log.Record]:
         """Drops what a fit that goes on from here will write again; on rank 0 gives it."""
@@ -66,14 +67,14 @@ class Logbook:
 
     def before_step(self, trainer: Trainer, optimizer: Optimizer) -> None:
         """Takes in lr and momentum of the step that comes, which is this optimizer's."""
-        values = [(group["lr"], group.get("momentum"), group.get("betas")) for group in optimizer.param_groups]
+        groups = optimizer.param_groups
+        read, values = self._seen.get(id(optimizer), (len, None))
         # Most steps come to no more than this comparison.
-        if values != self._values.get(id(optimizer)):
+        if values != list(map(read, groups)):
             step = trainer.global_step
             self._course.hold(step - 1)
             self._course.follow(step, trainer.optimizers)
-            # Tensors are changed in place, so that they never count as compared.
-            self._values[id(optimizer)] = [] if any(isinstance(lr, torch.Tensor) for lr, _, _ in values) else values
+            self._seen[id(optimizer)] = _as_seen(groups)
 
     def before_batch(self, trainer: Trainer) -> None:
         """Writes how the fit stands, if there was a check."""
@@ -147,6 +148,14 @@ class Logbook:
             if not self._warned:
                 rank_zero_warn(f"Babysitter can't write {self.file}, training goes on without this log: {error}")
             self._warned = True
+
+
+def _as_seen(groups: Sequence[dict[str, Any]]) -> tuple[Callable[[dict[str, Any]], Any], list[Any]]:
+    # Groups of one optimizer have the same keys.
+    read = itemgetter(*({"lr", "momentum", "betas"} & groups[0].keys()))
+    # Tensors are changed in place, so that they never count as compared.
+    fixed = not any(isinstance(group["lr"], torch.Tensor) for group in groups)
+    return read, [read(group) for group in groups] if fixed else []
 
 
 def _place(trainer: Trainer) -> tuple[int, int, int]:

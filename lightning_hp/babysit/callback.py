@@ -162,12 +162,9 @@ class Babysitter(Callback):
         self._went_back = False
         # By the clock; till then there is nothing to do before a batch, so that most come to no more than a look at it.
         self._quiet_until = -math.inf
-        # Whether the present batch is passed over.
-        self._skipping = False
         # Since the last batch.
-        self._checked = False
-        self.changed_now = False
-        self._warned = False
+        self._checked = self.changed_now = False
+        self._warned = self._skipping = False
         self._wheel: Wheel | None = None
 
     @property
@@ -201,7 +198,6 @@ class Babysitter(Callback):
         return {name: part.state_dict() for name, part in self._parts.items()} | own
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._quiet_until = -math.inf
         for name, part in self._parts.items():
             part.load_state_dict(state_dict[name])
         self._went_back, self.diverged, self._checked = (state_dict[name] for name in ("went_back", "diverged", "checked"))
@@ -278,7 +274,7 @@ class Babysitter(Callback):
         # Here a change is safe: the schedulers of the last step and epoch have all stepped.
         if time.monotonic() < self._quiet_until:
             return
-        if self._is_due(batch_idx):
+        if self.is_due(batch_idx):
             self._act(trainer)
         if self._wheel is not None:
             done = self._wheel.before_batch(trainer, batch_idx)
@@ -286,7 +282,7 @@ class Babysitter(Callback):
                 self._changed(trainer, done, counts=False)
                 self._patience.look()
         self._skipping = self.hands.skips(trainer)
-        if not (self._skipping or self._is_due()):
+        if not (self._skipping or self.is_due()):
             self._quiet_until = math.inf if self._wheel is None else self._wheel.quiet_until
 
     def _act(self, trainer: Trainer) -> None:
@@ -303,10 +299,8 @@ class Babysitter(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         self._logbook.before_step(trainer, optimizer)
-        if self._samples_norms and self._norms.due():
-            norm = gradient_norm(trainer, optimizer)
-            if norm is not None:
-                self.sample(trainer, norm)
+        if self._samples_norms and self._norms.due() and (norm := gradient_norm(trainer, optimizer)) is not None:
+            self.sample(trainer, norm)
         if self._skipping:
             self.hands.before_step(trainer, optimizer)
 
@@ -321,12 +315,10 @@ class Babysitter(Callback):
         if (batch_idx + 1) % EVERY == 0 or trainer.is_last_batch:
             self._listen(trainer)
 
-    def is_due(self, batch_idx: int) -> bool:
+    def is_due(self, batch_idx: int = -1) -> bool:
         """Whether there is something to do before a batch, but for a person's requests; where nobody calls for each batch."""
-        return self._is_due(batch_idx) or (self._wheel is not None and self._wheel.repeats)
-
-    def _is_due(self, batch_idx: int = -1) -> bool:
-        return batch_idx == 0 or self.control.due or self._checked or self._patience.shared
+        repeats = self._wheel is not None and self._wheel.repeats
+        return batch_idx == 0 or self.control.due or self._checked or self._patience.shared or repeats
 
     def follow(self, trainer: Trainer) -> None:
         """Takes in lr and momentum of the step that comes."""
@@ -379,19 +371,17 @@ class Babysitter(Callback):
             self.control.forget("plateau")
 
     def _decide(self, trainer: Trainer) -> None:
-        groups = hands.read(trainer)
         for finding in self.control.findings:
-            seen = {"kind": finding.kind, "step": finding.step}
-            self._logbook.found(trainer, finding.reason, **seen, by=self.state_key)
+            self._logbook.found(trainer, finding.reason, kind=finding.kind, step=finding.step, by=self.state_key)
         left = checks_left(trainer, self._watch)
         decision = self.control.decide(trainer.current_epoch, trainer.global_step, hands.peaks(trainer), left)
-        if trainer.world_size > 1:
-            decision = trainer.strategy.broadcast(decision)
+        decision = trainer.strategy.broadcast(decision)
         if decision is not None:
-            self._carry_out(trainer, decision, groups)
+            self._carry_out(trainer, decision, hands.read(trainer))
 
     def _carry_out(self, trainer: Trainer, decision: Decision, before: list[Knobs]) -> None:
-        done = [action for action in self._allowed(decision.actions) if self.hands.carry_out(trainer, action)]
+        allowed = [each for each in decision.actions if self.control.interventions_left or not intervenes(each)]
+        done = [action for action in allowed if self.hands.carry_out(trainer, action)]
         if not done:
             return
         if any(map(intervenes, done)):
@@ -408,6 +398,3 @@ class Babysitter(Callback):
         self._norms.clear()
         self.changed_now = True
         self._went_back = self._went_back or any(isinstance(action, Rollback) for action in done)
-
-    def _allowed(self, actions: Sequence[Action]) -> list[Action]:
-        return [action for action in actions if self.control.interventions_left or not intervenes(action)]

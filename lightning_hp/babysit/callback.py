@@ -341,9 +341,9 @@ class Babysitter(Callback):
 
     def _listen(self, trainer: Trainer) -> None:
         """Tells the signals what was collected."""
-        losses = self._losses.take(trainer)
-        self._logbook.losses(losses)
-        self.control.feed("loss", losses)
+        if losses := self._losses.take(trainer):
+            self._logbook.losses(losses)
+            self.control.feed("loss", losses)
         if self._norms:
             self.control.feed("gradient_norm", self._norms.take())
         if self._losses.several:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -30,11 +30,21 @@ def meets(constraint: Constraint, hparams: Mapping[str, Any]) -> bool:
         met = constraint(copied)
     except Exception as error:
         told = f"{type(error).__name__}: {error}"
-        missing = ": not every hyperparameter exists in every trial" if isinstance(error, KeyError) else ""
-        raise ConfigError(f"constraint {name_of(constraint)} raised {told}{missing}; it was given {dict(hparams)!r}") from error
+        raise ConfigError(f"constraint {name_of(constraint)} raised {told}, given {dict(hparams)!r}") from error
     if not isinstance(met, (bool, np.bool_)):
         raise ConfigError(f"constraint {name_of(constraint)} needs to return True or False, got {met!r} for {dict(hparams)!r}")
     return bool(met)
+
+
+def check(constraint: Constraint, draws: Iterator[dict[str, Any]]) -> None:
+    """Tries a constraint on draws of a space, before a search begins.
+
+    Raises:
+        ConfigError: it raises an error, returns neither True nor False, or holds for none of 10,000 draws.
+    """
+    met = sum(meets(constraint, draw) for draw in islice(draws, CHECKED))
+    if not met:
+        first_met(constraint, draws)
 
 
 def first_met(constraint: Constraint, candidates: Iterable[dict[str, Any]]) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def laid_out(declared: Mapping[str, Scale | Conditional]) -> dict[str, Hyperpara
     found: dict[str, Hyperparameter] = {}
     first = 0
     for name, each in conditional.items():
-        coordinates = (name,)
+        coordinates: tuple[str, ...] = (name,)
         if each.counter is not None:
             most = _most(name, conditional[each.counter].scale, each.counter)
             coordinates = tuple(f"{name}[{index}]" for index in range(most))

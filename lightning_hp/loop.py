@@ -14,9 +14,10 @@ from lightning.pytorch import LightningModule
 
 from lightning_hp import budget
 from lightning_hp.advice import lint
-from lightning_hp.ask import Ask
+from lightning_hp.ask import Ask, check_constraint
 from lightning_hp.babysit import Babysitter
 from lightning_hp.bounds import whole_number
+from lightning_hp.constraint import Constraint
 from lightning_hp.description import described
 from lightning_hp.dispatch import Dispatch
 from lightning_hp.earlier import earlier_roots, earlier_trials, queue_of
@@ -29,8 +30,7 @@ from lightning_hp.ladder import Ladder
 from lightning_hp.plan import MOST_TOGETHER, Plan
 from lightning_hp.pruners import Pruner, pruner_for
 from lightning_hp.samplers import DEFAULT, STRATEGIES, Grid, InRounds, Sampler, sampler_for
-from lightning_hp.scales import Scale
-from lightning_hp.space import Space
+from lightning_hp.space import Declared, Space
 from lightning_hp.study import Recorder, Study
 from lightning_hp.study.config import write_config
 from lightning_hp.tracking.progress import Progress
@@ -52,7 +52,8 @@ class SearchLoop:
     Args:
         model: a LightningModule class, or any callable(**hparams) -> LightningModule.
         space: scales by name. ``data.`` names go to the data factory, ``trainer.`` names to the Trainer, the rest to the
-            model.
+            model. `Scale.when` makes a scale of what exists with values of others only, `Scale.per` one of a list.
+        constraint: says of hyperparameters, given as a dict, whether they may be tried: a function that returns True or False.
         monitor: the logged metric to optimise. A trial's value is that of its best epoch.
         mode: ``"min"`` or ``"max"``.
         data: a LightningDataModule class or callable, an instance, of which each trial gets a copy (large arrays and tensors
@@ -110,7 +111,8 @@ class SearchLoop:
         self,
         model: Callable[..., LightningModule],
         *,
-        space: Mapping[str, Scale | Mapping[str, Any]],
+        space: Declared,
+        constraint: Constraint | None = None,
         monitor: str,
         mode: Mode = "min",
         data: Any = None,
@@ -135,11 +137,12 @@ class SearchLoop:
         progress: bool = True,
         verbose: bool = False,
     ) -> None:
-        self.space = space if isinstance(space, Space) else Space(space)
+        self.space = space if isinstance(space, Space) and constraint is None else Space(space, constraint)
         self.sampler = sampler_for(strategy)
         self.trials = None if trials is None else whole_number("trials", trials, 1)
         self.seconds = budget.seconds(max_time)
         self.seed = whole_number("seed", seed, 0)
+        check_constraint(self.space, self.sampler, self.seed)
         self.queue = queue_of(self.space, self.seed, enqueue)
         self.warm_start = earlier_roots(warm_start)
         self.earlier = earlier_trials(self.space, monitor, mode, self.warm_start)
@@ -149,7 +152,8 @@ class SearchLoop:
         self.babysitter = _babysitter(babysit)
         self.recipe = Recipe(
             model=model,
-            space=self.space,
+            # Without the constraint, which might not be fit to be sent to a worker.
+            space=Space(self.space),
             data=data,
             trainer={} if trainer is None else trainer,
             monitor=monitor,
@@ -245,6 +249,7 @@ class SearchLoop:
             "babysit": False if self.babysitter is None else described(self.babysitter),
             "trainer": described(self.recipe.trainer),
             "space": self.space.describe(),
+            "constraint": described(self.space.constraint),
         }
 
     @contextmanager
@@ -331,6 +336,8 @@ class SearchLoop:
         """The search as a config, as far as Python objects have a name."""
         asked = self.asked()
         del asked["model"], asked["data"], asked["trainer"], asked["total"]
+        if self.space.constraint is not None:
+            asked["constraint"] = _section(self.space.constraint)["class_path"]
         sections = {"model": self.recipe.model, "data": self.recipe.data}
         return {
             **{key: _section(value) for key, value in sections.items() if value is not None},

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count, repeat
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,7 @@ from lightning_hp.layout import laid_out
 from lightning_hp.scales import Choice, Scale
 
 Hparams = dict[str, Any]
+Declared: TypeAlias = Mapping[str, Scale | Conditional | Mapping[str, Any]]
 
 # In the place of a value that does not exist; None is a value.
 _ABSENT = object()
@@ -49,9 +50,7 @@ class Space(Mapping[str, "Scale | Conditional"]):
     [{'lr': 0.01, 'layers': 2}]
     """
 
-    def __init__(
-        self, scales: Mapping[str, Scale | Conditional | Mapping[str, Any]], constraint: Constraint | None = None
-    ) -> None:
+    def __init__(self, scales: Declared, constraint: Constraint | None = None) -> None:
         if not isinstance(scales, Mapping):
             raise ConfigError(f"space needs scales by name, such as Log(1e-4, 1.0) for 'lr', got {scales!r}")
         if not scales:
@@ -99,6 +98,20 @@ class Space(Mapping[str, "Scale | Conditional"]):
     def dimensions(self) -> int:
         """How many coordinates the unit cube has."""
         return len(self._coordinates)
+
+    @property
+    def sometimes(self) -> set[str]:
+        """The hyperparameters that do not exist in every point.
+
+        >>> from lightning_hp import Int
+        >>> Space({"layers": Int(1, 3), "units": Int(16, 64).per("layers"), "skip": Int(1, 2).when(layers=[2, 3])}).sometimes
+        {'skip'}
+        """
+        found: set[str] = set()
+        for name, each in self.layout.items():
+            if each.conditions or found & set(each.parents):
+                found.add(name)
+        return found
 
     def from_unit(self, points: ArrayLike) -> list[Hparams]:
         """Hyperparameters at points of the unit cube. A coordinate of what does not exist there may be anything.

@@ -18,7 +18,7 @@ from lightning_hp.trial import Mode, Trial
 
 DEFAULT_POINTS = 3
 # Without conditions and constraints combinations are counted; otherwise they have to be gone through.
-MOST_COMBINATIONS = 1_000_000
+MOST_COMBINATIONS = 100_000
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Grid:
             are included. Integers with fewer values give all they have; choices always give all.
 
     Raises:
-        ConfigError: a count below 1, or (when the search starts) a name that is not in the space, more than a million
+        ConfigError: a count below 1, or (when the search starts) a name that is not in the space, more than 100,000
             combinations where not all exist, or none that meets the constraint.
 
     >>> from lightning_hp import Log, Choice
@@ -111,8 +111,8 @@ def _combinations(key: Identity, counts: tuple[int, ...]) -> list[Hparams]:
     found = list(islice(_expanded(space, _values(space, counts), list(space.layout), {}), MOST_COMBINATIONS + 1))
     if len(found) > MOST_COMBINATIONS:
         raise ConfigError(
-            f"Grid has more than {MOST_COMBINATIONS:,} combinations, too many to see which of them exist: take fewer points, or "
-            "random"
+            f"Grid has more than {MOST_COMBINATIONS:,} combinations, too many to see which of them exist: take fewer points, "
+            "or random"
         )
     allowed = [each for each in found if space.allows(each)]
     if not allowed:

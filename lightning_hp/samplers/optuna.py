@@ -29,6 +29,8 @@ DEFAULT_SAMPLER = "TPESampler"
 SIZE = 8
 # A trial that lies that near to one that runs, in every unit coordinate, tells nothing new. So many are drawn to find another.
 NEAR, OTHERS = 1e-3, 64
+# So often Optuna is asked for a trial that meets the constraint, of which it knows nothing; then one is drawn at random.
+ATTEMPTS = 8
 # What these propose follows from the results of earlier trials alone. Others make notes on the trials that they propose, such
 # as their generation, and go on from these.
 _WITHOUT_NOTES = ("TPESampler", "GPSampler", "RandomSampler", "BruteForceSampler")
@@ -113,7 +115,7 @@ class OptunaSampler:
         """Has the mirror hold what is proposed for a trial."""
         space = mirror.space
         running = [trial.hparams for trial in mirror.trials if trial.state == "running"]
-        hparams = mirror.ask(number, (self._seeded(seed, number, attempt) for attempt in range(OTHERS)))
+        hparams = mirror.ask(number, (self._seeded(seed, number, attempt) for attempt in range(ATTEMPTS)))
         # Optuna's Gaussian process looks at what runs since version 4.8. What evolves a population may mean it.
         repeats = not _makes_notes(self.sampler) and _repeats(space, hparams, running)
         if repeats or not space.allows(hparams):

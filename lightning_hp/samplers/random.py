@@ -6,8 +6,9 @@ finds better values than a grid of as many trials, because no two trials repeat 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class Random:
         return ONE_ROUND
 
 
-def drawn(space: Space, seed: int, number: int, given: Hparams | None = None) -> Iterator[Hparams]:
+def drawn(space: Space, seed: int, number: int, given: Mapping[str, Any] | None = None) -> Iterator[Hparams]:
     """Endless draws for a trial, whether they meet the constraint or not.
 
     Args:
@@ -53,4 +54,5 @@ def drawn(space: Space, seed: int, number: int, given: Hparams | None = None) ->
     stream = hparams_stream(seed, number)
     while True:
         units = dict(zip(space.coordinates, stream.random(space.dimensions), strict=True))
-        yield space.build(lambda name, units=units: space.coordinates[name].from_unit(units[name]), given)
+        values = {name: scale.from_unit(units[name]) for name, scale in space.coordinates.items()}
+        yield space.build(values.__getitem__, given)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from lightning.pytorch import LightningModule
 from torch import nn
@@ -20,7 +22,7 @@ class Perceptron(LightningModule):
         super().__init__()
         self.save_hyperparameters()
         widths = [64, *([16] * layers if units is None else units)]
-        hidden = [nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in zip(widths, widths[1:], strict=False)]
+        hidden = [nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(widths)]
         self.net = nn.Sequential(*hidden, nn.Linear(widths[-1], 10))
 
     def training_step(self, batch, batch_idx):
@@ -41,4 +43,4 @@ class Perceptron(LightningModule):
 def small(hparams):
     """A constraint on the number of weights."""
     widths = [64, *hparams["model.units" if "model.units" in hparams else "units"], 10]
-    return sum(a * b for a, b in zip(widths, widths[1:], strict=False)) < 3000
+    return sum(a * b for a, b in pairwise(widths)) < 3000

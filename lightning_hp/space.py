@@ -165,11 +165,15 @@ class Space(Mapping[str, "Scale | Conditional"]):
                 self._check_names(point)
         units = np.full((len(hparams), self.dimensions), 0.5)
         for column, ((name, scale), values) in enumerate(zip(self.coordinates.items(), self._values(hparams), strict=True)):
-            there = [row for row, value in enumerate(values) if value is not _ABSENT]
-            present = np.empty(len(there), dtype=object)
-            present[:] = [values[row] for row in there]
+            there: Any = slice(None)
+            if self.conditional:
+                there = [row for row, value in enumerate(values) if value is not _ABSENT]
+                values = [values[row] for row in there]
+            # np.array(values) would turn equal-length lists into a table.
+            table = np.empty(len(values), dtype=object)
+            table[:] = values
             try:
-                units[there, column] = scale.to_unit(present)
+                units[there, column] = scale.to_unit(table)
             except (ValueError, TypeError) as error:
                 raise ValueError(f"hparams[{name!r}]: {error}") from None
         return units
@@ -264,7 +268,7 @@ class Space(Mapping[str, "Scale | Conditional"]):
             if each.counter is not None:
                 values, length = point[name], point[each.counter]
                 # A number that is not on its scale is told as that.
-                if not isinstance(values, (list, tuple)) or (length in range(len(each.columns) + 1) and len(values) != length):
+                if not isinstance(values, list) or (length in range(len(each.columns) + 1) and len(values) != length):
                     raise ValueError(f"hparams[{name!r}] needs a list of {each.counter}={length!r} values, got {values!r}")
 
 

@@ -44,3 +44,8 @@ def small(hparams):
     """A constraint on the number of weights."""
     widths = [64, *hparams["model.units" if "model.units" in hparams else "units"], 10]
     return sum(a * b for a, b in pairwise(widths)) < 3000
+
+
+def bright(hparams):
+    """A constraint on the learning rate."""
+    return hparams["lr" if "lr" in hparams else "model.lr"] > 0.05

@@ -135,6 +135,7 @@ def test_what_is_not_in_every_point_is_known():
         ({"momentum": 0.6}, "hparams['nesterov']: it exists only where momentum is at least 0.9, got 0.6"),
         ({"optimizer": "adam"}, "hparams['momentum']: it exists only where optimizer is 'sgd', got 'adam'"),
         ({"units": [16]}, "hparams['units'] needs a list of layers=2 values, got [16]"),
+        ({"units": (16, 32)}, "hparams['units'] needs a list of layers=2 values, got (16, 32)"),
         ({"units": 16}, "hparams['units'] needs a list of layers=2 values, got 16"),
         ({"units": [16, 200]}, "hparams['units[1]']: 200.0 is outside [16, 128]"),
         ({"layers": 9, "dropout": None}, "hparams['layers']: 9.0 is outside [0, 3]"),

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from lightning_hp import Study
-from tests.perceptron import small
+from tests.perceptron import bright, small
 
 SPACE = """
 model.lr: {scale: log, low: 1e-3, high: 1e-1}
@@ -118,8 +118,4 @@ def test_a_condition_that_cannot_be_is_told(run, config, name, change, told):
 
 def test_a_search_in_python_writes_its_constraint_as_a_config_has_it(run, search):
     search(constraint=bright, trials=1, root_dir=Path("python").absolute()).run()
-    assert yaml.safe_load(Path("python/config.yaml").read_text())["search"]["constraint"] == f"{__name__}.bright"
-
-
-def bright(hparams):
-    return hparams["lr"] > 0.05
+    assert yaml.safe_load(Path("python/config.yaml").read_text())["search"]["constraint"] == "tests.perceptron.bright"

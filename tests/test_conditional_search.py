@@ -161,6 +161,17 @@ def test_what_matters_where_it_exists_is_found_and_narrowed():
     assert advice(found)
 
 
+def test_where_its_best_lies_is_told_by_the_trials_in_which_it_exists():
+    scale = SPACE["momentum"].scale
+
+    def value(hparams):
+        # All that are good have no momentum.
+        return 1.0 + (scale.to_unit(hparams["momentum"]) - 0.2) ** 2 * 10 if hparams["optimizer"] == "sgd" else hparams["lr"]
+
+    found = find(Space(SPACE), trials(value)).ranges["momentum"]
+    assert found.low < 0.2 < found.high < 0.6
+
+
 def test_what_can_exist_no_longer_is_not_in_the_next_space():
     def value(hparams):
         return 10.0 + hparams["lr"] if hparams["optimizer"] == "sgd" else hparams["lr"]
@@ -186,11 +197,14 @@ def test_a_list_is_narrowed_as_a_whole():
 
 
 def test_where_fits_diverge_is_found_among_the_trials_in_which_it_exists():
+    def ended(number, hparams):
+        if hparams.get("momentum", 0.0) > 0.65:
+            return Trial(number, hparams, 0, "diverged")
+        return Trial(number, hparams, 0, "complete", value=hparams["lr"])
+
     proposed = Quasi().propose(Space(SPACE), 0, range(64), [])
-    made = [
-        Trial(number, each, 0, "diverged" if each.get("momentum", 0) > 0.9 else "complete", value=each["lr"])
-        for number, each in enumerate(proposed)
-    ]
-    cut = find(Space(SPACE), made).limit
+    cut = find(Space(SPACE), [ended(number, hparams) for number, hparams in enumerate(proposed)]).limit
     assert (cut.name, cut.side, cut.elsewhere) == ("momentum", "above", 0)
-    assert 0.85 < cut.value < 0.95
+    # Trials without momentum lie above it in the unit cube.
+    assert cut.tried == cut.diverged
+    assert 0.6 < cut.value < 0.7

@@ -58,6 +58,20 @@ def test_each_proposes_exactly_what_exists_and_the_same_again(sampler, space):
         assert again.propose(space, 0, [number], proposed[:first]) == [proposed[number].hparams]
 
 
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_brute_force_goes_on_after_a_restart_as_without_one():
+    pytest.importorskip("optuna", reason="pip install 'lightning-hp[optuna]'")
+    scales = {"act": Choice("relu", "tanh"), "layers": Int(0, 3), "units": Choice(8, 40).per("layers")}
+    space = Space({**scales, "slope": Int(1, 3).when(act="relu")}, lambda hparams: sum(hparams["units"]) < 60)
+    sampler = sampler_for("optuna.samplers.BruteForceSampler")
+    history = searched(space, sampler, 12, lambda hparams: float(sum(hparams["units"])))
+    assert len({str(trial.hparams) for trial in history}) == 12
+    for number in (6, 11):
+        # Of what was asked for in vain a sampler made anew knows nothing.
+        again = OptunaSampler(sampler.sampler)
+        assert again.propose(space, 0, [number], history[:number]) == [history[number].hparams]
+
+
 @pytest.mark.parametrize("name", ["random", "quasi", "grid"])
 def test_one_by_one_gives_what_all_at_once_gives(name, space):
     sampler = sampler_for(name)

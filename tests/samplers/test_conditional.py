@@ -64,9 +64,9 @@ def test_brute_force_goes_on_after_a_restart_as_without_one():
     scales = {"act": Choice("relu", "tanh"), "layers": Int(0, 3), "units": Choice(8, 40).per("layers")}
     space = Space({**scales, "slope": Int(1, 3).when(act="relu")}, lambda hparams: sum(hparams["units"]) < 60)
     sampler = sampler_for("optuna.samplers.BruteForceSampler")
-    history = searched(space, sampler, 12, lambda hparams: float(sum(hparams["units"])))
-    assert len({str(trial.hparams) for trial in history}) == 12
-    for number in (6, 11):
+    history = searched(space, sampler, 16, lambda hparams: float(sum(hparams["units"])))
+    assert len({str(trial.hparams) for trial in history}) == 16
+    for number in range(16):
         # Of what was asked for in vain a sampler made anew knows nothing.
         again = OptunaSampler(sampler.sampler)
         assert again.propose(space, 0, [number], history[:number]) == [history[number].hparams]

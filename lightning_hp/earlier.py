@@ -11,6 +11,7 @@ from typing import Any
 from lightning_hp.description import name_of
 from lightning_hp.errors import ConfigError, did_you_mean
 from lightning_hp.samplers.random import drawn
+from lightning_hp.scales import Choice
 from lightning_hp.space import Hparams, Space
 from lightning_hp.study import Study
 from lightning_hp.trial import Mode, Trial
@@ -73,6 +74,9 @@ def _filled(space: Space, seed: int, index: int, point: Any) -> Hparams:
     for name in point:
         if name not in space:
             raise ConfigError(f"{where}[{name!r}] is not in the space{did_you_mean(str(name), space)}")
+        # Some scales take text for the number that it spells, and the model would get the text.
+        if isinstance(point[name], str) and not isinstance(space.layout[name].scale, Choice):
+            raise ConfigError(f"{where}[{name!r}] needs a number, got {point[name]!r}, which is text: write it without quotes")
     # What is given may exist only beside some of what is drawn.
     tries = TRIES if space.conditional or space.constraint is not None else 1
     problem = ""

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch import LightningModule
 
 from lightning_hp import budget
-from lightning_hp.advice import lint
+from lightning_hp.advice import Way, lint
+from lightning_hp.advice.objective import doubt
 from lightning_hp.ask import Ask, check_constraint
 from lightning_hp.babysit import Babysitter
 from lightning_hp.bounds import whole_number
@@ -32,7 +33,7 @@ from lightning_hp.pruners import Pruner, pruner_for
 from lightning_hp.samplers import DEFAULT, STRATEGIES, Grid, InRounds, Sampler, sampler_for
 from lightning_hp.space import Declared, Space
 from lightning_hp.study import Recorder, Study
-from lightning_hp.study.config import write_config
+from lightning_hp.study.config import section_of, write_config
 from lightning_hp.tracking.progress import Progress
 from lightning_hp.tracking.search_run import SearchRun
 from lightning_hp.tracking.trial_run import end_runs
@@ -181,7 +182,8 @@ class SearchLoop:
             raise ConfigError(f"fuse='always', but {self._apart}. Take fuse='auto'")
         self.total = self._total()
         # What is unwise in it, told when a new study begins.
-        self.notes = lint(self.space, self.sampler, self.trials, len(self.earlier))
+        unwise = [*doubt(monitor, mode), *self.recipe.unwise]
+        self.notes = [*lint(self.space, self.sampler, self.trials, len(self.earlier)), *unwise]
         self.progress = progress
         self.verbose = verbose
         self.config: Mapping[str, Any] | None = None
@@ -292,13 +294,14 @@ class SearchLoop:
         self, recorder: Recorder, progress: Progress, ask: Ask, finished: list[Trial], plan: Plan, **arguments: Any
     ) -> None:
         search_run = SearchRun(self.root / "search", self.space, self.recipe.monitor, self.recipe.mode, finished)
+        way = [Way(self.seconds, progress.tell).record] if self.seconds is not None else []
         dispatch = Dispatch(
             ask,
             deadline=time.monotonic() + self.seconds if self.seconds is not None else None,
             retries=self.retries,
             max_epochs=self.recipe.max_epochs,
             finished=finished,
-            sinks=[recorder.record, search_run.record, progress.record, partial(end_runs, self.root)],
+            sinks=[recorder.record, search_run.record, progress.record, partial(end_runs, self.root), *way],
             plan=plan,
             **arguments,
         )
@@ -337,10 +340,10 @@ class SearchLoop:
         asked = self.asked()
         del asked["model"], asked["data"], asked["trainer"], asked["total"]
         if self.space.constraint is not None:
-            asked["constraint"] = _section(self.space.constraint)["class_path"]
+            asked["constraint"] = section_of(self.space.constraint)["class_path"]
         sections = {"model": self.recipe.model, "data": self.recipe.data}
         return {
-            **{key: _section(value) for key, value in sections.items() if value is not None},
+            **{key: section_of(value) for key, value in sections.items() if value is not None},
             "trainer": described(self.recipe.trainer),
             "search": {"root": str(self.root), **{key: value for key, value in asked.items() if value is not None}},
         }
@@ -391,10 +394,3 @@ def _strategy(sampler: Sampler) -> dict[str, Any]:
     name, default = names[type(sampler)], type(sampler)()
     given = {key: value for key, value in vars(sampler).items() if value != getattr(default, key)}
     return {"strategy": {"name": name, **given} if given else name}
-
-
-def _section(value: Any) -> dict[str, Any]:
-    named = getattr(value, "func", value)
-    named = named if hasattr(named, "__qualname__") else type(named)
-    given = described(value.keywords) if isinstance(value, partial) else {}
-    return {"class_path": f"{named.__module__}.{named.__qualname__}", **({"init_args": given} if given else {})}

@@ -12,7 +12,7 @@ from lightning_hp.errors import ConfigError, did_you_mean
 
 _CONFIG_HELP = "YAML with model, data, trainer (as LightningCLI has them) and search"
 # Taken as they stand: a folder may be called 2024.
-_TEXTS = frozenset({"monitor", "mode", "executor", "root", "from", "replay"})
+_TEXTS = frozenset({"monitor", "constraint", "mode", "executor", "root", "from", "replay"})
 _SWITCHES = frozenset({"babysit", "verbose", "zoom"})
 # What a person can ask of a running, babysat fit.
 REQUESTS = {

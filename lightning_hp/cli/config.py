@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning_hp.babysit import Babysitter
 from lightning_hp.bounds import whole_number
+from lightning_hp.cli.classes import import_path
 from lightning_hp.cli.sections import SectionFactory, TrainerSection
 from lightning_hp.cli.settings import SETTINGS, read_config
 from lightning_hp.errors import ConfigError, did_you_mean, one_of
@@ -133,6 +134,8 @@ def _build(config: Mapping[str, Any], default_root: str) -> SearchLoop:
     babysit = search.pop("babysit", False)
     if isinstance(babysit, Mapping):
         babysit = babysitter_for(babysit)
+    if search.get("constraint") is not None:
+        search["constraint"] = _constraint(search["constraint"])
     if "pruner" in search:
         search["pruner"] = _pruner(search["pruner"])
     loop = SearchLoop(
@@ -151,13 +154,19 @@ def _build(config: Mapping[str, Any], default_root: str) -> SearchLoop:
 
 
 def _check_required(space: Space, factories: Mapping[str, SectionFactory | None]) -> None:
-    parts = split(dict.fromkeys(space))
+    parts = split({name: name for name in space})
     for key, factory in factories.items():
         if factory is None:
             if parts[key]:
                 raise ConfigError(f"search.space.{key}.{next(iter(parts[key]))} needs a section {key}, which is missing")
             continue
         _, required, _ = arguments(factory)
+        for argument in sorted(required & parts[key].keys()):
+            if parts[key][argument] in space.sometimes:
+                raise ConfigError(
+                    f"{factory.class_path} requires {argument!r}, which search.space.{key}.{argument} does not give in every "
+                    f"trial: give the rest a value under {key}.init_args"
+                )
         missing = sorted(required - parts[key].keys())
         if missing:
             raise ConfigError(
@@ -177,9 +186,12 @@ def _check_types(space: Space, model: SectionFactory, data: SectionFactory | Non
 
 def _corners(space: Space) -> list[Hparams]:
     """Hyperparameters that hold, between them, both ends of every scale and every choice: what a type check must accept."""
-    values = {name: scale.grid(2) for name, scale in space.items()}
+    values = {name: each.scale.grid(2) for name, each in space.layout.items()}
+    for name, each in space.layout.items():
+        if each.counter is not None:
+            values[name] = [[value] for value in values[name]]
     most = max(len(each) for each in values.values())
-    return [{name: each[index % len(each)] for name, each in values.items()} for index in range(most)]
+    return [{name: values[name][index % len(values[name])] for name in space} for index in range(most)]
 
 
 def _strategy(strategy: Any, points: Any) -> Any:
@@ -193,6 +205,16 @@ def _strategy(strategy: Any, points: Any) -> Any:
     if strategy != "grid":
         raise ConfigError(f"search.points is for strategy grid, got strategy {strategy!r}")
     return Grid(points)
+
+
+def _constraint(path: Any) -> Any:
+    """The function that a config names."""
+    if not isinstance(path, str):
+        raise ConfigError(f"search.constraint needs the path of a function, such as my_module.small_enough, got {path!r}")
+    found = import_path("search.constraint", path, "my_module.small_enough")
+    if not callable(found):
+        raise ConfigError(f"search.constraint {path!r} needs to be a function of hyperparameters, got {found!r}")
+    return found
 
 
 def _pruner(settings: Any) -> Pruner | str | None:

@@ -73,15 +73,16 @@ class Searched:
     @property
     def scales(self) -> Mapping[str, Scale]:
         """What has a panel or an axis of its own, by name."""
-        return self.space
+        return self.space.coordinates
 
     def positions(self, name: str, trials: Sequence[Trial]) -> Array:
         """Where trials lie on the scale of that name, in its unit coordinate; NaN for one that has no such hyperparameter."""
         scale = self.scales[name]
         units = np.full(len(trials), np.nan)
-        there = [index for index, trial in enumerate(trials) if name in trial.hparams]
+        values = [self.space.flat(trial.hparams) for trial in trials]
+        there = [index for index, found in enumerate(values) if name in found]
         given = np.empty(len(there), dtype=object)
-        given[:] = [trials[index].hparams[name] for index in there]
+        given[:] = [values[index][name] for index in there]
         try:
             units[there] = scale.to_unit(given)
         except (ValueError, TypeError):

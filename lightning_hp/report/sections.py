@@ -63,8 +63,12 @@ def sections(searched: Searched) -> Iterator[Section]:
 
 def _advice(searched: Searched) -> Iterator[Section]:
     found = searched.findings
-    before, after = searched.space, found.next_space
-    changed = [[name, _range(scale), _range(after[name])] for name, scale in before.items() if after[name] != scale]
+    after = found.next_space.layout
+    changed = [
+        [name, _range(before.scale), _range(after[name].scale) if name in after else "left out"]
+        for name, before in searched.space.layout.items()
+        if name not in after or after[name].scale != before.scale
+    ]
     told = advice(found)
     if told:
         code = [("Search it next:", f"lightning-hp search --from {_quoted(searched)} --zoom")] if changed else []

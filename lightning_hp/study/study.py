@@ -177,7 +177,8 @@ class Study:
     def to_optuna(self, storage: str | BaseStorage | None = None, study_name: str | None = None) -> optuna.study.Study:
         """The finished trials as a study of Optuna's, for ``optuna.visualization``, ``optuna.importance`` and its dashboard.
 
-        Hyperparameters have their values, on Optuna's scales where it has ours; a `ReverseLog` is a plain range there, with
+        Hyperparameters have their values, those of a list one by one, on Optuna's scales where it has ours; a trial lacks what
+        does not exist in it. A `ReverseLog` is a plain range there, with
         the position on its scale as user attribute ``NAME (unit)``. Complete and pruned trials are that; failed and diverged
         ones are failed. Values reported are those of the monitored metric in each epoch. Further user attributes: ``number``,
         ``state``, ``seed``, ``epochs``, ``reason``, ``checkpoint``.

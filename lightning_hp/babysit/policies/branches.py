@@ -153,12 +153,11 @@ def _queue(before: Branches, probe: Branches, value: float | None, mode: Mode) -
     if running[0] < 0 and not early:
         # In mid-fit a lower lr nearly always looks better for a while, since it calms the noise.
         return []
-    if running != STAY and before["best"] is not None and not better(probe["best"], before["best"], mode):
-        return []
-    if running != STAY:
-        # The optimum lies further on, or between this one and those before.
-        return [further(running)]
-    return list(queue)
+    if running == STAY:
+        return list(queue)
+    # The optimum lies further on, or between this one and those before; no further where only the bar was beaten.
+    gains = before["best"] is None or better(probe["best"], before["best"], mode)
+    return [further(running)] if gains else []
 
 
 def further(move: Steps) -> Steps:

@@ -178,7 +178,7 @@ class Probe:
         actions = [] if leads else [Rollback(LEADER, keep_moves=False)]
         if moved:
             # Where to go back to if the move does not hold, in the end.
-            raised = probe["leader"][0]
+            raised = min(probe["leader"][0], 1)
             state = {**state, "best": None, "trial": [0, 0, raised] if raised > 0 else None}
         state, kept, _ = keep_best(state, look, probe["best"])
         actions += kept

@@ -249,6 +249,12 @@ def test_a_probe_without_a_winner_makes_the_next_one_wait_twice_as_long():
     assert waits == [4, 8, 16]
 
 
+def test_a_winner_of_the_first_probe_that_gets_worse_goes_one_step_back_however_far_it_was_raised():
+    fit = Fit(Probe())
+    fit.all(4.0, 3.0, 2.0, 5.0, 1.5, 1.0, 2.0)
+    assert fit.check(3.0) == [Rollback("good", keep_moves=False), DOWN]
+
+
 def test_an_lr_that_was_raised_and_gets_worse_goes_back_to_before_it_did():
     fit = learning()
     fit.check(0.6, "slow")

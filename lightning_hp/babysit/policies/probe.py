@@ -33,6 +33,8 @@ _SUGGESTED: dict[str, list[Steps]] = {"slow": [LR_HALF_UP], "oscillation": [LR_D
 _OPEN_END = 10
 # An lr that was raised is on trial for so many checks, in which it may go without a new best for fewer than so many.
 _TRIAL, _PATIENCE = 8, 2
+# So many steps below the first probe's winner, the best lr is worth a start afresh.
+_TOO_HIGH = -0.25
 # After so many checks without progress the first probe is resumed.
 _STALL = 3
 # A branch of the first probe may be as short as an epoch of few batches: so many losses have to tell that it is stuck.
@@ -50,11 +52,11 @@ class Probe:
     long, and in the last part of the fit lr is lowered in a few steps instead, as schedules do.
 
     What the next few checks reward is not always what the fit needs. So after the first probe lr is set a little lower than
-    where a parabola through the best and its neighbours has its lowest point; a lower lr that diverges there takes the win from
-    a higher one, which was lucky; and a winner that stops learning as soon as it has won is compared with lower ones, from
-    before the first step. Later on a higher lr, whose noise hides what it gains, wins by any gain at all, but is on trial, and
-    is taken back if the metric gets worse again; and where lr is found too high, the lower ones start from the best check,
-    before the harm.
+    where a parabola through the best and its neighbours has its lowest point, and if that is clearly below the best, the fit
+    starts afresh; a lower lr that diverges there takes the win from a higher one, which was lucky; and a winner that stops
+    learning as soon as it has won is compared with lower ones, from before the first step. Later on a higher lr, whose noise
+    hides what it gains, wins by any gain at all, but is on trial, and is taken back if the metric gets worse again; and where
+    lr is found too high, the lower ones start from the best check, before the harm.
 
     Args:
         step: what lr is multiplied or divided by; where it is raised later on, by the square root.
@@ -175,6 +177,12 @@ class Probe:
             lower = branches.further(probe["running"]) if probe["running"][0] < 0 else LR_DOWN
             actions: list[Action] = [Rollback(probe["base"], keep_moves=False), *self._move(lower, branches.groups(probe))]
             return state, Decision(actions, f"{why}; every branch has diverged")
+        if probe["early"] and probe["from"] == STAY:
+            state = {**state, "first": {"probe": probe, "value": probe["best"], "checks": 0}}
+        why = f"{why}; {self._named(probe['leader'])} goes on with {probe['best']:.4g}"
+        state, afresh = self._afresh(state, look, probe)
+        if afresh:
+            return state, Decision(afresh, f"{why}, from before the first step, at a lower lr")
         actions = [] if leads else [Rollback(LEADER, keep_moves=False)]
         if moved:
             # Where to go back to if the move does not hold, in the end.
@@ -182,14 +190,22 @@ class Probe:
             state = {**state, "best": None, "trial": [0, 0, raised] if raised > 0 else None}
         state, kept, _ = keep_best(state, look, probe["best"])
         actions += kept
-        if probe["early"] and probe["from"] == STAY:
-            state = {**state, "first": {"probe": probe, "value": probe["best"], "checks": 0}}
         if probe["early"]:
             # The winner's, which the move starts from.
             led = [Knobs(group.lr * self.step ** probe["leader"][0], group.momentum) for group in branches.groups(probe)]
             best = self._adjust(self.step ** branches.offset(probe), 1.0, led)
             actions += [best] if best else []
-        return state, Decision(actions, f"{why}; {self._named(probe['leader'])} goes on with {probe['best']:.4g}")
+        return state, Decision(actions, why)
+
+    def _afresh(self, state: State, look: Look, probe: Branches) -> tuple[State, list[Action]]:
+        """From before the first step with the best lr, where the winner had a higher one: what that does to weights stays."""
+        steps, momentum = probe["leader"]
+        offset, lost = branches.offset(probe), state["lost"] + probe["kept"]
+        if not probe["early"] or offset > _TOO_HIGH or lost > self.share * _length(look):
+            return state, []
+        best = self._move([steps + offset, momentum], branches.groups(probe))
+        state = {**state, "lost": lost, "back": START, "best": None, "trial": None}
+        return state, [Rollback(START, keep_moves=False), *best]
 
     def _go_back(self, state: State, look: Look, finding: Finding) -> tuple[State, Decision | None]:
         if not look.interventions_left:

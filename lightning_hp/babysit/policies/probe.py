@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lightning_hp.babysit.actions import Action, Adjust, Knobs, Rollback, Snapshot, Stop
 from lightning_hp.babysit.policies import branches
-from lightning_hp.babysit.policies.branches import LR_DOWN, LR_UP, MOMENTUM_DOWN, MOMENTUM_UP, STAY, Branches, Steps
+from lightning_hp.babysit.policies.branches import LR_DOWN, LR_HALF_UP, LR_UP, MOMENTUM_DOWN, MOMENTUM_UP, STAY, Branches, Steps
 from lightning_hp.babysit.policies.moves import adjust, times_distance, times_lr
 from lightning_hp.babysit.policies.policy import Decision, Look, State
 from lightning_hp.babysit.policies.reduce import GOING_BACK, GOOD, START, keep_best
@@ -28,11 +28,17 @@ from lightning_hp.babysit.signals import (
 
 BASE, LEADER = "base", "leader"
 # Which moves a finding suggests, most likely first.
-_SUGGESTED: dict[str, list[Steps]] = {"slow": [LR_UP], "oscillation": [LR_DOWN], "plateau": [LR_DOWN, LR_UP]}
+_SUGGESTED: dict[str, list[Steps]] = {"slow": [LR_HALF_UP], "oscillation": [LR_DOWN], "plateau": [LR_DOWN, LR_HALF_UP]}
 # Of a fit whose end is unknown, so many checks count as its length until it has made more.
 _OPEN_END = 10
 # An lr that was raised is on trial for so many checks, in which it may go without a new best for fewer than so many.
 _TRIAL, _PATIENCE = 8, 2
+# So many steps below the first probe's winner, the best lr is worth a start afresh.
+_TOO_HIGH = -0.25
+# After so many checks without progress the first probe is resumed.
+_STALL = 3
+# A branch of the first probe may be as short as an epoch of few batches: so many losses have to tell that it is stuck.
+_FIRST_LOSSES = 10
 
 
 @dataclass(frozen=True)
@@ -45,20 +51,21 @@ class Probe:
     epochs, so probes are few: what they may lose is bounded, after a probe without a winner the next one has to wait twice as
     long, and in the last part of the fit lr is lowered in a few steps instead, as schedules do.
 
-    What the next few checks reward is not always what the fit needs. So in the first probe a tie raises lr by half a step
-    only, to between the two, and lr is lowered a little after a win; an lr that was raised is on trial, and is taken back if
-    the metric gets worse again; and where lr is found too high, the lower ones start from the best check, before the harm.
+    What the next few checks reward is not always what the fit needs. So after the first probe lr is set a little lower than
+    where a parabola through the best and its neighbours has its lowest point, and if that is clearly below the best, the fit
+    starts afresh; a lower lr that diverges there takes the win from a higher one, which was lucky; and a winner that stops
+    learning as soon as it has won is compared with lower ones, from before the first step. Later on a higher lr, whose noise
+    hides what it gains, wins by any gain at all, but is on trial, and is taken back if the metric gets worse again; and where
+    lr is found too high, the lower ones start from the best check, before the harm.
 
     Args:
-        step: what lr is multiplied or divided by.
+        step: what lr is multiplied or divided by; where it is raised later on, by the square root.
         length: checks for which each move is tried.
         share: part of the fit's checks that may be lost on moves that did not win.
         anneal: last part of the fit, in which lr is lowered; not where a schedule moves it, or the fit's end is unknown.
         final: what lr is multiplied by in all until the fit's end.
         steps: how many steps it is lowered in.
         wait: checks from one probe to the next, doubled after each without a winner.
-        caution: what lr is divided by after the first probe, unless it was lowered or the next step up did about as well: what
-            gains most in the first checks is too high for long.
         min_lr: lr is never lowered below.
         momentum_factor: what a step of momentum multiplies 1 - momentum by; 1 leaves momentum alone.
         max_momentum: momentum is never raised above.
@@ -80,7 +87,6 @@ class Probe:
     final: float = 0.02
     steps: int = 4
     wait: int = 2
-    caution: float = 2.0
     min_lr: float = 0.0
     momentum_factor: float = 1.0
     max_momentum: float = 0.99
@@ -95,18 +101,17 @@ class Probe:
         check(self, "momentum_factor", "a number above 0, at most 1", number(self.momentum_factor, 0, 1, above=True))
         check_whole(self, "steps", 1)
         check_whole(self, "wait", 1)
-        check(self, "caution", "a finite number of at least 1", number(self.caution, 1, math.inf, below=True))
         check(self, "max_momentum", "a number from 0 to below 1", number(self.max_momentum, 0, 1, below=True))
 
     def signals(self, plateau: Plateau) -> Sequence[Signal]:
         mode = plateau.mode
-        divergence = (NotFinite("monitor"), NotFinite("loss"), Spike(), Stuck())
+        divergence = (NotFinite("monitor"), NotFinite("loss"), Spike(), Stuck(window=_FIRST_LOSSES))
         return (plateau, TrendPlateau(mode), Slow(mode), Oscillation(mode), *divergence)
 
     def begin(self) -> State:
         returns = {"back": None, "best": None, "acted": 0}
         waits = {"wait": self.wait, "next": 0, "lost": 0}
-        return {**returns, **waits, "probe": None, "lrs": None, "scheduled": False, "lowered": 0, "trial": None}
+        return {**returns, **waits, "probe": None, "lrs": None, "scheduled": False, "lowered": 0, "trial": None, "first": None}
 
     def decide(self, state: State, look: Look) -> tuple[State, Decision | None]:
         if state["back"] is None:
@@ -158,7 +163,7 @@ class Probe:
         return {**state, "probe": probe}, Decision(actions, f"{why}; now {self._named(probe['running'])}")
 
     def _end(self, state: State, look: Look, probe: Branches, leads: bool, why: str) -> tuple[State, Decision | None]:
-        moved = probe["leader"] not in (None, STAY)
+        moved = probe["leader"] not in (None, probe["from"])
         wait = self.wait if moved else state["wait"] * 2
         state = {
             **state,
@@ -172,21 +177,35 @@ class Probe:
             lower = branches.further(probe["running"]) if probe["running"][0] < 0 else LR_DOWN
             actions: list[Action] = [Rollback(probe["base"], keep_moves=False), *self._move(lower, branches.groups(probe))]
             return state, Decision(actions, f"{why}; every branch has diverged")
+        if probe["early"] and probe["from"] == STAY:
+            state = {**state, "first": {"probe": probe, "value": probe["best"], "checks": 0}}
+        why = f"{why}; {self._named(probe['leader'])} goes on with {probe['best']:.4g}"
+        state, afresh = self._afresh(state, look, probe)
+        if afresh:
+            return state, Decision(afresh, f"{why}, from before the first step, at a lower lr")
         actions = [] if leads else [Rollback(LEADER, keep_moves=False)]
         if moved:
             # Where to go back to if the move does not hold, in the end.
-            state = {**state, "best": None, "trial": [0, 0] if probe["leader"][0] > 0 else None}
+            raised = min(probe["leader"][0], 1)
+            state = {**state, "best": None, "trial": [0, 0, raised] if raised > 0 else None}
         state, kept, _ = keep_best(state, look, probe["best"])
         actions += kept
-        if probe["early"] and branches.is_steep(probe) and self.caution != 1.0:
-            groups = branches.groups(probe)
-            calmer = self._adjust(1 / self.caution, 1.0, groups)
-            actions += [calmer] if calmer else []
-        elif probe["early"] and probe["leader"] == STAY and probe["level"]:
-            # Where two do as well, the best lies between them.
-            between = self._adjust(math.sqrt(self.step), 1.0, branches.groups(probe))
-            actions += [between] if between else []
-        return state, Decision(actions, f"{why}; {self._named(probe['leader'])} goes on with {probe['best']:.4g}")
+        if probe["early"]:
+            # The winner's, which the move starts from.
+            led = [Knobs(group.lr * self.step ** probe["leader"][0], group.momentum) for group in branches.groups(probe)]
+            best = self._adjust(self.step ** branches.offset(probe), 1.0, led)
+            actions += [best] if best else []
+        return state, Decision(actions, why)
+
+    def _afresh(self, state: State, look: Look, probe: Branches) -> tuple[State, list[Action]]:
+        """From before the first step with the best lr, where the winner had a higher one: what that does to weights stays."""
+        steps, momentum = probe["leader"]
+        offset, lost = branches.offset(probe), state["lost"] + probe["kept"]
+        if not probe["early"] or offset > _TOO_HIGH or lost > self.share * _length(look):
+            return state, []
+        best = self._move([steps + offset, momentum], branches.groups(probe))
+        state = {**state, "lost": lost, "back": START, "best": None, "trial": None}
+        return state, [Rollback(START, keep_moves=False), *best]
 
     def _go_back(self, state: State, look: Look, finding: Finding) -> tuple[State, Decision | None]:
         if not look.interventions_left:
@@ -196,15 +215,19 @@ class Probe:
         state = {**state, "trial": None}
         if finding.kind != "stuck":
             return state, Decision(actions, finding.reason)
-        return {**state, "back": START, "best": None, "probe": None}, Decision([Rollback(START), *actions[1:]], finding.reason)
+        state = {**state, "back": START, "best": None, "probe": None, "first": None}
+        return state, Decision([Rollback(START), *actions[1:]], finding.reason)
 
     def _go_on(self, state: State, look: Look, findings: dict[Kind, Finding]) -> tuple[State, Decision | None]:
         if look.value is None:
             return state, None
         state, fails = self._tried(state, look)
         if fails:
-            back: list[Action] = [Rollback(GOOD, keep_moves=False), *self._move(LR_DOWN, look.knobs)]
+            back: list[Action] = [Rollback(GOOD, keep_moves=False), *self._move(fails, look.knobs)]
             return state, Decision(back, f"{look.value:.4g} is worse than before lr was raised")
+        state, stalls = self._stalls(state, look, look.value)
+        if stalls:
+            return self._resume(state, look, look.value)
         state, actions, reasons = keep_best(state, look, look.value)
         if self._is_annealing(state, look):
             state, lower = self._annealed(state, look)
@@ -223,19 +246,39 @@ class Probe:
         harmed = finding.kind != "slow" and state["back"] == GOOD and not branches.better(look.value, state["best"], look.mode)
         base = GOOD if harmed and look.value != state["best"] else BASE
         actions += [Snapshot(BASE)] if base == BASE else []
-        probe = branches.begin(base, queue, look.knobs, look.checks, look.step)
+        bar = look.value if finding.kind == "slow" else None
+        probe = branches.begin(base, queue, look.knobs, look.checks, look.step, bar)
         return {**state, "probe": probe}, Decision(actions, f"{finding.reason}; a probe begins") if actions else None
 
-    def _tried(self, state: State, look: Look) -> tuple[State, bool]:
-        """Whether an lr that was raised does not hold: it won its probe, but then the metric gets worse again."""
+    def _stalls(self, state: State, look: Look, value: float) -> tuple[State, bool]:
+        """Whether the first probe's winner has stopped learning as soon as it had won: it has thrown the weights far off."""
+        first = state["first"]
+        # All checks up to now may come to be lost.
+        if first is None or state["scheduled"] or look.checks >= self.share * _length(look):
+            return {**state, "first": None}, False
+        if branches.better(value, first["value"], look.mode) and not branches.ties(value, first["value"]):
+            return {**state, "first": {**first, "value": value, "checks": 0}}, False
+        checks = first["checks"] + 1
+        return {**state, "first": {**first, "checks": checks}}, checks == _STALL and self._affords(state, look, [LR_DOWN])
+
+    def _resume(self, state: State, look: Look, value: float) -> tuple[State, Decision]:
+        """The first probe goes on, with lower lrs."""
+        probe = branches.resumed(state["first"]["probe"], value, look.checks, state["lost"], look.step)
+        actions: list[Action] = [Snapshot(LEADER), Rollback(START, keep_moves=False)]
+        actions += self._move(probe["running"], branches.groups(probe))
+        reason = f"nothing gained since the first probe; now {self._named(probe['running'])} from before the first step"
+        return {**state, "first": None, "probe": probe}, Decision(actions, reason)
+
+    def _tried(self, state: State, look: Look) -> tuple[State, Steps | None]:
+        """The way back from an lr that was raised and does not hold: it won its probe, but then the metric gets worse again."""
         if state["trial"] is None or look.value is None or not look.interventions_left:
-            return {**state, "trial": None}, False
-        checks, bad = state["trial"]
+            return {**state, "trial": None}, None
+        checks, bad, raised = state["trial"]
         better = state["best"] is None or branches.better(look.value, state["best"], look.mode)
-        trial = [checks + 1, 0 if better else bad + (not branches.ties(look.value, state["best"]))]
+        trial = [checks + 1, 0 if better else bad + (not branches.ties(look.value, state["best"])), raised]
         if trial[1] < _PATIENCE or state["lost"] + _PATIENCE > self.share * _length(look):
-            return {**state, "trial": trial if trial[0] < _TRIAL else None}, False
-        return {**state, "trial": None, "lost": state["lost"] + _PATIENCE}, True
+            return {**state, "trial": trial if trial[0] < _TRIAL else None}, None
+        return {**state, "trial": None, "lost": state["lost"] + _PATIENCE}, [-raised, 0]
 
     def _momentum_moves(self, groups: Sequence[Knobs]) -> list[Steps]:
         has_momentum = self.momentum_factor < 1.0 and any(group.momentum for group in groups)

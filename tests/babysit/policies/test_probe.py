@@ -13,7 +13,9 @@ from lightning_hp.errors import ConfigError
 
 CHECKS, STEPS = 30, 10
 GROUPS = (Knobs(0.1, 0.9),)
-UP, DOWN, CALMER = (Adjust((Move(factor),)) for factor in (4.0, 0.25, 0.5))
+UP, HALF_UP, DOWN, CALMER = (Adjust((Move(factor),)) for factor in (4.0, 2.0, 0.25, 0.5))
+# Checks of a fit that learns after its first probe.
+LEARNING = [0.9, 0.8, 0.7, 0.6]
 
 
 class Fit:
@@ -46,11 +48,23 @@ class Fit:
 
 
 def settled(policy=None, **arguments):
-    """A fit whose first probe is over, with no change."""
+    """A fit whose first probe is over, with no higher lr."""
     fit = Fit(policy or Probe(), **arguments)
     fit.all(1.0, 2.0, 3.0)
     assert fit.state["probe"] is None
     return fit
+
+
+def learning(policy=None, **arguments):
+    """A fit that has learned for some checks since."""
+    fit = settled(policy, **arguments)
+    fit.all(*LEARNING)
+    return fit
+
+
+def set_to(actions):
+    """What lr is multiplied by."""
+    return actions[-1].moves[0].lr_factor
 
 
 def test_the_first_probe_tries_both_sides_from_before_the_first_step_and_goes_on_from_the_winners_end():
@@ -58,21 +72,47 @@ def test_the_first_probe_tries_both_sides_from_before_the_first_step_and_goes_on
     assert fit.made == [[Snapshot("start")]]
     assert fit.check(1.0) == [Snapshot("leader"), Rollback("start", keep_moves=False), UP]
     assert fit.check(2.0) == [Rollback("start", keep_moves=False), DOWN]
-    assert fit.check(3.0) == [Rollback("leader", keep_moves=False), Snapshot("good"), CALMER]
+    assert fit.check(3.0)[:-1] == [Rollback("leader", keep_moves=False), Snapshot("good")]
     assert fit.state["lost"] == 2
 
 
 def test_a_direction_that_wins_is_tried_further_at_once_until_it_loses():
     fit = Fit(Probe())
     made = fit.all(4.0, 3.0, 2.0, 5.0)
-    assert [actions[-1].moves[0].lr_factor for actions in made[:3]] == [4.0, 16.0, 64.0]
-    assert made[3] == [Rollback("leader", keep_moves=False), Snapshot("good"), CALMER]
+    assert [set_to(actions) for actions in made[:3]] == [4.0, 16.0, 64.0]
+    assert made[3] == [Rollback("start", keep_moves=False), Adjust((Move(8.0),))]
+    assert fit.state["lost"] == 4
+
+
+@pytest.mark.parametrize(("lower", "higher", "steps"), [(2.5, 1.9, -0.125), (5.0, 2.0, 0.05)])
+def test_after_the_first_probe_lr_is_set_a_quarter_step_below_the_lowest_point_of_a_parabola(lower, higher, steps):
+    actions = Fit(Probe()).all(lower, 1.0, higher)[-1]
+    assert actions[:-1] == [Rollback("leader", keep_moves=False), Snapshot("good")]
+    assert set_to(actions) == pytest.approx(4.0**steps)
+
+
+@pytest.mark.parametrize(("lower", "higher", "steps"), [(2.0, 2.0, 0.75), (1.001, 9.0, 0.5), (2.0, math.nan, 0.5)])
+def test_where_that_is_clearly_below_the_winner_the_fit_starts_afresh(lower, higher, steps):
+    fit = Fit(Probe())
+    actions = fit.all(lower, 1.0, higher)[-1]
+    assert actions[0] == Rollback("start", keep_moves=False)
+    assert set_to(actions) == pytest.approx(4.0**steps)
     assert fit.state["lost"] == 3
+    assert fit.check(1.2) == [Snapshot("good")]
 
 
-def test_a_winner_that_ran_last_goes_on_without_going_back():
-    fit = Fit(Probe(share=0.04))
-    assert fit.all(4.0, 3.0)[1] == [Snapshot("good"), CALMER]
+def test_the_winner_goes_on_where_a_start_afresh_would_lose_too_much():
+    fit = Fit(Probe(share=0.08))
+    assert fit.all(2.0, 1.0, math.nan)[-1] == [Rollback("leader", keep_moves=False), Snapshot("good"), CALMER]
+
+
+def test_a_winner_of_which_a_neighbour_was_not_tried_goes_on_as_it_is_and_without_going_back_if_it_ran_last():
+    assert Fit(Probe(share=0.04)).all(4.0, 3.0)[1] == [Snapshot("good")]
+
+
+def test_no_lr_below_the_least_is_set_after_the_first_probe():
+    fit = Fit(Probe(min_lr=0.4, share=0.08))
+    assert fit.all(2.0, 1.0, math.nan)[-1] == [Rollback("leader", keep_moves=False), Snapshot("good")]
 
 
 def test_of_a_metric_that_shall_rise_the_highest_wins():
@@ -98,68 +138,133 @@ def test_an_always_diverging_fit_ends_when_its_interventions_are_spent():
     assert fit.left == 0
 
 
-def test_a_dead_network_that_ties_with_a_lower_lr_beyond_an_edge_gives_way():
+def test_a_lower_lr_that_diverges_takes_the_win_from_a_higher_one():
     fit = Fit(Probe())
-    assert fit.all(2.38, 3.1, 2.4)[2] == [Snapshot("leader"), Rollback("start", keep_moves=False), Adjust((Move(0.0625),))]
+    fit.all(4.1, 43.7)
+    assert fit.look(None, "divergence") == [Rollback("start", keep_moves=False), Adjust((Move(0.0625),))]
+    assert fit.check(2.7) == [Snapshot("leader"), Rollback("start", keep_moves=False), Adjust((Move(0.015625),))]
+    assert fit.check(2.9) == [Rollback("start", keep_moves=False), Adjust((Move(0.03125),))]
+    assert fit.state["lost"] == 4
 
 
-def test_where_a_higher_lr_makes_no_difference_a_still_higher_one_is_tried_and_half_a_step_taken():
+def test_a_branch_that_is_stuck_is_lost_as_one_that_diverges():
     fit = Fit(Probe())
-    made = fit.all(2.303, 2.29, 2.28, 5.0, 5.0)
-    assert [actions[-1].moves[0].lr_factor for actions in made[:4]] == [4.0, 16.0, 64.0, 0.25]
-    assert made[4] == [Rollback("leader", keep_moves=False), Snapshot("good"), Adjust((Move(2.0),))]
-    assert fit.state["best"] == 2.303
+    assert fit.look(None, "stuck") == [Rollback("start", keep_moves=False), DOWN]
 
 
-def test_an_lr_that_was_lowered_is_not_halved_once_more():
-    assert Fit(Probe()).all(3.0, 5.0, 2.0, 4.0)[-1] == [Rollback("leader", keep_moves=False), Snapshot("good")]
-
-
-def test_in_mid_fit_a_lower_lr_that_wins_is_not_tried_further():
-    fit = settled(Probe())
-    fit.check(1.0, "plateau")
-    fit.check(1.0)
-    fit.check(0.5)
+def test_where_a_lower_lr_ties_with_a_dead_network_one_more_is_tried():
+    fit = Fit(Probe())
+    assert fit.all(2.38, 3.1, 2.4)[2] == [Rollback("start", keep_moves=False), Adjust((Move(0.0625),))]
+    assert fit.check(2.39)[-1] != Adjust((Move(0.015625),))
     assert fit.state["probe"] is None
 
 
-@pytest.mark.parametrize(("kind", "first"), [("slow", UP), ("oscillation", DOWN), ("plateau", DOWN)])
-def test_a_finding_starts_a_probe_in_the_direction_that_it_suggests(kind, first):
+def test_where_a_higher_lr_makes_no_difference_a_still_higher_one_is_tried():
+    fit = Fit(Probe())
+    assert [set_to(actions) for actions in fit.all(2.303, 2.31, 2.32, 5.0)] == [4.0, 16.0, 64.0, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("probed", "since"), [([1.0, 2.0, 3.0], [1.1, 0.97, 1.2]), ([4.8, 62.7, 8.6], [3.09, 3.04, 3.04, 3.05])]
+)
+def test_a_winner_that_stops_learning_at_once_is_compared_with_a_lower_lr_from_before_the_first_step(probed, since):
+    fit = Fit(Probe())
+    fit.all(*probed, *since)
+    assert fit.made[-1] == [Snapshot("leader"), Rollback("start", keep_moves=False), Adjust((Move(0.0625),))]
+    # It would have been learning.
+    assert fit.check(0.5) == [Snapshot("leader"), Rollback("start", keep_moves=False), Adjust((Move(0.015625),))]
+    assert fit.check(0.8) == [Rollback("start", keep_moves=False), Adjust((Move(0.03125),))]
+    assert fit.state["lost"] == fit.checks
+
+
+def test_a_winner_that_has_stopped_learning_goes_on_if_a_lower_lr_does_no_better_and_only_once():
     fit = settled()
-    fit.all(*[0.9] * 4)
-    assert fit.check(0.8, kind) == [Snapshot("good"), Snapshot("base")]
-    assert fit.check(0.8) == [Snapshot("leader"), Rollback("base", keep_moves=False), first]
+    fit.all(1.1, 1.1, 1.1)
+    assert fit.check(1.2) == [Rollback("leader", keep_moves=False)]
+    assert fit.state["lost"] == 3
+    assert all(not any(isinstance(action, Rollback) for action in fit.check(1.1)) for _ in range(6))
+
+
+def test_a_winner_that_learns_is_not_compared_any_more_and_neither_is_one_under_a_schedule():
+    assert learning().state["lost"] == 2
+    scheduled = settled()
+    scheduled.check(1.1)
+    scheduled.knobs = (Knobs(0.05, 0.9),)
+    assert scheduled.all(1.1, 1.1, 1.1) == [[], [], []]
+
+
+def test_in_mid_fit_a_lower_lr_that_wins_is_not_tried_further():
+    fit = learning()
+    fit.check(0.6, "plateau")
+    fit.check(0.6)
+    fit.check(0.3)
+    assert fit.state["probe"] is None
+
+
+@pytest.mark.parametrize(("kind", "first"), [("slow", HALF_UP), ("oscillation", DOWN), ("plateau", DOWN)])
+def test_a_finding_starts_a_probe_in_the_direction_that_it_suggests(kind, first):
+    fit = learning()
+    assert fit.check(0.5, kind) == [Snapshot("good"), Snapshot("base")]
+    assert fit.check(0.5) == [Snapshot("leader"), Rollback("base", keep_moves=False), first]
+
+
+@pytest.mark.parametrize(("raised", "wins"), [(0.49, True), (0.51, False)])
+def test_of_slow_progress_a_higher_lr_wins_by_any_gain_at_all(raised, wins):
+    fit = learning()
+    fit.check(0.5, "slow")
+    fit.check(0.4)
+    actions = fit.check(raised)
+    assert (Rollback("leader", keep_moves=False) not in actions) == wins
+    assert fit.state["probe"] is None
+
+
+def test_a_higher_lr_that_gains_more_than_no_change_is_tried_further():
+    fit = learning()
+    fit.check(0.5, "slow")
+    fit.check(0.4)
+    assert set_to(fit.check(0.3)) == 8.0
+
+
+def test_on_a_plateau_a_higher_lr_has_to_do_better_than_no_change():
+    fit = learning()
+    fit.check(0.6, "plateau")
+    assert fit.all(0.5, 0.9, 0.55)[-1][0] == Rollback("leader", keep_moves=False)
 
 
 def test_where_lr_is_too_high_branches_start_from_the_best_check_so_far():
-    fit = settled()
-    fit.all(*[0.9] * 4)
+    fit = learning()
     assert fit.check(1.5, "oscillation") == []
     assert fit.check(1.6) == [Snapshot("leader"), Rollback("good", keep_moves=False), DOWN]
 
 
 def test_a_probe_without_a_winner_makes_the_next_one_wait_twice_as_long():
     fit = settled(checks=300)
-    waits = []
+    waits, value = [], 1.0
     for _ in range(3):
         before = fit.checks
         while fit.state["probe"] is None:
-            fit.check(0.9, "slow")
+            value *= 0.9
+            fit.check(value, "slow")
         waits.append(fit.checks - before)
         while fit.state["probe"] is not None:
-            fit.check(0.9 if fit.state["probe"]["running"] == [0, 0] else 2.0)
+            fit.check(value if fit.state["probe"]["running"] == [0, 0] else 2.0)
     assert waits == [4, 8, 16]
 
 
+def test_a_winner_of_the_first_probe_that_gets_worse_goes_one_step_back_however_far_it_was_raised():
+    fit = Fit(Probe())
+    fit.all(4.0, 3.0, 1.9, 2.0, 2.0, 1.5, 1.0, 2.0)
+    assert fit.check(3.0) == [Rollback("good", keep_moves=False), DOWN]
+
+
 def test_an_lr_that_was_raised_and_gets_worse_goes_back_to_before_it_did():
-    fit = settled()
-    fit.all(*[0.9] * 4)
-    fit.check(0.9, "slow")
-    fit.all(0.8, 0.5, 0.6)
+    fit = learning()
+    fit.check(0.6, "slow")
+    fit.all(0.55, 0.5, 0.6)
     assert fit.state["trial"] is not None
     assert fit.check(0.4) == [Snapshot("good")]
     assert fit.check(0.9) == []
-    assert fit.check(0.8) == [Rollback("good", keep_moves=False), DOWN]
+    assert fit.check(0.8) == [Rollback("good", keep_moves=False), CALMER]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.2, 1 / 3])
@@ -184,18 +289,17 @@ def test_no_probe_starts_without_interventions_for_it_and_for_the_end():
 
 def test_towards_the_end_lr_is_lowered_in_four_steps():
     fit = settled(Probe(final=0.0625))
-    made = [fit.check(0.9) for _ in range(27)]
+    made = [fit.check(value) for value in [*LEARNING, *[0.6] * 23]]
     lowered = [3 + check for check, actions in enumerate(made, 1) if Adjust((Move(0.5),)) in actions]
     assert lowered == [21, 24, 26, 28]
 
 
 def test_a_fit_with_a_schedule_or_without_a_known_end_is_not_annealed():
-    scheduled = settled()
-    scheduled.check(0.9)
+    scheduled = learning()
     scheduled.knobs = (Knobs(0.05, 0.9),)
-    assert all(not any(isinstance(action, Adjust) for action in scheduled.check(0.9)) for _ in range(26))
-    endless = settled(checks=None)
-    assert all(not any(isinstance(action, Adjust) for action in endless.check(0.9)) for _ in range(60))
+    assert all(not any(isinstance(action, Adjust) for action in scheduled.check(0.6)) for _ in range(22))
+    endless = learning(checks=None)
+    assert all(not any(isinstance(action, Adjust) for action in endless.check(0.6)) for _ in range(60))
 
 
 def test_a_warm_up_is_not_hurried():
@@ -205,15 +309,14 @@ def test_a_warm_up_is_not_hurried():
 
 
 def test_momentum_comes_after_lr_where_it_is_asked_for_and_there_is_one():
-    fit = settled(Probe(momentum_factor=0.5))
-    fit.all(*[0.9] * 4)
-    fit.check(0.8, "plateau")
-    made = fit.all(0.8, 2.0, 2.0, 2.0)
-    assert [actions[-1] for actions in made] == [DOWN, UP, Adjust((Move(1.0, 0.5),)), Adjust((Move(1.0, pytest.approx(2.0)),))]
-    without = settled(Probe(momentum_factor=0.5), knobs=(Knobs(0.1, 0.0),))
-    without.all(*[0.9] * 4)
-    without.check(0.8, "plateau")
-    assert len(without.all(0.8, 2.0, 2.0)[2]) == 1
+    fit = learning(Probe(momentum_factor=0.5))
+    fit.check(0.5, "plateau")
+    made = fit.all(0.5, 2.0, 2.0, 2.0)
+    momenta = [Adjust((Move(1.0, factor),)) for factor in (0.5, pytest.approx(2.0))]
+    assert [actions[-1] for actions in made] == [DOWN, HALF_UP, *momenta]
+    without = learning(Probe(momentum_factor=0.5), knobs=(Knobs(0.1, 0.0),))
+    without.check(0.5, "plateau")
+    assert len(without.all(0.5, 2.0, 2.0)[2]) == 1
 
 
 def test_a_divergence_outside_of_a_probe_goes_back_and_lowers():
@@ -239,7 +342,6 @@ def test_it_wants_the_signals_of_every_kind_for_the_metrics_mode():
         {"final": 0},
         {"steps": 0},
         {"wait": 0},
-        {"caution": 0.5},
         {"min_lr": -1},
         {"momentum_factor": 2},
         {"max_momentum": 1},

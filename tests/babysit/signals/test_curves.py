@@ -53,7 +53,9 @@ def test_nothing_else_is_found_at_the_right_lr_or_a_little_below(network, label)
         assert found(signal, fit["val_loss"]) == []
     for signal in (Slow("max"), Oscillation("max")):
         assert found(signal, fit["val_acc"]) == []
-    assert found(Spike(), fit["loss"]) == found(Stuck(), fit["loss"]) == found(GradientDrift(), fit["gradient_norm"]) == []
+    assert found(Spike(), fit["loss"]) == found(GradientDrift(), fit["gradient_norm"]) == []
+    for signal in (Stuck(), Stuck(window=10)):
+        assert found(signal, fit["loss"]) == []
 
 
 @NETWORKS
@@ -63,19 +65,21 @@ def test_a_far_too_low_lr_is_slow_and_neither_a_plateau_nor_stuck(network):
     assert found(Slow("max"), fit["val_acc"]) != []
     for signal in (TrendPlateau("min"), Plateau("min"), Oscillation("min")):
         assert found(signal, fit["val_loss"]) == []
-    assert found(Stuck(), fit["loss"]) == []
+    for signal in (Stuck(), Stuck(window=10)):
+        assert found(signal, fit["loss"]) == []
 
 
 @NETWORKS
 def test_a_far_too_high_lr_oscillates_and_is_stuck_above_where_it_began(network):
     fit = curve(network, "30x_too_high")
     assert found(Oscillation("min"), fit["val_loss"])[0] <= 8
-    assert found(Stuck(), fit["loss"]) != []
+    for signal in (Stuck(), Stuck(window=10)):
+        assert found(signal, fit["loss"]) != []
     assert found(Slow("min"), fit["val_loss"]) == []
 
 
-def test_weights_that_were_thrown_far_off_are_stuck_as_soon_as_the_signal_may_say_so():
-    signal = Stuck()
+@pytest.mark.parametrize("signal", [Stuck(), Stuck(window=10)], ids=repr)
+def test_weights_that_were_thrown_far_off_are_stuck_as_soon_as_the_signal_may_say_so(signal):
     assert found(signal, curve("mlp", "30x_too_high")["loss"])[0] == 2 * signal.window - 1
 
 

@@ -13,8 +13,8 @@ from lightning_hp.cli.arguments import REQUESTS, parse_arguments
 from lightning_hp.cli.messages import in_yaml
 from lightning_hp.errors import ConfigError, LightningHPError
 
-# Several commands are one with several names.
-_MODULES = dict.fromkeys(REQUESTS, "nudge")
+# Several commands are one with several names, and `search` is a name of its own here.
+_MODULES = {**dict.fromkeys(REQUESTS, "nudge"), "search": "searching"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.cli import LightningCLI
+
 from lightning_hp.babysit import Babysitter
 from lightning_hp.bounds import whole_number
-from lightning_hp.cli.sections import SectionFactory, TrainerSection
+from lightning_hp.cli.assembly import Assembly
+from lightning_hp.cli.classes import import_class
+from lightning_hp.cli.names import Keys
+from lightning_hp.cli.parts import Made, TrainerArguments
+from lightning_hp.cli.sections import check_sections
 from lightning_hp.cli.settings import SETTINGS, read_config
+from lightning_hp.cli.unrun import fit_parser, of_fit, plain, sections_of, told, unrun
 from lightning_hp.errors import ConfigError, did_you_mean, one_of
 from lightning_hp.fit.signature import arguments
 from lightning_hp.loop import SearchLoop
 from lightning_hp.pruners import PRUNERS, Pruner
 from lightning_hp.samplers import DEFAULT, NAMES, STRATEGIES, Grid
-from lightning_hp.space import Hparams, Space, split
+from lightning_hp.space import Hparams, Space
 
-SECTIONS = ("model", "data", "trainer", "search")
-# What LightningCLI has besides, and where it stands here.
-_ELSEWHERE = {
-    "seed_everything": "write search.seed",
+# What ``fit`` of LightningCLI takes, and a search does not.
+_REFUSED = {
     "ckpt_path": "each trial starts anew; a model may load weights when it is made",
-    "optimizer": "the model's configure_optimizers makes it, and the model's arguments may choose it",
-    "lr_scheduler": "the model's configure_optimizers makes it, and the model's arguments may choose it",
+    "weights_only": "it is for ckpt_path, and each trial starts anew",
 }
 
 
@@ -37,49 +41,109 @@ def naming(path: str) -> Iterator[None]:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def load(path: str, flags: Mapping[str, Any]) -> dict[str, Any]:
-    """A config file with flags laid over its ``search:`` section.
+def load(
+    paths: str | Sequence[str], flags: Mapping[str, Any], lightning: Sequence[str] = (), make: Callable[[], Any] = LightningCLI
+) -> dict[str, Any]:
+    """Config files, of which later ones overrule earlier ones, with flags laid over them.
+
+    Args:
+        paths: the files.
+        flags: of the ``search:`` section.
+        lightning: flags of LightningCLI, as they are typed.
+        make: calls LightningCLI, or a class of the user's that is one.
+
+    Returns:
+        The sections, without what is left to defaults.
 
     Raises:
-        ConfigError: the file, one of its section or key names, or a setting is wrong. The message starts with the file.
+        ConfigError: a file, one of its section or key names, or a setting is wrong. The message starts with the file.
     """
-    config = read_config(Path(path))
-    with naming(path):
-        for section in config:
-            if section not in SECTIONS:
-                hint = f": {_ELSEWHERE[section]}" if section in _ELSEWHERE else did_you_mean(str(section), SECTIONS)
-                raise ConfigError(f"section {section!r} is not one of {', '.join(SECTIONS)}{hint}")
-        search = config.get("search") or {}
-        if not isinstance(search, Mapping):
-            raise ConfigError(f"search needs a mapping of settings, got {search!r}")
-        for key in search:
-            if key not in SETTINGS:
-                hint = did_you_mean(str(key), SETTINGS)
-                raise ConfigError(f"search.{key} is not a setting{hint}; there are {', '.join(SETTINGS)}")
-        search = {**search, **flags}
+    files = {path: read_config(Path(path)) for path in ([paths] if isinstance(paths, str) else paths)}
+    cli = unrun(make)
+    search: dict[str, Any] = {}
+    for path, config in files.items():
+        with naming(path):
+            _check_file(config, sections_of(fit_parser(cli)))
+            search = _merged(search, config.get("search") or {})
+    given = _parsed(cli, files, lightning)
+    search = {**search, **flags}
+    seed = given.pop("seed_everything", None)
+    if isinstance(seed, int) and not isinstance(seed, bool):
+        search.setdefault("seed", seed)
+    with naming(label(paths)):
+        for key, why in _REFUSED.items():
+            if given.pop(key, None) is not None:
+                raise ConfigError(f"section {key!r} cannot be in a search: {why}")
         _check_settings(search)
-    return {**config, "search": search}
+    return {**given, "search": search}
 
 
-def build(path: str, config: Mapping[str, Any]) -> SearchLoop:
+def label(paths: str | Sequence[str]) -> str:
+    """How files are named in a message."""
+    return paths if isinstance(paths, str) else ", ".join(paths) or "the arguments"
+
+
+def default_root(paths: str | Sequence[str], ending: str = "") -> str:
+    """The folder of a study or fit whose config says none."""
+    first = paths if isinstance(paths, str) else next(iter(paths), "search")
+    return f"runs/{Path(first).stem}{ending}"
+
+
+def build(paths: str | Sequence[str], config: Mapping[str, Any], make: Callable[[], Any] = LightningCLI) -> SearchLoop:
     """The search that a config asks for, checked as far as can be without training.
 
     Raises:
         ConfigError: something in it is wrong. The message starts with the file.
     """
-    with naming(path):
-        return _build(config, default_root=f"runs/{Path(path).stem}")
+    with naming(label(paths)):
+        return _build(config, make, default_root(paths))
 
 
-def sections(config: Mapping[str, Any]) -> tuple[SectionFactory, SectionFactory | None, TrainerSection]:
-    """What makes the model, the data (None without a section) and the Trainer's arguments.
+def _check_file(config: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """Checks the names in one file."""
+    search = config.get("search") or {}
+    if not isinstance(search, Mapping):
+        raise ConfigError(f"search needs a mapping of settings, got {search!r}")
+    for key in search:
+        if key not in SETTINGS:
+            hint = did_you_mean(str(key), SETTINGS)
+            raise ConfigError(f"search.{key} is not a setting{hint}; there are {', '.join(SETTINGS)}")
+    by_command = [command for command in LightningCLI.subcommands() if command in config]
+    sections = [*known, "search"]
+    for section in config:
+        if section not in sections and section not in by_command:
+            raise ConfigError(f"section {section!r} is not one of {', '.join(sections)}{did_you_mean(str(section), sections)}")
+    check_sections(config.get("fit") or config if by_command else config)
 
-    Raises:
-        ConfigError: a section is wrong.
-    """
-    model = SectionFactory("model", config.get("model"))
-    data = SectionFactory("data", config["data"]) if config.get("data") is not None else None
-    return model, data, TrainerSection(config.get("trainer"))
+
+def _merged(search: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a file laid over those of earlier ones; scales by their names."""
+    merged = {**search, **over}
+    spaces = [each["space"] for each in (search, over) if isinstance(each.get("space"), Mapping)]
+    return {**merged, "space": {**spaces[0], **spaces[1]}} if len(spaces) == 2 else merged
+
+
+def _parsed(cli: LightningCLI, files: Mapping[str, Any], lightning: Sequence[str]) -> dict[str, Any]:
+    """What files and flags of LightningCLI say, by its own parser."""
+
+    def parsed(paths: Sequence[str], more: Sequence[str]) -> dict[str, Any]:
+        # Files that say what each subcommand gets stand before it.
+        by_command = [path for path in paths if any(command in files[path] for command in LightningCLI.subcommands())]
+        before = [argument for path in by_command for argument in ("--config", path)]
+        after = [argument for path in paths if path not in by_command for argument in ("--config", path)]
+        command = [] if cli.subcommand is None else [cli.subcommand]
+        with told():
+            section = of_fit(cli, cli.parser.parse_args([*before, *command, *after, *more], defaults=False))
+        return plain(fit_parser(cli), section)
+
+    try:
+        return parsed(list(files), lightning)
+    except ConfigError as error:
+        for count in range(1, len(files) + 1):
+            # The file that brings the mistake.
+            with naming(list(files)[count - 1]):
+                parsed(list(files)[:count], ())
+        raise ConfigError(f"{' '.join(lightning)}: {error}") from None
 
 
 def babysitter_for(settings: Any) -> Babysitter:
@@ -112,7 +176,7 @@ def _check_settings(search: Mapping[str, Any]) -> None:
         Space(search["space"])
 
 
-def _build(config: Mapping[str, Any], default_root: str) -> SearchLoop:
+def _build(config: Mapping[str, Any], make: Callable[[], Any], default: str) -> SearchLoop:
     search = dict(config["search"])
     if not search:
         raise ConfigError("section search is missing: it needs monitor, trials and space")
@@ -120,8 +184,9 @@ def _build(config: Mapping[str, Any], default_root: str) -> SearchLoop:
         if key not in search:
             raise ConfigError(f"search.{key} is missing: {SETTINGS[key]}")
     space = Space(search.pop("space"))
-    model, data, trainer = sections(config)
-    _check_required(space, {"model": model, "data": data})
+    assembly = assembled(config, make)
+    located = {name: assembly.locate(name) for name in space}
+    _check_required(assembly, located)
     strategy = _strategy(search.pop("strategy", DEFAULT), search.pop("points", None))
     if (
         strategy != "grid"
@@ -135,44 +200,69 @@ def _build(config: Mapping[str, Any], default_root: str) -> SearchLoop:
         babysit = babysitter_for(babysit)
     if "pruner" in search:
         search["pruner"] = _pruner(search["pruner"])
+    corners = _corners(space)
+    for hparams in corners:
+        assembly.parsed(hparams)
+    if reason := _apart(located, assembly.linked):
+        if search.get("fuse") == "always":
+            raise ConfigError(f"fuse='always', but {reason}. Take fuse='auto'")
+        search["fuse"] = "never"
     loop = SearchLoop(
-        model,
+        Made(assembly, "model"),
         space=space,
-        data=data,
-        trainer=trainer.arguments(),
+        data=Made(assembly, "data") if assembly.parsed(corners[0]).get("data") is not None else None,
+        trainer=TrainerArguments(assembly, corners[0], searched=bool(located.keys() - _of_parts(located))),
         strategy=strategy,
         babysit=babysit,
-        root_dir=search.pop("root", default_root),
+        root_dir=search.pop("root", default),
         **search,
     )
-    _check_types(space, model, data, trainer)
-    loop.config = dict(config)
+    loop.config = {**assembly.given, "search": config["search"]}
     return loop
 
 
-def _check_required(space: Space, factories: Mapping[str, SectionFactory | None]) -> None:
-    parts = split(dict.fromkeys(space))
-    for key, factory in factories.items():
-        if factory is None:
-            if parts[key]:
-                raise ConfigError(f"search.space.{key}.{next(iter(parts[key]))} needs a section {key}, which is missing")
+def assembled(config: Mapping[str, Any], make: Callable[[], Any]) -> Assembly:
+    """What makes the model, the data and the Trainer's arguments of a config.
+
+    Raises:
+        ConfigError: a section is wrong, or there is no model.
+    """
+    given = {key: value for key, value in config.items() if key != "search"}
+    assembly = Assembly(make, given)
+    if assembly.cli.subclass_mode_model and not isinstance(assembly.given.get("model"), Mapping):
+        found = assembly.given.get("model")
+        raise ConfigError(f"model needs a class_path, such as class_path: my_package.MyClass, got {found!r}")
+    return assembly
+
+
+def _of_parts(located: Mapping[str, Keys]) -> set[str]:
+    """The names that change nothing but a model, its optimizer or the data."""
+    return {name for name, keys in located.items() if keys[0] in ("model", "data", "optimizer", "lr_scheduler")}
+
+
+def _apart(located: Mapping[str, Keys], linked: set[str]) -> str | None:
+    """Why trials that differ in a name may not share data and Trainer, if they may not, though its name does not tell so."""
+    for name, keys in located.items():
+        own = keys[0] not in ("model", "data", "trainer", "optimizer", "lr_scheduler")
+        if own or (keys[0] in linked and keys[0] not in ("data", "trainer")):
+            return f"other arguments may depend on search.space.{name}"
+    return None
+
+
+def _check_required(assembly: Assembly, located: Mapping[str, Keys]) -> None:
+    for key in ("model", "data"):
+        section = assembly.given.get(key)
+        if not isinstance(section, Mapping) or "class_path" not in section:
             continue
-        _, required, _ = arguments(factory)
-        missing = sorted(required - parts[key].keys())
+        class_path = section["class_path"]
+        _, required, _ = arguments(import_class(key, class_path))
+        given = [*section.get("init_args", {}), *section.get("dict_kwargs", {})]
+        missing = sorted(required - {*given, *(keys[2] for keys in located.values() if keys[0] == key and len(keys) > 2)})
         if missing:
             raise ConfigError(
-                f"{factory.class_path} requires {', '.join(map(repr, missing))}: give it under {key}.init_args, or a scale "
+                f"{class_path} requires {', '.join(map(repr, missing))}: give it under {key}.init_args, or a scale "
                 f"under search.space.{key}.{missing[0]}"
             )
-
-
-def _check_types(space: Space, model: SectionFactory, data: SectionFactory | None, trainer: TrainerSection) -> None:
-    for hparams in _corners(space):
-        parts = split(hparams)
-        model.check(parts["model"])
-        trainer.check(parts["trainer"])
-        if data is not None:
-            data.check(parts["data"])
 
 
 def _corners(space: Space) -> list[Hparams]:

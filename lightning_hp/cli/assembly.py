@@ -6,9 +6,8 @@ import copy
 import inspect
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from types import MethodType
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property, partial
 from typing import Any
 
 from jsonargparse import Namespace
@@ -16,7 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, _get_module_type
 from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters_context
 
-from lightning_hp.cli.names import Config, Keys, locate, put
+from lightning_hp.cli.names import Config, Keys, drop, given_at, locate, put
 from lightning_hp.cli.unrun import fit_parser, instantiated, of_fit, plain, sections_of, told, unrun
 from lightning_hp.space import Hparams
 
@@ -36,9 +35,6 @@ class Assembly:
     Args:
         make: calls the LightningCLI.
         given: the config's sections, without what is left to defaults.
-
-    Raises:
-        ConfigError: the CLI's parser refuses something.
     """
 
     def __init__(self, make: Callable[[], Any], given: Config) -> None:
@@ -46,9 +42,7 @@ class Assembly:
         self._cli: LightningCLI | None = None
         self._kept: tuple[Hparams, Namespace] | None = None
         self._keys: dict[str, Keys] = {}
-        with told():
-            parsed = self._parser.parse_object(copy.deepcopy(given), defaults=False)
-        self.given = plain(self._parser, parsed)
+        self.given = copy.deepcopy(given)
         self.defaults: Config = self._parser.get_defaults().as_dict()
 
     @property
@@ -70,7 +64,7 @@ class Assembly:
     @property
     def linked(self) -> set[str]:
         """The sections on which arguments of others depend."""
-        links = [action for action in self._parser._actions if hasattr(action, "apply_on")]
+        links: list[Any] = [action for action in self._parser._actions if hasattr(action, "apply_on")]
         return {source.partition(".")[0] for link in links for source, _ in link.source}
 
     @property
@@ -93,6 +87,13 @@ class Assembly:
         if name not in self._keys:
             self._keys[name] = locate(name, self.given, self.defaults, self.sections)
         return self._keys[name]
+
+    def complete(self, names: Iterable[str]) -> None:
+        """Has the config say which class takes a name, where that is left to a default: to be read without the CLI."""
+        for keys in map(self.locate, names):
+            if not given_at(self.given, keys):
+                put(self.given, keys, None, self.defaults)
+                drop(self.given, keys)
 
     def config(self, hparams: Hparams) -> Config:
         """The config with a trial's hyperparameters, as ``fit`` takes it."""
@@ -120,13 +121,13 @@ class Assembly:
 
     def _say(self, parsed: Namespace) -> None:
         """Has the CLI's own code find a trial's config where it looks for it."""
-        self.cli.config = parsed if self.cli.subcommand is None else Namespace({"subcommand": "fit", "fit": parsed})
+        self.cli.config = parsed if self.cli.subcommand is None else _namespace({"subcommand": "fit", "fit": parsed})
 
     def model(self, hparams: Hparams) -> LightningModule:
         """A trial's model, with the optimizer that the config says, if it does."""
         parsed = self.parsed(hparams)
         model: LightningModule = self._made(parsed, "model")
-        self._configure_optimizers(model, parsed)
+        self._give_optimizers(model, parsed)
         return model
 
     def data(self, hparams: Hparams) -> Any:
@@ -135,12 +136,12 @@ class Assembly:
 
     def trainer(self, hparams: Hparams) -> dict[str, Any]:
         """A trial's arguments of Trainer, as far as they are not its defaults. Objects stand as the parser has them."""
-        section = self.parsed(hparams)["trainer"]
-        return {key: value for key, value in vars(section).items() if value != _TRAINER_DEFAULTS.get(key, inspect.Signature.empty)}
+        section = vars(self.parsed(hparams)["trainer"])
+        return {key: value for key, value in section.items() if value != _TRAINER_DEFAULTS[key]}
 
     def trainer_object(self, hparams: Hparams, key: str) -> Any:
         """An object, or several, among a trial's arguments of Trainer."""
-        section = Namespace({"trainer": Namespace({key: self.parsed(hparams)["trainer"][key]})})
+        section = _namespace({"trainer": _namespace({key: self.parsed(hparams)["trainer"][key]})})
         return self._instantiate(section)["trainer"][key]
 
     def forced_callbacks(self, hparams: Hparams) -> list[Callback]:
@@ -159,12 +160,15 @@ class Assembly:
             section = parsed.clone()
             del section["trainer"]
             return self._instantiate(section, groups=True)[key]
-        made = self._instantiate(Namespace({key: parsed[key]}))[key]
+        made = self._instantiate(_namespace({key: parsed[key]}))[key]
         if not isinstance(made, Namespace):
             return made
         # A class that the CLI names itself takes the section's keys as arguments.
         fixed = {"model": self.cli._model_class, "data": self.cli._datamodule_class}
-        return self._call(key, fixed[key], **made) if key in fixed else self._parser.groups[key].group_class(**made)
+        if key in fixed:
+            return self._call(key, fixed[key], **made)
+        groups: Any = self._parser.groups
+        return groups[key].group_class(**made)
 
     def _instantiate(self, section: Namespace, groups: bool = False) -> Any:
         own = [
@@ -183,7 +187,7 @@ class Assembly:
             return made(*args, **given)
         # Objects among the arguments would be kept as hyperparameters: LightningCLI has it keep what they are made of.
         assert self._kept is not None
-        section = plain(self._parser, Namespace({key: self._kept[1][key]}))[key]
+        section = plain(self._parser, _namespace({key: self._kept[1][key]}))[key]
         if "class_path" in section:
             section = {"_class_path": section["class_path"], **section.get("init_args", {}), **section.get("dict_kwargs", {})}
         for target, value in (applied_instantiation_links or {}).items():
@@ -192,42 +196,73 @@ class Assembly:
         with _given_hyperparameters_context(section, "lightning.pytorch.cli.instantiate_module"):
             return made(*args, **given)
 
-    def _configure_optimizers(self, model: LightningModule, parsed: Namespace) -> None:
+    def _give_optimizers(self, model: LightningModule, parsed: Namespace) -> None:
         """Has the model make the optimizer and scheduler of the config, if there is one, where Lightning asks for them.
 
         LightningCLI makes them with the model, whose parameters may be put elsewhere until then.
         """
-        cli = self.cli
-        config = cli.config
+        parser = self._parser
+        config = _namespace({key: parsed.get(key) for key in (*parser._optimizers, *parser._lr_schedulers)})
+        self._give(model, config)
+        if "configure_optimizers" in model.__dict__:
+            model.configure_optimizers = Optimizers(self._give, model, config)  # type: ignore[method-assign]
 
-        def configured(module: LightningModule) -> None:
-            cli.model, cli.config_init = module, config
+    @cached_property
+    def _give(self) -> Callable[[LightningModule, Namespace], None]:
+        # One function for all models, so that these are seen to be alike.
+        def give(model: LightningModule, config: Namespace) -> None:
+            cli = self.cli
+            cli.model, cli.config_init = model, config
             with warnings.catch_warnings():
                 # That they take the place of the module's own is what was asked for.
                 warnings.simplefilter("ignore")
                 cli._add_configure_optimizers_method_to_model(cli.subcommand)
 
-        def configure_optimizers(module: LightningModule) -> Any:
-            own = module.__dict__.pop("configure_optimizers")
-            try:
-                configured(module)
-                return module.configure_optimizers()
-            finally:
-                module.__dict__["configure_optimizers"] = own
+        return give
 
-        configured(model)
-        if "configure_optimizers" in model.__dict__:
-            model.configure_optimizers = MethodType(configure_optimizers, model)  # type: ignore[method-assign]
+    def __deepcopy__(self, memo: dict[int, Any]) -> Assembly:
+        return self
 
     def __getstate__(self) -> dict[str, Any]:
         # A class of the user's script can be imported by no other process.
         script = {path: getattr(sys.modules["__main__"], path, None) for path in _of_script([self.given, self.defaults])}
-        return {**vars(self), "_cli": None, "_kept": None, "_script": script}
+        state = {key: value for key, value in vars(self).items() if key != "_give"}
+        return {**state, "_cli": None, "_kept": None, "_script": script}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, made in state.pop("_script").items():
             setattr(sys.modules["__main__"], name, made)
         vars(self).update(state)
+
+
+class Optimizers:
+    """Stands in the place of a model's ``configure_optimizers``.
+
+    Args:
+        give: gives a model the method that returns what a config says.
+        model: whose they are.
+        config: what they are.
+    """
+
+    # At which Lightning looks to see that the model has some.
+    __wrapped__ = LightningCLI.configure_optimizers
+
+    def __init__(self, give: Callable[[LightningModule, Namespace], None], model: LightningModule, config: Namespace) -> None:
+        self.give = give
+        self.model = model
+        self.config = config
+
+    def __call__(self) -> Any:
+        own = self.model.__dict__.pop("configure_optimizers")
+        try:
+            self.give(self.model, self.config)
+            return self.model.configure_optimizers()
+        finally:
+            self.model.__dict__["configure_optimizers"] = own
+
+
+def _namespace(values: dict[str, Any]) -> Namespace:
+    return Namespace(values)  # type: ignore[no-untyped-call]
 
 
 def _plain(value: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning_hp.babysit import log
 from lightning_hp.babysit.picture import picture
 from lightning_hp.babysit.replay import Replay
-from lightning_hp.cli.config import assembled, babysitter_for, default_root, load, naming
+from lightning_hp.cli.config import assembled, babysitter_for, default_root, label, load, naming
 from lightning_hp.cli.parts import TrainerArguments
 from lightning_hp.errors import ConfigError
 from lightning_hp.fit.quiet import quiet
@@ -28,10 +28,10 @@ from lightning_hp.fit.trainer import trainer_kwargs
 _MOST_SEED = 2**32 - 1
 
 
-def main(config: str, replay: str | None = None, **flags: Any) -> int:
-    asked = load(config, flags)
+def main(config: Sequence[str], lightning: Sequence[str], replay: str | None = None, **flags: Any) -> int:
+    asked = load(config, flags, lightning)
     verbose = asked["search"].get("verbose", False)
-    with naming(config), quiet(verbose):
+    with naming(label(config)), quiet(verbose):
         trainer, reporter, model, data = _prepare(asked, default_root(config, "-babysit"), verbose, replay)
         try:
             trainer.fit(model, datamodule=data)
@@ -58,7 +58,8 @@ def _prepare(
     logger = TensorBoardLogger(_made(search.get("root", root)), name="", default_hp_metric=False)
     reporter = Reporter(monitor, mode, Path(logger.log_dir) / "checkpoints")
     shown = {"enable_progress_bar": verbose or sys.stdout.isatty(), "enable_model_summary": verbose}
-    trainer = _trainer(shown, TrainerArguments(assembly, {}, searched=False), [babysitter, LearningRateMonitor(log_momentum=True), reporter], logger)
+    section = TrainerArguments(assembly, {}, searched=False)
+    trainer = _trainer(shown, section, [babysitter, LearningRateMonitor(log_momentum=True), reporter], logger)
     return trainer, reporter, assembly.model({}), assembly.data({})
 
 

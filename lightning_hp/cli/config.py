@@ -12,12 +12,12 @@ from lightning.pytorch.cli import LightningCLI
 from lightning_hp.babysit import Babysitter
 from lightning_hp.bounds import whole_number
 from lightning_hp.cli.assembly import Assembly
-from lightning_hp.cli.classes import import_class
 from lightning_hp.cli.names import Keys
 from lightning_hp.cli.parts import Made, TrainerArguments
+from lightning_hp.cli.reading import given_by
 from lightning_hp.cli.sections import check_sections
 from lightning_hp.cli.settings import SETTINGS, read_config
-from lightning_hp.cli.unrun import fit_parser, of_fit, plain, sections_of, told, unrun
+from lightning_hp.cli.unrun import fit_parser, sections_of, unrun
 from lightning_hp.errors import ConfigError, did_you_mean, one_of
 from lightning_hp.fit.signature import arguments
 from lightning_hp.loop import SearchLoop
@@ -65,7 +65,7 @@ def load(
         with naming(path):
             _check_file(config, sections_of(fit_parser(cli)))
             search = _merged(search, config.get("search") or {})
-    given = _parsed(cli, files, lightning)
+    given = given_by(cli, files, lightning, search.get("space") or {})
     search = {**search, **flags}
     seed = given.pop("seed_everything", None)
     if isinstance(seed, int) and not isinstance(seed, bool):
@@ -123,29 +123,6 @@ def _merged(search: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any
     return {**merged, "space": {**spaces[0], **spaces[1]}} if len(spaces) == 2 else merged
 
 
-def _parsed(cli: LightningCLI, files: Mapping[str, Any], lightning: Sequence[str]) -> dict[str, Any]:
-    """What files and flags of LightningCLI say, by its own parser."""
-
-    def parsed(paths: Sequence[str], more: Sequence[str]) -> dict[str, Any]:
-        # Files that say what each subcommand gets stand before it.
-        by_command = [path for path in paths if any(command in files[path] for command in LightningCLI.subcommands())]
-        before = [argument for path in by_command for argument in ("--config", path)]
-        after = [argument for path in paths if path not in by_command for argument in ("--config", path)]
-        command = [] if cli.subcommand is None else [cli.subcommand]
-        with told():
-            section = of_fit(cli, cli.parser.parse_args([*before, *command, *after, *more], defaults=False))
-        return plain(fit_parser(cli), section)
-
-    try:
-        return parsed(list(files), lightning)
-    except ConfigError as error:
-        for count in range(1, len(files) + 1):
-            # The file that brings the mistake.
-            with naming(list(files)[count - 1]):
-                parsed(list(files)[:count], ())
-        raise ConfigError(f"{' '.join(lightning)}: {error}") from None
-
-
 def babysitter_for(settings: Any) -> Babysitter:
     """The Babysitter of a config.
 
@@ -186,7 +163,7 @@ def _build(config: Mapping[str, Any], make: Callable[[], Any], default: str) -> 
     space = Space(search.pop("space"))
     assembly = assembled(config, make)
     located = {name: assembly.locate(name) for name in space}
-    _check_required(assembly, located)
+    assembly.complete(space)
     strategy = _strategy(search.pop("strategy", DEFAULT), search.pop("points", None))
     if (
         strategy != "grid"
@@ -247,22 +224,6 @@ def _apart(located: Mapping[str, Keys], linked: set[str]) -> str | None:
         if own or (keys[0] in linked and keys[0] not in ("data", "trainer")):
             return f"other arguments may depend on search.space.{name}"
     return None
-
-
-def _check_required(assembly: Assembly, located: Mapping[str, Keys]) -> None:
-    for key in ("model", "data"):
-        section = assembly.given.get(key)
-        if not isinstance(section, Mapping) or "class_path" not in section:
-            continue
-        class_path = section["class_path"]
-        _, required, _ = arguments(import_class(key, class_path))
-        given = [*section.get("init_args", {}), *section.get("dict_kwargs", {})]
-        missing = sorted(required - {*given, *(keys[2] for keys in located.values() if keys[0] == key and len(keys) > 2)})
-        if missing:
-            raise ConfigError(
-                f"{class_path} requires {', '.join(map(repr, missing))}: give it under {key}.init_args, or a scale "
-                f"under search.space.{key}.{missing[0]}"
-            )
 
 
 def _corners(space: Space) -> list[Hparams]:

@@ -11,7 +11,7 @@ from lightning_hp.space import Hparams
 
 
 class Hooks(Callback):
-    """Calls a CLI's ``after_instantiate_classes``, ``before_fit`` and ``after_fit``, with the trial's config, model and Trainer.
+    """Calls a CLI's ``after_instantiate_classes``, ``before_fit`` and ``after_fit`` with a trial's config, model and Trainer.
 
     Args:
         assembly: made by the CLI.

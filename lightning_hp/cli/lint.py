@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from lightning_hp.cli.classes import import_class
-from lightning_hp.cli.config import build, load
+from lightning_hp.cli.config import build, label, load
 from lightning_hp.cli.messages import in_yaml
 from lightning_hp.cli.names import given_at, names_of_class
 from lightning_hp.cli.parts import Made
@@ -13,13 +13,13 @@ from lightning_hp.errors import did_you_mean
 from lightning_hp.loop import SearchLoop
 
 
-def main(config: str) -> int:
-    loop = build(config, load(config, {}))
+def main(config: Sequence[str], lightning: Sequence[str]) -> int:
+    loop = build(config, load(config, {}, lightning))
     lines = notes(loop)
     for line in lines:
-        print(f"{config}: {line}")
+        print(f"{label(config)}: {line}")
     if not lines:
-        print(f"{config}: nothing to complain about")
+        print(f"{label(config)}: nothing to complain about")
     return 0
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Collection, Mapping
-from functools import cache
 from typing import Any
 
 from jsonargparse import ArgumentParser
@@ -18,7 +17,13 @@ Config = dict[str, Any]
 Keys = tuple[str, ...]
 
 
-def locate(name: str, config: Mapping[str, Any], defaults: Mapping[str, Any], sections: Mapping[str, Collection[str]]) -> Keys:
+def locate(
+    name: str,
+    config: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    sections: Mapping[str, Collection[str]],
+    ask: bool = True,
+) -> Keys:
     """Where a name stands in a config.
 
     Args:
@@ -26,6 +31,7 @@ def locate(name: str, config: Mapping[str, Any], defaults: Mapping[str, Any], se
         config: what is given.
         defaults: what is not.
         sections: the config's top-level keys, and what each takes where it names no class.
+        ask: ask the classes what they take.
 
     Returns:
         The keys that lead there.
@@ -49,7 +55,7 @@ def locate(name: str, config: Mapping[str, Any], defaults: Mapping[str, Any], se
         if isinstance(node, Mapping) and isinstance(node.get("class_path"), str):
             if key in KEYS and remaining:
                 key, *remaining = remaining
-            found = (*found, _kind(name, key, node["class_path"]), key)
+            found = (*found, _kind(name, key, node["class_path"]) if ask else "init_args", key)
             continue
         if len(found) == 1:
             _check_known(name, found[0], key, node, sections[found[0]])
@@ -68,13 +74,21 @@ def put(config: Config, keys: Keys, value: Any, defaults: Mapping[str, Any]) -> 
     node[keys[-1]] = value
 
 
+def drop(config: Config, keys: Keys) -> None:
+    """Takes out what keys lead to, and what holds nothing then."""
+    parent = _at(config, keys[:-1])
+    if isinstance(parent, dict):
+        parent.pop(keys[-1], None)
+        if not parent:
+            drop(config, keys[:-1])
+
+
 def given_at(config: Mapping[str, Any], keys: Keys) -> bool:
     """Whether a config says what keys lead to."""
     parent = _at(config, keys[:-1])
     return isinstance(parent, Mapping) and keys[-1] in parent
 
 
-@cache
 def names_of_class(made: Any) -> tuple[frozenset[str], bool]:
     """The names of a class's arguments, those that its **kwargs pass on included, and whether it takes any other."""
     named, _, open_ended = arguments(made)
@@ -97,7 +111,7 @@ def _kind(name: str, argument: str, class_path: str) -> str:
 
 
 def _check_known(name: str, section: str, key: str, node: Any, known: Collection[str]) -> None:
-    if node is None and not known:
+    if node is None and not known and section == "data":
         raise ConfigError(f"space[{name!r}] needs a section {section}, which is missing")
     if known and key not in known:
         raise ConfigError(f"space[{name!r}]: {section} has no argument {key!r}{did_you_mean(key, known)}{_takes(known)}")

@@ -47,7 +47,11 @@ def _check_class(key: str, section: Mapping[str, Any]) -> None:
     if not isinstance(class_path, str):
         raise ConfigError(f"{key} needs a class_path, such as class_path: my_package.MyClass, got {section!r}")
     if "." not in class_path:
-        # The name of a class that is imported already, which the parser knows.
+        if base is not None and not _imported(base, class_path):
+            raise ConfigError(
+                f"{key}.class_path needs a dotted path, such as my_package.MyClass, or the name of a class that is imported "
+                f"already, got {class_path!r}"
+            )
         check_keys(key, section)
         return
     made = import_class(key, class_path)
@@ -65,9 +69,12 @@ def _check_class(key: str, section: Mapping[str, Any]) -> None:
             raise ConfigError(f"{key}.init_args.{argument} is not an argument of {class_path}{hint}{way_out}")
     for argument in section.get("dict_kwargs") or {}:
         if not open_ended:
-            raise ConfigError(
-                f"{key}.dict_kwargs.{argument}: {class_path} takes no **kwargs: write it under {key}.init_args"
-            )
+            raise ConfigError(f"{key}.dict_kwargs.{argument}: {class_path} takes no **kwargs: write it under {key}.init_args")
+
+
+def _imported(base: type, name: str) -> bool:
+    kinds: list[type] = base.__subclasses__()
+    return any(each.__name__ == name or _imported(each, name) for each in kinds)
 
 
 def _check_objects(key: str, value: Any) -> None:

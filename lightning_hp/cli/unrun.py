@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -79,7 +78,7 @@ def plain(parser: LightningArgumentParser, parsed: Namespace) -> dict[str, Any]:
     return {key: value for key, value in (yaml.safe_load(text) or {}).items() if key not in _NO_SECTIONS}
 
 
-def instantiated(parser: LightningArgumentParser, parsed: Namespace, groups: bool, own: list[tuple[Any, type, bool]]) -> Namespace:
+def instantiated(parser: LightningArgumentParser, parsed: Namespace, groups: bool, own: list[tuple[Any, type, bool]]) -> Any:
     """What was parsed, with objects in the place of what says how they are made.
 
     Args:

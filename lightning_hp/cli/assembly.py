@@ -89,11 +89,14 @@ class Assembly:
         return self._keys[name]
 
     def complete(self, names: Iterable[str]) -> None:
-        """Has the config say which class takes a name, where that is left to a default: to be read without the CLI."""
+        """Has the config say which section and class take a name, where that is left to a default: for those without the CLI."""
         for keys in map(self.locate, names):
+            section, default = keys[0], self.defaults.get(keys[0])
             if not given_at(self.given, keys):
                 put(self.given, keys, None, self.defaults)
                 drop(self.given, keys)
+            if section not in _APART and section not in self.given:
+                self.given[section] = {} if len(keys) > 1 else default
 
     def config(self, hparams: Hparams) -> Config:
         """The config with a trial's hyperparameters, as ``fit`` takes it."""

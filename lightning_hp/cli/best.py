@@ -27,8 +27,8 @@ def main(root: str, number: int | None = None) -> int:
     study = Study(folder, searched_space(study))
     trial = _trial(study, number)
     value = f": {study.asked['monitor']} {trial.value:.6g}" if trial.value is not None else f", {trial.state}"
-    print(f"# Trial {trial.number} of {folder}{value}")
-    print(yaml.safe_dump(config_of(read_config(folder / FILE), trial), sort_keys=False), end="")
+    config = yaml.safe_dump(config_of(read_config(folder / FILE), trial), sort_keys=False)
+    print(f"# Trial {trial.number} of {folder}{value}\n{config}", end="")
     return 0
 
 

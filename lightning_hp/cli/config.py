@@ -188,7 +188,7 @@ def _build(config: Mapping[str, Any], make: Callable[[], Any], default: str) -> 
         Made(assembly, "model"),
         space=space,
         data=Made(assembly, "data") if assembly.parsed(corners[0]).get("data") is not None else None,
-        trainer=TrainerArguments(assembly, corners[0], searched=bool(located.keys() - _of_parts(located))),
+        trainer=TrainerArguments(assembly, corners[0], searched=assembly.hooked or bool(located.keys() - _of_parts(located))),
         strategy=strategy,
         babysit=babysit,
         root_dir=search.pop("root", default),

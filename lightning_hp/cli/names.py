@@ -31,7 +31,7 @@ def locate(
         config: what is given.
         defaults: what is not.
         sections: the config's top-level keys, and what each takes where it names no class.
-        ask: ask the classes what they take.
+        ask: see whether classes and sections take it.
 
     Returns:
         The keys that lead there.
@@ -57,7 +57,7 @@ def locate(
                 key, *remaining = remaining
             found = (*found, _kind(name, key, node["class_path"]) if ask else "init_args", key)
             continue
-        if len(found) == 1:
+        if len(found) == 1 and ask:
             _check_known(name, found[0], key, node, sections[found[0]])
         found = (*found, key)
     return found

@@ -12,7 +12,7 @@ from lightning.pytorch.cli import LightningCLI
 
 from lightning_hp.cli.names import Config, drop, given_at, locate
 from lightning_hp.cli.unrun import fit_parser, of_fit, plain, sections_of, told
-from lightning_hp.errors import ConfigError
+from lightning_hp.errors import ConfigError, did_you_mean
 from lightning_hp.space import Space
 
 _REQUIRED = re.compile(r"the following arguments are required: (?:fit\.)?(.*)")
@@ -57,8 +57,13 @@ def _parsed(cli: LightningCLI, files: Mapping[str, Config], flags: Sequence[str]
     after = [argument for path in files if path not in by_command for argument in ("--config", path)]
     command = [] if cli.subcommand is None else [cli.subcommand]
     with told():
-        parsed = cli.parser.parse_args([*before, *command, *after, *flags], defaults=False)
-    return plain(fit_parser(cli), of_fit(cli, parsed))
+        parsed = cli.parser.parse_args([*before, *command, *after, *flags], defaults=not _says_all(cli))
+    return plain(fit_parser(cli), of_fit(cli, parsed), without_defaults=not _says_all(cli))
+
+
+def _says_all(cli: LightningCLI) -> bool:
+    """Whether what a config says can be parsed without defaults: on those of its own, other arguments of a CLI may depend."""
+    return type(cli) is LightningCLI and cli.subclass_mode_model and cli.subclass_mode_data
 
 
 def _of_fit(config: Config) -> Config:
@@ -86,6 +91,9 @@ def _located(cli: LightningCLI, files: Mapping[str, Config], flags: Sequence[str
                 raise
     else:
         where = where if not flags else " ".join(flags)
+    unknown = re.search(r"(\w+)\.(\w+) is not an argument$", message)
+    if unknown:
+        message += did_you_mean(unknown[2], sections_of(fit_parser(cli)).get(unknown[1], ()))
     missing = _REQUIRED.search(message)
     if missing and missing[1] == "model":
         message = "model needs a class_path, such as class_path: my_package.MyClass, got None"

@@ -70,11 +70,11 @@ def sections_of(parser: LightningArgumentParser) -> dict[str, list[str]]:
     return found
 
 
-def plain(parser: LightningArgumentParser, parsed: Namespace) -> dict[str, Any]:
+def plain(parser: LightningArgumentParser, parsed: Namespace, without_defaults: bool = False) -> dict[str, Any]:
     """What was parsed as the plain values of a config."""
     # What is null was given, too.
     with_none = {"skip_unset": False} if _renamed(parser) else {"skip_none": False}
-    text = parser.dump(parsed, format="yaml", skip_validation=True, **with_none)
+    text = parser.dump(parsed, format="yaml", skip_validation=True, skip_default=without_defaults, **with_none)
     return {key: value for key, value in (yaml.safe_load(text) or {}).items() if key not in _NO_SECTIONS}
 
 

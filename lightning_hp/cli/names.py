@@ -111,7 +111,7 @@ def _kind(name: str, argument: str, class_path: str) -> str:
 
 
 def _check_known(name: str, section: str, key: str, node: Any, known: Collection[str]) -> None:
-    if node is None and not known and section == "data":
+    if node is None and not known and section != "model":
         raise ConfigError(f"space[{name!r}] needs a section {section}, which is missing")
     if known and key not in known:
         raise ConfigError(f"space[{name!r}]: {section} has no argument {key!r}{did_you_mean(key, known)}{_takes(known)}")

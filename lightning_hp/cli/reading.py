@@ -33,7 +33,8 @@ def given_by(cli: LightningCLI, files: Mapping[str, Config], flags: Sequence[str
     try:
         return _parsed(cli, files, flags)
     except ConfigError as error:
-        if not _REQUIRED.search(str(error)) or not space:
+        missing = _REQUIRED.search(str(error))
+        if missing is None or missing[1] == "model" or not space:
             raise _located(cli, files, flags, error) from None
     # What the trials give is required, too: any value will do, and goes again.
     try:

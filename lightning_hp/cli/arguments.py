@@ -11,6 +11,8 @@ from lightning_hp.cli.settings import BABYSIT_SETTINGS, FOLLOW_SETTINGS, SETTING
 from lightning_hp.errors import ConfigError, did_you_mean
 
 _CONFIG_HELP = "YAML with model, data, trainer and so on, as LightningCLI has them, and search"
+# For which shtab writes completions.
+SHELLS = ("bash", "zsh", "tcsh")
 # Commands that take a config, and the first words of LightningCLI's flags.
 _CONFIGURED = ("search", "babysit", "lint")
 _SECTIONS = frozenset({"model", "data", "trainer", "optimizer", "lr_scheduler", "seed_everything", "ckpt_path"})
@@ -57,7 +59,7 @@ def parse_arguments(arguments: Sequence[str], own_cli: bool = False) -> dict[str
         arguments: as they are typed.
         own_cli: whether a LightningCLI of the user's may know flags that are unknown here.
     """
-    parser = _parser()
+    parser = command_parser()
     ours, lightning = _apart(arguments, own_cli)
     options, unknown = parser.parse_known_args(_with_switches_on(ours))
     if unknown:
@@ -80,7 +82,7 @@ def _apart(arguments: Sequence[str], own_cli: bool) -> tuple[list[str], list[str
     if command not in _CONFIGURED:
         return list(arguments), []
     ours, lightning = [command], list[str]()
-    known = {*_flags(command), "--config", "--print-config"}
+    known = {*_flags(command), "--config", "--print-config", "--help"}
     while rest:
         argument, *rest = rest
         name = argument.removeprefix("--").partition("=")[0]
@@ -112,13 +114,17 @@ def _is_switch_value(text: str) -> bool:
         return True
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command."""
     parser = _Parser(prog="lightning-hp", description="Hyperparameter search and babysitting for PyTorch Lightning models.")
     parser.add_argument("--version", action="version", version=lightning_hp.__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     search = commands.add_parser("search", help="run a search, or go on with one", description="Runs or resumes a search.")
     _add_configs(search, "*", "; may be left out with --from")
+    search.add_argument(
+        "--print_config", action="store_true", help="print the config with all that can be set, and search nothing"
+    )
     _add_settings(search, {**FOLLOW_SETTINGS, **SETTINGS})
 
     babysit = commands.add_parser("babysit", help="one babysat fit", description="One babysat fit of the config as it stands.")
@@ -148,6 +154,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     best.add_argument("root", metavar="DIR", help="the study's folder")
     best.add_argument("number", metavar="N", nargs="?", type=int, help="another trial's number")
+
+    completion = commands.add_parser(
+        "completion",
+        help="a script with which a shell completes commands and flags",
+        description='Prints a script with which a shell completes commands and flags. In ~/.bashrc: eval "$(lightning-hp '
+        'completion bash)"',
+    )
+    completion.add_argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS))
     return parser
 
 

@@ -89,7 +89,7 @@ class Assembly:
         return self._keys[name]
 
     def complete(self, names: Iterable[str]) -> None:
-        """Has the config say which section and class take a name, where that is left to a default: for those without the CLI."""
+        """Has the config say which section and class take a name, where that is a default: for those who lack the CLI."""
         for keys in map(self.locate, names):
             section, default = keys[0], self.defaults.get(keys[0])
             if not given_at(self.given, keys):
@@ -125,6 +125,10 @@ class Assembly:
     def _say(self, parsed: Namespace) -> None:
         """Has the CLI's own code find a trial's config where it looks for it."""
         self.cli.config = parsed if self.cli.subcommand is None else _namespace({"subcommand": "fit", "fit": parsed})
+
+    def whole(self, hparams: Hparams) -> Config:
+        """The config with a trial's hyperparameters and all defaults, as plain values."""
+        return plain(self._parser, self.parsed(hparams))
 
     def model(self, hparams: Hparams) -> LightningModule:
         """A trial's model, with the optimizer that the config says, if it does."""

@@ -8,16 +8,17 @@ from typing import Any
 
 from lightning.pytorch.cli import LightningCLI
 
-from lightning_hp.cli.config import build, load
+from lightning_hp.cli.config import build, default_root, load
 from lightning_hp.cli.findings import print_briefly
 from lightning_hp.cli.follow import follow
 from lightning_hp.cli.lint import notes
+from lightning_hp.cli.printing import print_config
 from lightning_hp.cli.show import print_leaderboard, table_console
 from lightning_hp.errors import ConfigError
 
 
 def main(config: Sequence[str], lightning: Sequence[str], make: Callable[[], Any] = LightningCLI, **flags: Any) -> int:
-    source, zoom = flags.pop("from", None), flags.pop("zoom", False)
+    source, zoom, printing = flags.pop("from", None), flags.pop("zoom", False), flags.pop("print_config")
     if not isinstance(zoom, bool):
         raise ConfigError(f"--zoom needs true or false, got {zoom!r}")
     if source is None:
@@ -28,6 +29,9 @@ def main(config: Sequence[str], lightning: Sequence[str], make: Callable[[], Any
         asked = load(config, flags, lightning, make)
     else:
         config, asked = follow(config, source, zoom, partial(load, flags=flags, lightning=lightning, make=make), flags)
+    if printing:
+        print_config(asked, make, default_root(config))
+        return 0
     loop = build(config, asked, make)
     loop.notes = notes(loop)
     study = loop.run()

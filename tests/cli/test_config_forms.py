@@ -1,4 +1,4 @@
-"""The forms of a config that LightningCLI's documentation shows: ``fit`` runs each, our search does, and ``fit`` its best trial."""
+"""The forms of a config that LightningCLI's documentation shows: ``fit`` runs each, we search it, and ``fit`` runs the best."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 import yaml
 from lightning.pytorch.cli import LightningCLI
 
-import tests.cli.lit  # noqa: F401  (what is imported may be named without its module)
+import tests.cli.lit
 from lightning_hp import Study
 from lightning_hp.cli.names import locate
 
@@ -65,11 +65,10 @@ FORMS = {
             },
         },
     ),
-    "dict_kwargs": of(
-        {"model.lr": LR, "model.width": WIDTH}, model={"class_path": f"{LIT}.Open", "dict_kwargs": {"depth": 3}}
-    ),
+    "dict_kwargs": of({"model.lr": LR, "model.width": WIDTH}, model={"class_path": f"{LIT}.Open", "dict_kwargs": {"depth": 3}}),
     "callbacks and loggers": of(
-        {"model.lr": LR, "trainer.gradient_clip_val": LR}, trainer={**FAST, "callbacks": [EARLY, "LearningRateMonitor"], "logger": [CSV]}
+        {"model.lr": LR, "trainer.gradient_clip_val": LR},
+        trainer={**FAST, "callbacks": [EARLY, "LearningRateMonitor"], "logger": [CSV]},
     ),
     "a logger that is searched": of(
         {"trainer.logger.flush_logs_every_n_steps": WIDTH}, trainer={**FAST, "logger": CSV, "profiler": "simple"}
@@ -92,19 +91,34 @@ FORMS = {
     "a seed": of({"model.lr": LR}, seed_everything=7),
     "several files": Form(
         {
-            "base.yaml": {"model": {**NET, "init_args": {"width": 3}}, "data": BLOBS, "trainer": {**FAST, "callbacks": [EARLY]}},
-            "over.yaml": {"model": {"init_args": {"width": 2}}, "trainer": {"callbacks+": ["LearningRateMonitor"], "max_epochs": 2}},
+            "base.yaml": {
+                "model": {**NET, "init_args": {"width": 3}},
+                "data": BLOBS,
+                "trainer": {**FAST, "callbacks": [EARLY]},
+            },
+            "over.yaml": {
+                "model": {"init_args": {"width": 2}},
+                "trainer": {"callbacks+": ["LearningRateMonitor"], "max_epochs": 2},
+            },
         },
         {"model.lr": LR},
     ),
     "a file for each group": Form(
         {"config.yaml": {"model": "model.yaml", "data": BLOBS, "trainer": "trainer.yaml"}}, {"model.lr": LR}
     ),
-    "groups as flags": Form({}, {"model.lr": LR}, flags=["--trainer", "trainer.yaml", "--model", "model.yaml", "--data", "Blobs"]),
+    "groups as flags": Form(
+        {}, {"model.lr": LR}, flags=["--trainer", "trainer.yaml", "--model", "model.yaml", "--data", "Blobs"]
+    ),
     "flags over a file": Form(
         {"config.yaml": {"model": NET, "data": BLOBS, "trainer": {**FAST, "max_epochs": 5}}},
         {"model.lr": LR},
-        flags=["--trainer.max_epochs", "1", "--model.width=3", "--trainer.callbacks+=LearningRateMonitor", "--trainer.callbacks.logging_interval=step"],
+        flags=[
+            "--trainer.max_epochs",
+            "1",
+            "--model.width=3",
+            "--trainer.callbacks+=LearningRateMonitor",
+            "--trainer.callbacks.logging_interval=step",
+        ],
     ),
     "optimizers as flags": Form(
         {"config.yaml": {"model": NET, "data": BLOBS, "trainer": FAST}},

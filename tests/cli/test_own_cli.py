@@ -77,7 +77,11 @@ def complete(result):
 
 @pytest.mark.filterwarnings("ignore")
 def test_classes_that_the_cli_names_itself_need_no_class_path(searched, fit_best):
-    space = {"model.lr": LR, "width": {"scale": "int", "low": 2, "high": 3}, "data.batch_size": {"scale": "int", "low": 8, "high": 9}}
+    space = {
+        "model.lr": LR,
+        "width": {"scale": "int", "low": 2, "high": 3},
+        "data.batch_size": {"scale": "int", "low": 8, "high": 9},
+    }
     result = complete(searched(lambda: search(LightningCLI, Net, Blobs), config(space, model={"num_classes": 3})))
     weights = checkpoint(1)["state_dict"]
     assert weights["net.0.layers.0.weight"].shape == (result.trials[1].hparams["width"], 2)
@@ -225,7 +229,9 @@ def test_what_runs_around_a_fit_runs_around_each_trials(searched):
                 print(self.config["fit"]["model"]["lr"], *self.model.told, type(self.datamodule).__name__, file=file)
 
     result = complete(searched(lambda: search(Around, Net, Blobs), config(), "--fuse", "never"))
-    assert Path("told.txt").read_text().split("\n")[:2] == [f"{trial.hparams['model.lr']} made 1 Blobs" for trial in result.trials]
+    assert Path("told.txt").read_text().split("\n")[:2] == [
+        f"{trial.hparams['model.lr']} made 1 Blobs" for trial in result.trials
+    ]
     assert checkpoint(0)["state_dict"]["net.0.layers.0.weight"].shape == (6, 2)
 
 

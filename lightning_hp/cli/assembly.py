@@ -7,6 +7,7 @@ import inspect
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any
 
@@ -234,12 +235,17 @@ class Assembly:
         # A class of the user's script can be imported by no other process.
         script = {path: getattr(sys.modules["__main__"], path, None) for path in _of_script([self.given, self.defaults])}
         state = {key: value for key, value in vars(self).items() if key != "_give"}
-        return {**state, "_cli": None, "_kept": None, "_script": script}
+        return {**state, "_cli": None, "_kept": None, "_script": script, "_last": self._kept and self._kept[0]}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, made in state.pop("_script").items():
             setattr(sys.modules["__main__"], name, made)
+        last = state.pop("_last")
         vars(self).update(state)
+        if last is not None:
+            # It takes seconds the first time: where processes are forked from this one, better before than in each.
+            with suppress(Exception):
+                self.parsed(last)
 
 
 class Optimizers:

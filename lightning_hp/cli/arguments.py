@@ -177,7 +177,11 @@ def _add_configs(parser: argparse.ArgumentParser, nargs: str, ending: str = "") 
         dest="more_configs",
         help="the same, as LightningCLI has it",
     )
-    parser.epilog = "Flags of LightningCLI's fit, such as --trainer.max_epochs 3 or --model MyModel, overrule the files."
+    parser.epilog = (
+        "Flags of LightningCLI's fit, such as --trainer.max_epochs 3 or --model MyModel, overrule the files; with "
+        "JSONARGPARSE_DEFAULT_ENV=true, so do its environment variables, such as PL_FIT__TRAINER__MAX_EPOCHS. A LightningCLI of "
+        "your own is searched by lightning_hp.cli.search in your script."
+    )
 
 
 def _add_request(commands: Any, kind: str, text: str) -> None:

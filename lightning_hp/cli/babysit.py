@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning_hp.babysit import log
 from lightning_hp.babysit.picture import picture
 from lightning_hp.babysit.replay import Replay
-from lightning_hp.cli.config import assembled, babysitter_for, default_root, label, load, naming
+from lightning_hp.cli.config import assembled, babysitter_for, default_root, load, naming
 from lightning_hp.cli.parts import TrainerArguments
 from lightning_hp.errors import ConfigError
 from lightning_hp.fit.quiet import quiet
@@ -31,7 +31,7 @@ _MOST_SEED = 2**32 - 1
 def main(config: Sequence[str], lightning: Sequence[str], replay: str | None = None, **flags: Any) -> int:
     asked = load(config, flags, lightning)
     verbose = asked["search"].get("verbose", False)
-    with naming(label(config)), quiet(verbose):
+    with naming(config), quiet(verbose):
         trainer, reporter, model, data = _prepare(asked, default_root(config, "-babysit"), verbose, replay)
         try:
             trainer.fit(model, datamodule=data)

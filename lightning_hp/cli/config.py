@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from lightning.pytorch.cli import LightningCLI
 from lightning_hp.babysit import Babysitter
 from lightning_hp.bounds import whole_number
 from lightning_hp.cli.assembly import Assembly
-from lightning_hp.cli.names import Keys
+from lightning_hp.cli.names import Keys, given_at
 from lightning_hp.cli.parts import Made, TrainerArguments
 from lightning_hp.cli.reading import given_by
 from lightning_hp.cli.sections import check_sections
@@ -25,6 +26,8 @@ from lightning_hp.pruners import PRUNERS, Pruner
 from lightning_hp.samplers import DEFAULT, NAMES, STRATEGIES, Grid
 from lightning_hp.space import Hparams, Space
 
+# How a message begins that is about a scale or a setting.
+_ABOUT = re.compile(r"space\['(?P<scale>[^']+)'\]|(search\.)?(?P<setting>\w+)")
 # What ``fit`` of LightningCLI takes, and a search does not.
 _REFUSED = {
     "ckpt_path": "each trial starts anew; a model may load weights when it is made",
@@ -33,12 +36,12 @@ _REFUSED = {
 
 
 @contextmanager
-def naming(path: str) -> Iterator[None]:
+def naming(paths: str | Sequence[str]) -> Iterator[None]:
     """Puts the file before the message of what is wrong in it."""
     try:
         yield
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        raise ConfigError(f"{_blamed(paths, str(error))}: {error}") from None
 
 
 def load(
@@ -70,7 +73,7 @@ def load(
     seed = given.pop("seed_everything", None)
     if isinstance(seed, int) and not isinstance(seed, bool):
         search.setdefault("seed", seed)
-    with naming(label(paths)):
+    with naming(paths):
         for key, why in _REFUSED.items():
             if given.pop(key, None) is not None:
                 raise ConfigError(f"section {key!r} cannot be in a search: {why}")
@@ -81,6 +84,17 @@ def load(
 def label(paths: str | Sequence[str]) -> str:
     """How files are named in a message."""
     return paths if isinstance(paths, str) else ", ".join(paths) or "the arguments"
+
+
+def _blamed(paths: str | Sequence[str], message: str) -> str:
+    """Of several files, the last that has the setting or the scale which a message is about; all of them where it has none."""
+    found = _ABOUT.match(message)
+    if found and not isinstance(paths, str) and len(paths) > 1:
+        keys = ("search", "space", found["scale"]) if found["scale"] else ("search", found["setting"])
+        for path in reversed(paths):
+            if given_at(read_config(Path(path)), keys):
+                return path
+    return label(paths)
 
 
 def default_root(paths: str | Sequence[str], ending: str = "") -> str:
@@ -95,7 +109,7 @@ def build(paths: str | Sequence[str], config: Mapping[str, Any], make: Callable[
     Raises:
         ConfigError: something in it is wrong. The message starts with the file.
     """
-    with naming(label(paths)):
+    with naming(paths):
         return _build(config, make, default_root(paths))
 
 

@@ -184,6 +184,13 @@ def test_the_printed_config_holds_all_that_can_be_set_and_is_the_same_search(run
     assert Study("study").best.hparams.keys() == config["search"]["space"].keys()
 
 
+def test_the_seed_of_lightning_cli_is_the_searchs_unless_it_has_its_own(run, config):
+    run({**config, "seed_everything": 7}, "search", "config.yaml", "--trials", "1")
+    run({**config, "seed_everything": 7}, "search", "config.yaml", "--trials", "1", "--seed", "8", "--root", "other")
+    run({**config, "seed_everything": True}, "search", "config.yaml", "--trials", "1", "--root", "any")
+    assert [Study(root).asked["seed"] for root in ("study", "other", "any")] == [7, 8, 0]
+
+
 def test_several_configs_are_one_of_which_the_last_has_the_last_word(run, config):
     Path("over.yaml").write_text(
         yaml.safe_dump({"search": {"trials": 1, "space": {"model.layers": {"scale": "choice", "values": [1]}}}})
@@ -195,6 +202,19 @@ def test_several_configs_are_one_of_which_the_last_has_the_last_word(run, config
     Path("bad.yaml").write_text(yaml.safe_dump({"trainer": {"max_epochs": "ten"}}))
     told = run(None, "search", "config.yaml", "bad.yaml", "over.yaml")
     assert (told.code, told.err) == (2, "lightning-hp: bad.yaml: trainer.max_epochs: Expected int, got ten\n")
+
+
+def test_a_file_that_only_completes_another_is_named_where_it_is_wrong(run, config):
+    for name, content, told in [
+        ("model", {"init_args": {"hiden": 3}}, "Option 'hiden' is not accepted"),
+        ("trainer", {"max_epoch": 3}, "trainer.max_epoch is not an argument of Trainer (did you mean 'max_epochs'?)"),
+        ("search", {"trails": 3}, "search.trails is not a setting (did you mean 'trials'?)"),
+        ("search", {"space": {"model.lr": {"scale": "log", "low": 0, "high": 1}}}, "search.space.model.lr: Log needs 0 < low"),
+    ]:
+        Path("over.yaml").write_text(yaml.safe_dump({name: content}))
+        result = run(config, "lint", "config.yaml", "over.yaml")
+        (line,) = result.err.splitlines()
+        assert (result.code, line.startswith("lightning-hp: over.yaml: "), told in line) == (2, True, True), line
 
 
 def test_best_prints_the_config_of_a_trial(run, config):

@@ -178,8 +178,8 @@ def _add_configs(parser: argparse.ArgumentParser, nargs: str, ending: str = "") 
         help="the same, as LightningCLI has it",
     )
     parser.epilog = (
-        "Flags of LightningCLI's fit, such as --trainer.max_epochs 3 or --model MyModel, overrule the files; with "
-        "JSONARGPARSE_DEFAULT_ENV=true, so do its environment variables, such as PL_FIT__TRAINER__MAX_EPOCHS. A LightningCLI of "
+        "Flags of LightningCLI's fit, such as --trainer.max_epochs 3 or --model MyModel, overrule the files. Its environment "
+        "variables, such as PL_FIT__TRAINER__MAX_EPOCHS, count as well with JSONARGPARSE_DEFAULT_ENV=true. A LightningCLI of "
         "your own is searched by lightning_hp.cli.search in your script."
     )
 

@@ -14,7 +14,7 @@ from lightning.pytorch.cli import LightningCLI
 
 import tests.cli.lit
 from lightning_hp import Study
-from lightning_hp.cli.names import locate
+from lightning_hp.cli.names import drop, locate
 
 LIT = "tests.cli.lit"
 NET = {"class_path": f"{LIT}.Net"}
@@ -181,6 +181,13 @@ def test_what_fit_takes_is_searched_and_fit_takes_the_best(run, fit, tmp_path, m
         assert again[".".join(keys)] == value
     assert again["seed_everything"] == Study("study").best.seed
     # Nothing else has changed.
+    for section in ("model", "data", "trainer", "optimizer", "lr_scheduler"):
+        changed, as_it_was = again.as_dict().get(section), plain.config["fit"].as_dict().get(section)
+        for key in hparams:
+            first, *keys = locate(key, again.as_dict(), {}, dict.fromkeys(again.as_dict(), ()))
+            if first == section:
+                drop(changed, tuple(keys)), drop(as_it_was, tuple(keys))
+        assert changed == as_it_was
     assert again["trainer"].max_epochs == plain.config["fit"]["trainer"].max_epochs
     assert list(map(type, best.trainer.callbacks)) == list(map(type, plain.trainer.callbacks))
     assert list(map(type, best.trainer.optimizers)) == list(map(type, plain.trainer.optimizers))

@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning_hp.errors import ConfigError, did_you_mean
 from lightning_hp.samplers import Random
+from lightning_hp.scales import Choice
 from lightning_hp.space import Hparams, Space
 from lightning_hp.study import Study
 from lightning_hp.trial import Mode, Trial
@@ -67,6 +68,9 @@ def _filled(space: Space, where: str, point: Any, drawn: Hparams) -> Hparams:
     for name in point:
         if name not in space:
             raise ConfigError(f"{where}[{name!r}] is not in the space{did_you_mean(str(name), space)}")
+        # Some scales take text for the number that it spells, and the model would get the text.
+        if isinstance(point[name], str) and not isinstance(space[name], Choice):
+            raise ConfigError(f"{where}[{name!r}] needs a number, got {point[name]!r}, which is text: write it without quotes")
     filled = {name: point.get(name, drawn[name]) for name in space}
     try:
         space.to_unit([filled])

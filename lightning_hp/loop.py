@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch import LightningModule
 
 from lightning_hp import budget
-from lightning_hp.advice import lint
+from lightning_hp.advice import Way, lint
+from lightning_hp.advice.objective import doubt
 from lightning_hp.ask import Ask
 from lightning_hp.babysit import Babysitter
 from lightning_hp.bounds import whole_number
@@ -177,7 +178,8 @@ class SearchLoop:
             raise ConfigError(f"fuse='always', but {self._apart}. Take fuse='auto'")
         self.total = self._total()
         # What is unwise in it, told when a new study begins.
-        self.notes = lint(self.space, self.sampler, self.trials, len(self.earlier))
+        unwise = [*doubt(monitor, mode), *self.recipe.unwise]
+        self.notes = [*lint(self.space, self.sampler, self.trials, len(self.earlier)), *unwise]
         self.progress = progress
         self.verbose = verbose
         self.config: Mapping[str, Any] | None = None
@@ -287,13 +289,16 @@ class SearchLoop:
         self, recorder: Recorder, progress: Progress, ask: Ask, finished: list[Trial], plan: Plan, **arguments: Any
     ) -> None:
         search_run = SearchRun(self.root / "search", self.space, self.recipe.monitor, self.recipe.mode, finished)
+        sinks = [recorder.record, search_run.record, progress.record, partial(end_runs, self.root)]
+        if self.seconds is not None:
+            sinks.append(Way(self.seconds, progress.tell).record)
         dispatch = Dispatch(
             ask,
             deadline=time.monotonic() + self.seconds if self.seconds is not None else None,
             retries=self.retries,
             max_epochs=self.recipe.max_epochs,
             finished=finished,
-            sinks=[recorder.record, search_run.record, progress.record, partial(end_runs, self.root)],
+            sinks=sinks,
             plan=plan,
             **arguments,
         )

@@ -100,7 +100,10 @@ class Trial:
             LookupError: no checkpoint was written, or the study was opened without the search that has the factory.
         """
         if self.loader is None:
-            raise LookupError("this study was opened without a model factory: load() needs the study of SearchLoop.run()")
+            raise LookupError(
+                "this study was opened from its folder, without your model: load() needs the study of SearchLoop.run(), which "
+                "trains nothing again where all is done; or use YourModule.load_from_checkpoint(trial.checkpoint)"
+            )
         return self.loader(self)
 
 

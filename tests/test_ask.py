@@ -99,6 +99,7 @@ def test_enqueued_hyperparameters_are_tried_first_and_filled_up(search):
     ("enqueue", "told"),
     [
         ([{"lrr": 0.1}], "enqueue[0]['lrr'] is not in the space (did you mean 'lr'?)"),
+        ([{"lr": "0.1"}], "enqueue[0]['lr'] needs a number, got '0.1', which is text: write it without quotes"),
         ([{}, {"lr": 5.0}], "enqueue[1]: hparams['lr']: 5.0 is outside [0.01, 1.0]"),
         ({"lr": 0.1}, "enqueue needs a list of hyperparameters, such as [{'lr': 0.1}], got {'lr': 0.1}"),
         ([0.1], "enqueue[0] needs hyperparameters by name, such as {'lr': 0.1}, got 0.1"),

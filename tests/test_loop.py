@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping, TQDMProgressBar
 from torch import nn
 
 from examples.digits import DigitsData, LitDigits
@@ -338,6 +338,21 @@ def test_what_a_search_sets_by_itself_may_be_asked_for(search, argument):
     assert search(trials=1, trainer=trainer).run().best.state == "complete"
 
 
+@pytest.mark.parametrize("fuse", ["never", "always"])
+def test_a_progress_bar_among_the_callbacks_is_left_out(search, fuse, capfd):
+    trainer = {"max_epochs": 1, "accelerator": "cpu", "callbacks": [functools.partial(TQDMProgressBar, leave=True)]}
+    space = {"lr": Log(1e-2, 1.0)}
+    study = search(trials=2, trainer=trainer, space=space, fuse=fuse).run()
+    assert study.counts == {"complete": 2}
+    assert "Epoch 0" not in "".join(capfd.readouterr())
+
+
+def test_a_progress_bar_that_is_asked_for_is_shown(search, capfd):
+    trainer = {"max_epochs": 1, "accelerator": "cpu", "callbacks": [TQDMProgressBar], "enable_progress_bar": True}
+    assert search(trials=1, trainer=trainer).run().best.state == "complete"
+    assert "Epoch 0" in "".join(capfd.readouterr())
+
+
 def test_checkpoints_can_be_turned_off(search):
     trainer = {"max_epochs": 1, "accelerator": "cpu", "enable_checkpointing": False}
     study = search(trials=1, trainer=trainer).run()
@@ -510,12 +525,18 @@ def test_a_study_can_be_moved(search, tmp_path):
         ({"space": {"trainer.max_epoch": Int(1, 2)}}, "Trainer has no argument 'max_epoch'"),
         ({"data": DigitsData(), "space": {"data.batch_size": Int(1, 2)}}, "an instance, which is made already"),
         ({"data": None}, "needs data="),
+        ({"data": None, "space": {"lr": Log(1e-2, 1)}}, "LitDigits has no train_dataloader, and no data is given: give data="),
+        (
+            {"data": None, "space": {"lr": Log(1e-2, 1)}, "model": functools.partial(LitDigits, momentum=0.5)},
+            "has no train_dataloader",
+        ),
         ({"data": [1]}, "data needs"),
         ({"model": lambda lr, width: None, "space": {"lr": Log(1e-2, 1)}}, "requires 'width'"),
         ({"trainer": {"max_epoch": 3}}, "did you mean 'max_epochs'?"),
         ({"trainer": {"default_root_dir": "x"}}, "every trial has its own folder"),
         ({"trainer": {"callbacks": [EarlyStopping("val_acc")]}}, "lambda: EarlyStopping(...)"),
         ({"trainer": {"callbacks": [EarlyStopping]}}, "requires 'monitor'"),
+        ({"trainer": {"max_epochs": "3"}}, "trainer['max_epochs'] needs a whole number, got '3', which is text"),
         ({"trainer": 5}, "trainer needs a dict"),
         ({"trainer": {"devices": 2}}, "devices above 1 needs executor='processes'"),
         ({"trainer": {"devices": [0]}}, "trainer['devices'] needs how many devices a trial trains on, got [0]"),
@@ -593,3 +614,17 @@ def test_what_is_unwise_is_noted_once_when_a_study_begins(search, capsys):
 def test_without_progress_nothing_is_noted(search, capsys):
     search(space={"lr": Linear(1e-4, 1.0)}, trials=1, progress=False).run()
     assert "note:" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("trainer", "told"),
+    [({}, True), ({"max_epochs": 2}, False), ({"max_steps": 9}, False), ({"max_time": "00:00:01:00"}, False)],
+)
+def test_a_trainer_that_nothing_ends_soon_is_told(search, trainer, told):
+    notes = search(trainer=trainer).notes
+    assert any("trainer has no max_epochs" in note for note in notes) == told
+
+
+def test_a_number_of_epochs_that_is_searched_is_one(search):
+    notes = search(trainer={}, space={"trainer.max_epochs": Int(1, 3)}).notes
+    assert not any("max_epochs" in note for note in notes)

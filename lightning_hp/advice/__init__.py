@@ -3,6 +3,7 @@
 from lightning_hp.advice.findings import Findings, find
 from lightning_hp.advice.importance import Importance
 from lightning_hp.advice.lint import lint
+from lightning_hp.advice.way import Way, worth_searching
 from lightning_hp.advice.words import Advice, advice
 
-__all__ = ["Advice", "Findings", "Importance", "advice", "find", "lint"]
+__all__ = ["Advice", "Findings", "Importance", "Way", "advice", "find", "lint", "worth_searching"]

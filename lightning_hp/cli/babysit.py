@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,12 +15,14 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from lightning_hp.advice import worth_searching
 from lightning_hp.babysit import log
 from lightning_hp.babysit.picture import picture
 from lightning_hp.babysit.replay import Replay
 from lightning_hp.cli.config import assembled, babysitter_for, default_root, load, naming
 from lightning_hp.cli.parts import TrainerArguments
 from lightning_hp.errors import ConfigError
+from lightning_hp.executors.choose import executor_for
 from lightning_hp.fit.quiet import quiet
 from lightning_hp.fit.reporter import Reporter
 from lightning_hp.fit.trainer import trainer_kwargs
@@ -33,12 +36,16 @@ def main(config: Sequence[str], lightning: Sequence[str], replay: str | None = N
     verbose = asked["search"].get("verbose", False)
     with naming(config), quiet(verbose):
         trainer, reporter, model, data = _prepare(asked, default_root(config, "-babysit"), verbose, replay)
+        began = time.monotonic()
         try:
             trainer.fit(model, datamodule=data)
         except MisconfigurationException as error:
             raise ConfigError(str(error)) from None
         reporter.check_monitor(reporter.metrics)
     _tell(trainer, reporter)
+    accelerator = "cpu" if trainer.strategy.root_device.type == "cpu" else "auto"
+    if replay is None and (line := worth_searching(time.monotonic() - began, executor_for("auto", accelerator).at_a_time)):
+        print(line)
     return 1 if reporter.diverged else 0
 
 

@@ -15,7 +15,7 @@ from lightning_hp.description import name_of
 from lightning_hp.errors import ConfigError
 from lightning_hp.fit.sharing import own_copy
 from lightning_hp.fit.signature import check_call
-from lightning_hp.fit.trainer import check_trainer
+from lightning_hp.fit.trainer import check_trainer, unwise
 from lightning_hp.space import Hparams, Space, split
 from lightning_hp.trial import Mode
 
@@ -72,6 +72,8 @@ class Recipe:
         names = split({name: name for name in self.space})
         if not takes_all(self.model):
             self._check_names(names)
+        if self.data is None:
+            _check_own_loaders(self.model)
         check_trainer(self.trainer, names["trainer"])
 
     def _check_names(self, names: dict[str, dict[str, str]]) -> None:
@@ -83,6 +85,11 @@ class Recipe:
             name = next(iter(names["data"].values()))
             raise ConfigError(f"space[{name!r}] needs data= to be a class or a function that takes it, got {given}")
         check_call(Trainer, names["trainer"])
+
+    @property
+    def unwise(self) -> list[str]:
+        """What is unwise in the Trainer's arguments, one line each."""
+        return unwise(self.trainer, split({name: name for name in self.space})["trainer"])
 
     @property
     def accelerator(self) -> str:
@@ -154,6 +161,18 @@ class TakesAll(Protocol):
 def takes_all(factory: Any) -> TypeGuard[TakesAll]:
     """Whether a factory is one that takes all of a trial's hyperparameters, and checks by itself that it does."""
     return isinstance(factory, TakesAll) and factory.takes_all is True
+
+
+def _check_own_loaders(model: Callable[..., Any]) -> None:
+    """Raises ConfigError where a module is given no data and has none. What a function will return is not known yet."""
+    made = model.func if isinstance(model, partial) else model
+    if not (isinstance(made, type) and issubclass(made, LightningModule)):
+        return
+    if made.train_dataloader is LightningModule.train_dataloader:
+        raise ConfigError(
+            f"{name_of(model)} has no train_dataloader, and no data is given: give data=, a LightningDataModule (class or "
+            "instance) or a function that returns (train, val) loaders"
+        )
 
 
 def _own(factory: Callable[..., Any]) -> Callable[..., Any]:

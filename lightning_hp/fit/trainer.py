@@ -13,7 +13,7 @@ from typing import Any
 from lightning.fabric.utilities import registry
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.profilers import Profiler
@@ -32,6 +32,7 @@ _FIXED = {
     "devices": "all trials run on equally many devices",
     "num_nodes": "a trial runs on one machine",
 }
+_COUNTS = ("max_epochs", "min_epochs", "max_steps", "min_steps")
 # What a search sets where the user does not: one device a trial, and one picture of progress for all of them.
 DEFAULTS = {"accelerator": "auto", "devices": 1, "enable_progress_bar": False, "enable_model_summary": False}
 
@@ -47,6 +48,9 @@ def make_trainer(settings: Mapping[str, Any], folder: Path, logger: Logger, call
     """
     kwargs: dict[str, Any] = DEFAULTS | trainer_kwargs(settings)
     users = kwargs.pop("callbacks")
+    if "enable_progress_bar" not in settings:
+        # The user's Trainer may have had one, but those of many trials would write over each other.
+        users = [callback for callback in users if not isinstance(callback, ProgressBar)]
     # With logger=False the user wants none at all.
     kwargs["logger"] = [] if kwargs["logger"] is False else [logger, *kwargs["logger"]]
     if kwargs["logger"] and not any(isinstance(callback, LearningRateMonitor) for callback in users):
@@ -122,6 +126,9 @@ def check_trainer(trainer: Mapping[str, Any], searched: Iterable[str]) -> None:
             raise ConfigError(f"trainer[{key!r}] is not an argument of Trainer{did_you_mean(str(key), known)}")
         for each in value if isinstance(value, (list, tuple)) else [value]:
             _check_not_shared(key, each)
+        # Lightning takes text here, and fails in the fit.
+        if key in _COUNTS and isinstance(value, str):
+            raise ConfigError(f"trainer[{key!r}] needs a whole number, got {value!r}, which is text: write it without quotes")
         if key in ("default_root_dir", "barebones") and value:
             raise ConfigError(f"trainer[{key!r}] cannot be set in a search: {_FIXED[key]}")
     for key in searched:
@@ -134,6 +141,18 @@ def check_trainer(trainer: Mapping[str, Any], searched: Iterable[str]) -> None:
     _check_values({key: value for key, value in trainer.items() if key not in searched})
 
 
+def unwise(trainer: Mapping[str, Any], searched: Iterable[str]) -> list[str]:
+    """What is unwise in the user's Trainer arguments, one line each.
+
+    >>> unwise({}, [])
+    ["trainer has no max_epochs, so each trial trains for Lightning's 1000 epochs: set one, such as max_epochs=10"]
+    """
+    ends = ("max_epochs", "max_steps", "max_time", "fast_dev_run")
+    if any(trainer.get(each) for each in ends) or not set(searched).isdisjoint(ends):
+        return []
+    return ["trainer has no max_epochs, so each trial trains for Lightning's 1000 epochs: set one, such as max_epochs=10"]
+
+
 def _countable(devices: Any) -> bool:
     # A list says which, but the search decides that; its workers see no others.
     return devices == "auto" or (str(devices).isdigit() and int(devices) > 0)
@@ -144,7 +163,8 @@ def _check_not_shared(key: str, value: Any) -> None:
     if isinstance(value, (Callback, Logger, Strategy, Profiler)) or getattr(value, "scaler", None) is not None:
         name = type(value).__qualname__
         raise ConfigError(
-            f"trainer[{key!r}] holds a {name} that all trials would share: give a function that makes one, lambda: {name}(...)"
+            f"trainer[{key!r}] holds one {name} that all trials would share: give a function that makes them, "
+            f"lambda: {name}(...)"
         )
     if key == "callbacks" and not callable(value) and value is not None:
         raise ConfigError(

@@ -62,12 +62,12 @@ class Study:
         """The complete trial with the best value; of equals the first.
 
         Raises:
-            LookupError: no trial is complete. The message counts what the trials are instead.
+            LookupError: no trial is complete. The message counts what the trials are instead, and why one of them is.
         """
         ranked = self.leaderboard(1)
         if not ranked:
             counts = ", ".join(f"{count} {state}" for state, count in sorted(self.counts.items()))
-            raise LookupError(f"no trial of {self.root} is complete: {counts or 'none has started'}")
+            raise LookupError(f"no trial of {self.root} is complete: {counts or 'none has started'}{self._why()}")
         return ranked[0]
 
     @property
@@ -176,6 +176,15 @@ class Study:
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {state}" for state, count in sorted(self.counts.items()))
         return f"<Study {self.root}: {counts or 'no trial yet'}>"
+
+    def _why(self) -> str:
+        """The commonest reason of those that failed, or if none did, of those that diverged; empty where there is none."""
+        for state in ("failed", "diverged"):
+            told = {reason: numbers for reason, numbers in self.endings.items() if reason.startswith(f"{state}: ")}
+            if told:
+                reason, (first, *_) = max(told.items(), key=lambda each: len(each[1]))
+                return f"; trial {first} {reason}" + (f" (see trials[{first}].traceback)" if state == "failed" else "")
+        return ""
 
     def _searched(self) -> Space:
         """The space, with choices as the trials have them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -101,8 +102,10 @@ class Progress:
         elif isinstance(event, Unfused):
             for number in event.numbers:
                 self._hide(number)
-            if event.reason not in self._told:
-                self._told.add(event.reason)
+            # Where steps are timed, only the figures differ from job to job.
+            kind = re.sub(r"\d+(\.\d+)?", "", event.reason)
+            if kind not in self._told:
+                self._told.add(kind)
                 self.tell(f"not fused: {event.reason}")
         elif isinstance(event, Printed):
             self.tell(f"trial {', '.join(map(str, event.numbers))}: {event.line}")

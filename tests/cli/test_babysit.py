@@ -24,7 +24,10 @@ def test_it_tells_each_intervention_and_the_best_checkpoint(run, config):
     assert Path(lines[2].split(": ")[1]).is_file()
     assert lines[3] == f"curves: tensorboard --logdir {Path('one').absolute()}"
     drawn = log.with_suffix(".png")
-    assert lines[4:] == [f"picture: {drawn}"]
+    assert lines[4] == f"picture: {drawn}"
+    # A fit of a second.
+    assert lines[5].startswith("an hour is enough for about ")
+    assert "lightning-hp search" in lines[5]
     assert drawn.stat().st_size > 5000
     events = EventAccumulator("one/version_0").Reload()
     assert events.Tags()["images"] == ["babysit/picture"]

@@ -63,6 +63,19 @@ def test_without_a_complete_trial_there_is_no_best(recorded):
         _ = study.best
 
 
+def test_without_a_complete_trial_the_commonest_failure_is_told(recorded):
+    study = recorded([Outcome("failed", reason="OSError: gone"), *[Outcome("failed", reason="KeyError: 'x'")] * 2])
+    told = r"3 failed; trial 1 failed: KeyError: 'x' \(see trials\[1\]\.traceback\)"
+    with pytest.raises(LookupError, match=told):
+        _ = study.best
+
+
+def test_where_all_diverged_the_best_says_how(recorded):
+    study = recorded([Outcome("diverged", reason="loss is nan in epoch 0, step 3")] * 2)
+    with pytest.raises(LookupError, match=r"is complete: 2 diverged; trial 0 diverged: loss is nan in epoch 0, step 3$"):
+        _ = study.best
+
+
 def test_choices_come_back_as_the_users_objects_and_without_the_space_as_names(recorded):
     study = recorded([Outcome("complete", value=1.0)])
     assert study.best.hparams == {"lr": 0.5, "cell": dict}
@@ -71,7 +84,7 @@ def test_choices_come_back_as_the_users_objects_and_without_the_space_as_names(r
 
 def test_a_study_opened_alone_cannot_load(recorded):
     study = recorded([Outcome("complete", value=1.0)])
-    with pytest.raises(LookupError, match=r"needs the study of SearchLoop\.run"):
+    with pytest.raises(LookupError, match=r"needs the study of SearchLoop\.run.*YourModule\.load_from_checkpoint"):
         study.best.load()
 
 

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from lightning_hp.tracking.progress import MOST_BARS, Progress
-from lightning_hp.trial import EpochEnded, Finished, Outcome, Paused, Started, Trial
+from lightning_hp.trial import EpochEnded, Finished, Outcome, Paused, Started, Trial, Unfused
 
 DONE = Trial(0, {}, 0, state="complete", value=0.5)
 FAILED = Trial(1, {}, 0, state="failed", reason="no")
@@ -166,3 +166,14 @@ def test_the_last_columns_stay_free_for_an_echo(width):
             console.print(table)
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capture.get())
     assert max(len(line.rstrip("\r")) for line in plain.splitlines()) <= width - 4
+
+
+def test_why_trials_are_not_fused_is_told_once_whatever_was_timed():
+    console = Console(file=io.StringIO(), width=200)
+    with Progress(4, "val_acc", "max", [], console=console) as progress:
+        for reason in ("a step takes 0.6 ms, 3 take 0.4", "a step takes 15.1 ms, 2 take 3.0", "manual optimization"):
+            progress.record(Unfused((0, 1), reason))
+    assert console.file.getvalue().splitlines() == [
+        "not fused: a step takes 0.6 ms, 3 take 0.4",
+        "not fused: manual optimization",
+    ]

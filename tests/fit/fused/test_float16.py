@@ -292,7 +292,7 @@ def test_what_cannot_be_fused_is_given_back_with_the_reason(case, tmp_path, monk
 
 def test_a_scaler_that_all_trials_would_share_is_refused(tmp_path):
     with pytest.raises(
-        ConfigError, match=r"trainer\['plugins'\] holds a MixedPrecision that all trials would share: give a func"
+        ConfigError, match=r"trainer\['plugins'\] holds one MixedPrecision that all trials would share: give a func"
     ):
         recipe_of(Steep, tmp_path, trainer={"plugins": [float16()]})
     recipe_of(Steep, tmp_path, trainer={"plugins": [MixedPrecision("bf16-mixed", "cpu")]})

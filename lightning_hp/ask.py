@@ -7,12 +7,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
-from lightning_hp.samplers import Explains, InRounds, Sampler, WantsRunning
+from lightning_hp.constraint import check
+from lightning_hp.description import name_of
+from lightning_hp.errors import ConfigError
+from lightning_hp.samplers import Explains, Grid, InRounds, Sampler, WantsRunning
+from lightning_hp.samplers.random import drawn
 from lightning_hp.samplers.rounds import ONE_ROUND
 from lightning_hp.space import Hparams, Space
 from lightning_hp.trial import Mode, RoundBegan, Trial, ranges
 
 _number = attrgetter("number")
+
+
+def check_constraint(space: Space, sampler: Sampler, seed: int) -> None:
+    """Tries a space's constraint before a search begins.
+
+    Raises:
+        ConfigError: it raises an error, returns neither True nor False, or nothing has been found that meets it.
+    """
+    # A grid's combinations are all looked at when they are counted.
+    if space.constraint is not None and not isinstance(sampler, Grid):
+        check(space.constraint, drawn(space, seed, 0))
 
 
 @dataclass
@@ -85,6 +100,11 @@ class Ask:
         proposed = self.sampler.propose(*given, [number], shown, self.mode)
         if not proposed:
             return None
+        if not self.space.allows(proposed[0]):
+            raise ConfigError(
+                f"strategy {name_of(self.sampler)} proposed what breaks the constraint, {proposed[0]!r}: let it ask "
+                "space.allows(hparams) first"
+            )
         learns = not isinstance(self.sampler, InRounds) or self.sampler.round_of(number) != ONE_ROUND
         if number == first and learns:
             told = ranges(each.number + len(self.queue) for each in seen)

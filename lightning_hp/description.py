@@ -49,6 +49,19 @@ def described(value: Any) -> Any:
     return name_of(value)
 
 
+def label(value: Any) -> bool | int | float | str | None:
+    """A value as it is stored and shown: itself where JSON has it, else its name.
+
+    >>> label(0.1), label(dict), label(None)
+    (0.1, 'dict', None)
+    """
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return label(value.item())
+    return str(getattr(value, "__qualname__", value))
+
+
 def name_of(value: Any) -> str:
     """The name of a class or function as its author wrote it, in a partial too; of any other object that of its class."""
     inner = getattr(value, "func", value)

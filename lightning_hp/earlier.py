@@ -4,27 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from lightning_hp.description import name_of
 from lightning_hp.errors import ConfigError, did_you_mean
-from lightning_hp.samplers import Random
+from lightning_hp.samplers.random import drawn
 from lightning_hp.scales import Choice
 from lightning_hp.space import Hparams, Space
 from lightning_hp.study import Study
 from lightning_hp.trial import Mode, Trial
+
+# So often what a point leaves out is drawn again, until it goes with what the point has.
+TRIES = 1000
 
 
 def queue_of(space: Space, seed: int, points: Sequence[Mapping[str, Any]]) -> list[Hparams]:
     """The hyperparameters of the first trials, which the user gives. What a point leaves out is drawn at random.
 
     Raises:
-        ConfigError: a name is not in the space, or a value not on its scale.
+        ConfigError: a name is not in the space or does not exist beside the others, a value is not on its scale, or a point
+            breaks the constraint.
     """
     if isinstance(points, (str, Mapping)) or not isinstance(points, Sequence):
         raise ConfigError(f"enqueue needs a list of hyperparameters, such as [{{'lr': 0.1}}], got {points!r}")
-    drawn = Random().propose(space, seed, range(len(points)), [])
-    return [_filled(space, f"enqueue[{index}]", point, drawn[index]) for index, point in enumerate(points)]
+    return [_filled(space, seed, index, point) for index, point in enumerate(points)]
 
 
 def earlier_roots(warm_start: Any) -> list[Path]:
@@ -62,30 +67,38 @@ def earlier_trials(space: Space, monitor: str, mode: Mode, roots: Sequence[Path]
     return [replace(trial, number=index - len(found), metrics={}) for index, trial in enumerate(found)]
 
 
-def _filled(space: Space, where: str, point: Any, drawn: Hparams) -> Hparams:
+def _filled(space: Space, seed: int, index: int, point: Any) -> Hparams:
+    where = f"enqueue[{index}]"
     if not isinstance(point, Mapping):
         raise ConfigError(f"{where} needs hyperparameters by name, such as {{'lr': 0.1}}, got {point!r}")
     for name in point:
         if name not in space:
             raise ConfigError(f"{where}[{name!r}] is not in the space{did_you_mean(str(name), space)}")
         # Some scales take text for the number that it spells, and the model would get the text.
-        if isinstance(point[name], str) and not isinstance(space[name], Choice):
+        if isinstance(point[name], str) and not isinstance(space.layout[name].scale, Choice):
             raise ConfigError(f"{where}[{name!r}] needs a number, got {point[name]!r}, which is text: write it without quotes")
-    filled = {name: point.get(name, drawn[name]) for name in space}
-    try:
-        space.to_unit([filled])
-    except ValueError as error:
-        raise ConfigError(f"{where}: {error}") from None
-    return filled
+    # What is given may exist only beside some of what is drawn.
+    tries = TRIES if space.conditional or space.constraint is not None else 1
+    problem = ""
+    for filled in islice(drawn(space, seed, index, point), tries):
+        try:
+            space.to_unit([filled])
+        except ValueError as error:
+            problem = f": {error}"
+        else:
+            if space.constraint is None or space.allows(filled):
+                return filled
+            problem = f" breaks the constraint {name_of(space.constraint)}: {filled!r}"
+        if filled.keys() == point.keys():
+            break
+    raise ConfigError(f"{where}{problem}")
 
 
 def _fitted(space: Space, trial: Trial) -> Trial | None:
     """A trial with its hyperparameters as this space has them; None if they are not in it."""
-    if not space.keys() <= trial.hparams.keys():
-        return None
     try:
-        hparams = space.from_labels({name: trial.hparams[name] for name in space})
+        hparams = space.from_labels({name: trial.hparams[name] for name in space if name in trial.hparams})
         space.to_unit([hparams])
-    except (KeyError, ValueError):
+    except (KeyError, TypeError, ValueError):
         return None
-    return replace(trial, hparams=hparams)
+    return replace(trial, hparams=hparams) if space.allows(hparams) else None

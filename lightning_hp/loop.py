@@ -15,9 +15,10 @@ from lightning.pytorch import LightningModule
 from lightning_hp import budget
 from lightning_hp.advice import Way, lint
 from lightning_hp.advice.objective import doubt
-from lightning_hp.ask import Ask
+from lightning_hp.ask import Ask, check_constraint
 from lightning_hp.babysit import Babysitter
 from lightning_hp.bounds import whole_number
+from lightning_hp.constraint import Constraint
 from lightning_hp.description import described
 from lightning_hp.dispatch import Dispatch
 from lightning_hp.earlier import earlier_roots, earlier_trials, queue_of
@@ -30,10 +31,10 @@ from lightning_hp.ladder import Ladder
 from lightning_hp.plan import MOST_TOGETHER, Plan
 from lightning_hp.pruners import Pruner, pruner_for
 from lightning_hp.samplers import DEFAULT, STRATEGIES, Grid, InRounds, Sampler, sampler_for
-from lightning_hp.scales import Scale
-from lightning_hp.space import Space
+from lightning_hp.space import Declared, Space
 from lightning_hp.study import Recorder, Study
-from lightning_hp.study.config import write_config
+from lightning_hp.study.config import section_of, write_config
+from lightning_hp.tracking.images import show_pictures
 from lightning_hp.tracking.progress import Progress
 from lightning_hp.tracking.search_run import SearchRun
 from lightning_hp.tracking.trial_run import end_runs
@@ -53,7 +54,8 @@ class SearchLoop:
     Args:
         model: a LightningModule class, or any callable(**hparams) -> LightningModule.
         space: scales by name. ``data.`` names go to the data factory, ``trainer.`` names to the Trainer, the rest to the
-            model.
+            model. `Scale.when` makes a scale of what exists with values of others only, `Scale.per` one of a list.
+        constraint: says of hyperparameters, given as a dict, whether they may be tried: a function that returns True or False.
         monitor: the logged metric to optimise. A trial's value is that of its best epoch.
         mode: ``"min"`` or ``"max"``.
         data: a LightningDataModule class or callable, an instance, of which each trial gets a copy (large arrays and tensors
@@ -111,7 +113,8 @@ class SearchLoop:
         self,
         model: Callable[..., LightningModule],
         *,
-        space: Mapping[str, Scale | Mapping[str, Any]],
+        space: Declared,
+        constraint: Constraint | None = None,
         monitor: str,
         mode: Mode = "min",
         data: Any = None,
@@ -136,11 +139,12 @@ class SearchLoop:
         progress: bool = True,
         verbose: bool = False,
     ) -> None:
-        self.space = space if isinstance(space, Space) else Space(space)
+        self.space = space if isinstance(space, Space) and constraint is None else Space(space, constraint)
         self.sampler = sampler_for(strategy)
         self.trials = None if trials is None else whole_number("trials", trials, 1)
         self.seconds = budget.seconds(max_time)
         self.seed = whole_number("seed", seed, 0)
+        check_constraint(self.space, self.sampler, self.seed)
         self.queue = queue_of(self.space, self.seed, enqueue)
         self.warm_start = earlier_roots(warm_start)
         self.earlier = earlier_trials(self.space, monitor, mode, self.warm_start)
@@ -150,7 +154,8 @@ class SearchLoop:
         self.babysitter = _babysitter(babysit)
         self.recipe = Recipe(
             model=model,
-            space=self.space,
+            # Without the constraint, which might not be fit to be sent to a worker.
+            space=Space(self.space),
             data=data,
             trainer={} if trainer is None else trainer,
             monitor=monitor,
@@ -247,6 +252,7 @@ class SearchLoop:
             "babysit": False if self.babysitter is None else described(self.babysitter),
             "trainer": described(self.recipe.trainer),
             "space": self.space.describe(),
+            "constraint": described(self.space.constraint),
         }
 
     @contextmanager
@@ -289,16 +295,14 @@ class SearchLoop:
         self, recorder: Recorder, progress: Progress, ask: Ask, finished: list[Trial], plan: Plan, **arguments: Any
     ) -> None:
         search_run = SearchRun(self.root / "search", self.space, self.recipe.monitor, self.recipe.mode, finished)
-        sinks = [recorder.record, search_run.record, progress.record, partial(end_runs, self.root)]
-        if self.seconds is not None:
-            sinks.append(Way(self.seconds, progress.tell).record)
+        way = [Way(self.seconds, progress.tell).record] if self.seconds is not None else []
         dispatch = Dispatch(
             ask,
             deadline=time.monotonic() + self.seconds if self.seconds is not None else None,
             retries=self.retries,
             max_epochs=self.recipe.max_epochs,
             finished=finished,
-            sinks=sinks,
+            sinks=[recorder.record, search_run.record, progress.record, partial(end_runs, self.root), *way],
             plan=plan,
             **arguments,
         )
@@ -306,6 +310,7 @@ class SearchLoop:
             if self.fuse == "auto" and self._apart is not None:
                 progress.record(Unfused((), self._apart))
             self.executor.run(dispatch.next_job, partial(run_job, self.recipe, always=self.fuse == "always"), dispatch.take)
+            show_pictures(search_run, self._study())
 
     def _ladder(self, ask: Ask, judged: list[Judged], finished: list[Trial]) -> Ladder:
         assert self.pruner is not None
@@ -336,9 +341,11 @@ class SearchLoop:
         """The search as a config, as far as Python objects have a name."""
         asked = self.asked()
         del asked["model"], asked["data"], asked["trainer"], asked["total"]
+        if self.space.constraint is not None:
+            asked["constraint"] = section_of(self.space.constraint)["class_path"]
         sections = {"model": self.recipe.model, "data": self.recipe.data}
         return {
-            **{key: _section(value) for key, value in sections.items() if value is not None},
+            **{key: section_of(value) for key, value in sections.items() if value is not None},
             "trainer": described(self.recipe.trainer),
             "search": {"root": str(self.root), **{key: value for key, value in asked.items() if value is not None}},
         }
@@ -389,10 +396,3 @@ def _strategy(sampler: Sampler) -> dict[str, Any]:
     name, default = names[type(sampler)], type(sampler)()
     given = {key: value for key, value in vars(sampler).items() if value != getattr(default, key)}
     return {"strategy": {"name": name, **given} if given else name}
-
-
-def _section(value: Any) -> dict[str, Any]:
-    named = getattr(value, "func", value)
-    named = named if hasattr(named, "__qualname__") else type(named)
-    given = described(value.keywords) if isinstance(value, partial) else {}
-    return {"class_path": f"{named.__module__}.{named.__qualname__}", **({"init_args": given} if given else {})}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from typing import Any
 
 from lightning_hp.space import Hparams, split
 from lightning_hp.trial import Job, Rung, Trial
@@ -89,8 +90,16 @@ def structure(hparams: Hparams) -> Hashable:
     True
     >>> structure({"lr": 0.1, "layers": 2}) == structure({"lr": 0.1, "layers": 3})
     False
+    >>> structure({"dropouts": [0.1, 0.2]}) == structure({"dropouts": [0.3, 0.4]}) != structure({"dropouts": [0.1]})
+    True
     """
     parts = split(hparams)
-    model = {name: value for name, value in parts["model"].items() if not isinstance(value, float)}
+    model = {name: _form(value) for name, value in parts["model"].items() if not isinstance(value, float)}
     # Choices may be anything, lists and objects too.
     return repr((model, parts["data"], parts["trainer"]))
+
+
+def _form(value: Any) -> Any:
+    """A value, or of a list of real numbers how many they are."""
+    numbers = isinstance(value, list) and value and all(isinstance(each, float) for each in value)
+    return f"{len(value)} numbers" if numbers else value

@@ -11,7 +11,6 @@ which is what makes the way back exact, and hyperparameters readable.
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +19,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lightning_hp.bounds import check_bounds, check_points, checked_unit, checked_values, got
+from lightning_hp.description import label as label
 from lightning_hp.errors import ConfigError
 from lightning_hp.rounding import round_decimals, round_significant
+from lightning_hp.scale import Scale as Scale
 
 DECIMALS, SIGNIFICANT_DIGITS = 14, 12
 # The middle of the n-th integer's stretch is (n + 1/2) / count: beyond 2**52 no float holds n + 1/2. Beyond 2**40 the logs
@@ -29,50 +30,6 @@ DECIMALS, SIGNIFICANT_DIGITS = 14, 12
 MAX_INT_VALUES = 2**52
 MAX_LOG_INT = 2**40
 _NAMES_INSTEAD = "choose between names, such as 'small' and 'large', and let the factory look them up in a dict"
-
-
-class Scale(ABC):
-    """One hyperparameter's values, laid out on the unit interval."""
-
-    @abstractmethod
-    def from_unit(self, unit: ArrayLike) -> Any:
-        """Values at positions of the unit interval: 0 gives the first value (low), 1 the last (high).
-
-        Args:
-            unit: a float in [0, 1], or an array of them.
-
-        Returns:
-            A Python scalar for a scalar, an array of the same shape for an array.
-
-        Raises:
-            ValueError: a position lies outside [0, 1] or is NaN.
-        """
-
-    @abstractmethod
-    def to_unit(self, value: Any) -> Any:
-        """Positions in [0, 1] of values: the inverse of `from_unit`.
-
-        Integers and choices own a stretch of the interval and give its middle.
-
-        Raises:
-            ValueError: a value is not one of the scale's.
-        """
-
-    @abstractmethod
-    def describe(self) -> dict[str, Any]:
-        """The scale as it is written in a YAML config, for example ``{"scale": "log", "low": 0.1, "high": 1.0}``."""
-
-    def grid(self, points: int) -> list[Any]:
-        """At most ``points`` values, evenly spaced in the scale's own coordinate and both ends included.
-
-        >>> Log(1e-3, 1e-1).grid(3)
-        [0.001, 0.01, 0.1]
-        >>> Int(2, 4).grid(10)
-        [2, 3, 4]
-        """
-        check_points(points)
-        units = np.linspace(0.0, 1.0, points) if points > 1 else np.array([0.5])
-        return list(dict.fromkeys(self.from_unit(units).tolist()))
 
 
 @dataclass(frozen=True)
@@ -353,25 +310,15 @@ class Choice(Scale):
     def describe(self) -> dict[str, Any]:
         return {"scale": "choice", "values": [label(value) for value in self.values]}
 
+    def same(self, value: Any, other: Any) -> bool:
+        # `True == 1`, but Choice(True, 1) means two different things.
+        return value is other or (type(value) is type(other) and bool(value == other))
+
     def _index(self, value: Any) -> int:
         for index, mine in enumerate(self.values):
-            # `True == 1`, but Choice(True, 1) means two different things.
-            if value is mine or (type(value) is type(mine) and value == mine):
+            if self.same(value, mine):
                 return index
         raise ValueError(f"{value!r} is not one of the values {list(self.values)!r}")
-
-
-def label(value: Any) -> bool | int | float | str | None:
-    """A value as it is stored and shown: itself where JSON has it, else its name.
-
-    >>> label(0.1), label(dict), label(None)
-    (0.1, 'dict', None)
-    """
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, np.generic):
-        return label(value.item())
-    return str(getattr(value, "__qualname__", value))
 
 
 def _bounded(scale: Any, u: NDArray[np.float64], v: NDArray[np.float64]) -> Any:

@@ -25,9 +25,9 @@ def round_seed(seed: int, first: int) -> int:
     return _integer(seed, _ROUND, first)
 
 
-def proposal_seed(seed: int, number: int) -> int:
-    """The seed of what another package's sampler draws to propose trial ``number``."""
-    return _integer(seed, _PROPOSAL, number)
+def proposal_seed(seed: int, number: int, attempt: int = 0) -> int:
+    """The seed of what another package's sampler draws to propose trial ``number``, or to propose it once more."""
+    return _integer(seed, _PROPOSAL, number, *([attempt] if attempt else []))
 
 
 def trial_seed(seed: int, number: int) -> int:

@@ -15,8 +15,10 @@ PACKAGE = Path(lightning_hp.__file__).parent
 # Each may import what stands in its own line or above.
 LAYERS = [
     {"errors", "rounding", "description", "interrupts"},
-    {"bounds"},
+    {"bounds", "conditions"},
+    {"scale"},
     {"scales"},
+    {"constraint", "declaration", "layout"},
     {"space"},
     {"seeds", "trial", "budget"},
     {"samplers", "pruners"},

@@ -42,10 +42,11 @@ class Range:
 
 
 def ranges(space: Space, finished: Sequence[Trial], mode: Mode) -> dict[str, Range]:
-    """For each hyperparameter where its best value may lie, by a Gaussian process over the trials.
+    """For each coordinate of the space where its best value may lie, by a Gaussian process over the trials.
 
     Functions that the objective may be are drawn along one scale at a time, each the mean over lines through the points that
-    are expected to be the best: what the other hyperparameters make of it there is in the mean.
+    are expected to be the best: what the other hyperparameters make of it there is in the mean. What does not exist in every
+    trial is judged by those in which it does.
 
     Args:
         space: of the search.
@@ -55,24 +56,33 @@ def ranges(space: Space, finished: Sequence[Trial], mode: Mode) -> dict[str, Ran
     seen = evidence(space, finished, mode, MOST_EVIDENCE)
     generator = np.random.default_rng(0)
     belief = Belief(space, evidence(space, finished, mode, MOST_EVIDENCE, midway=True), generator)
-    starts = seen.units[np.argsort(belief.posterior(seen.units).mean, kind="stable")[:STARTS]]
-    best = np.argsort(seen.values, kind="stable")[:BEST_TRIALS]
+    promising = np.argsort(belief.posterior(seen.units).mean, kind="stable")
+    ranked = np.argsort(seen.values, kind="stable")
+    there = space.active(space.from_unit(seen.units))
     found = {}
-    for column, (name, scale) in enumerate(space.items()):
+    for column, (name, scale) in enumerate(space.coordinates.items()):
+        starts = seen.units[promising[there[promising, column]][:STARTS]]
+        best = ranked[there[ranked, column]][:BEST_TRIALS]
+        if not len(starts):
+            continue
         steps = _steps(scale)
         lines = np.repeat(starts[:, None], len(steps), axis=1)
         lines[:, :, column] = steps
-        posterior = belief.posterior(lines.reshape(-1, len(space)))
+        points = lines.reshape(-1, space.dimensions)
+        # Along the line others begin and cease to exist.
+        posterior = belief.posterior(space.to_unit(space.from_unit(points)) if space.conditional else points)
         drawn = posterior.draws(DRAWS, generator).reshape(len(starts), len(steps), DRAWS).mean(axis=0)
         smallest = drawn.argmin(axis=0)
         if isinstance(scale, Choice):
             chances = np.bincount(smallest, minlength=len(steps)) / DRAWS
-            found[name] = Range(0.0, 1.0, tuple(chances.tolist()), _worse(steps, seen.units[:, column], seen.values))
+            own = there[:, column]
+            worse = _worse(steps, seen.units[own, column], seen.values[own])
+            found[name] = Range(0.0, 1.0, tuple(chances.tolist()), worse)
             continue
         places = steps[smallest]
         low, high = np.quantile(places, [(1 - SHARE) / 2, (1 + SHARE) / 2])
-        own = seen.units[best, column]
-        low, high = min(low, own.min()) - MARGIN, max(high, own.max()) + MARGIN
+        places = seen.units[best, column]
+        low, high = min(low, places.min()) - MARGIN, max(high, places.max()) + MARGIN
         found[name] = Range(max(float(low), 0.0), min(float(high), 1.0))
     return found
 

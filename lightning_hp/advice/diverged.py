@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any, Literal
 
 import numpy as np
@@ -65,7 +65,12 @@ def limit(space: Space, trials: Sequence[Trial], mode: Mode = "min") -> Limit | 
 
     units = space.to_unit([trial.hparams for trial in told])
     best = _best(told, mode)
-    cuts = [cut for column, name in enumerate(space) for cut in _cuts(name, space[name], units[:, column], bad, best)]
+    there = space.active([trial.hparams for trial in told])
+    cuts = [
+        cut
+        for column, (name, scale) in enumerate(space.coordinates.items())
+        for cut in _cuts(name, scale, units[:, column], there[:, column], bad, best)
+    ]
     if not cuts:
         return None
     chances = [float(hypergeom.sf(cut.diverged - 1, len(bad), int(bad.sum()), cut.tried)) for cut in cuts]
@@ -82,20 +87,23 @@ def _best(trials: Sequence[Trial], mode: Mode) -> int:
     return costs.index(min(costs))
 
 
-def _cuts(name: str, scale: Scale, units: Array, bad: NDArray[np.bool_], best: int) -> Iterator[Limit]:
-    """Every cut of one scale that leaves the best trial where it is."""
-    places = np.unique(units)
+def _cuts(
+    name: str, scale: Scale, units: Array, exists: NDArray[np.bool_], bad: NDArray[np.bool_], best: int
+) -> Iterator[Limit]:
+    """Every cut of one scale that leaves the best trial where it is, or of those in which it exists."""
+    places = np.unique(units[exists])
     if isinstance(scale, Choice):
-        for place in places[places != units[best]]:
-            yield _limit(name, "at", scale.from_unit(place), place, units == place, bad)
+        for place in places[places != units[best]] if exists[best] else places:
+            yield _limit(name, "at", scale.from_unit(place), place, exists & (units == place), bad)
         return
-    for low, high in pairwise(places):
-        above = units[best] <= low
+    for (low, high), above in product(pairwise(places), (True, False)):
+        if exists[best] and above != (units[best] <= low):
+            continue
         if isinstance(scale, (Int, LogInt)):
             value = scale.from_unit(low if above else high)
         else:
             value = _between(scale.from_unit(low), scale.from_unit(high), scale.from_unit((low + high) / 2))
-        there = units > low if above else units < high
+        there = exists & (units > low if above else units < high)
         yield _limit(name, "above" if above else "below", value, scale.to_unit(value), there, bad)
 
 

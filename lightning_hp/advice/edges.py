@@ -32,12 +32,23 @@ def edges(space: Space, seen: Evidence) -> list[tuple[str, bool]]:
     the scale cannot be told from one beyond.
     """
     found = []
-    for column, (name, scale) in enumerate(space.items()):
-        for upper in (False, True):
-            units = 1 - seen.units[:, column] if upper else seen.units[:, column]
-            if not isinstance(scale, Choice) and _crowded(units, seen.values) < CROWDED and _improves(units, seen.values):
+    there = space.active(space.from_unit(seen.units))
+    for name, each in space.layout.items():
+        for upper in (False, True) if not isinstance(each.scale, Choice) else ():
+            # Of a list most of the values that trials have must lie there.
+            lies = [
+                _lies_there(1 - seen.units[own, column] if upper else seen.units[own, column], seen.values[own])
+                for column in each.columns
+                if (own := there[:, column]).sum() >= LEAST_TRIALS
+            ]
+            if sum(lies) * 2 > len(lies):
                 found.append((name, upper))
     return found
+
+
+def _lies_there(units: Array, values: Array) -> bool:
+    """Whether the best trials lie at position 0, and become better towards it."""
+    return _crowded(units, values) < CROWDED and _improves(units, values)
 
 
 def _crowded(units: Array, values: Array) -> float:

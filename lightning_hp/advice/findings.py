@@ -13,7 +13,9 @@ from lightning_hp.advice.diverged import Limit, limit
 from lightning_hp.advice.edges import edges
 from lightning_hp.advice.gain import Gain, gain
 from lightning_hp.advice.importance import Importance, importance
+from lightning_hp.advice.rescale import rescaled
 from lightning_hp.advice.resize import Bounded, narrowed, widened
+from lightning_hp.layout import MOST_LAYERS
 from lightning_hp.samplers.evidence import evidence
 from lightning_hp.samplers.threads import one_thread
 from lightning_hp.scales import Choice, Scale
@@ -34,7 +36,7 @@ class Findings:
         space: that was searched.
         finished: how many trials have finished.
         importance: of each hyperparameter.
-        ranges: where the best value of each may lie; empty where no trial is better than another.
+        ranges: where the best value of each coordinate may lie; empty where no trial is better than another.
         wider: hyperparameters whose best trials lie at an end, with the scale that reaches further there, by name and whether
             it is the upper end.
         limit: the part of one scale where fits diverge.
@@ -53,12 +55,13 @@ class Findings:
     def next_space(self) -> Space:
         """The space to search next: narrowed to where the best may lie, widened where it may lie beyond an end.
 
-        Only hyperparameters that matter are changed, as far as the trials tell, and where fits diverge.
+        Only hyperparameters that matter are changed, as far as the trials tell, and where fits diverge. Conditions stay; what
+        can no longer exist with what is left of the others is left out.
         """
-        return Space({name: self._next(name, scale) for name, scale in self.space.items()})
+        return rescaled(self.space, {name: self._next(name, each.scale) for name, each in self.space.layout.items()})
 
     def _next(self, name: str, scale: Scale) -> Scale:
-        found = self.ranges.get(name) if self.importance[name].matters else None
+        found = self._range(name) if self.importance[name].matters else None
         cut = self.limit if self.limit is not None and self.limit.name == name else None
         if isinstance(scale, Choice):
             return _useful(scale, found, cut)
@@ -71,6 +74,18 @@ class Findings:
                 end = "high" if upper else "low"
                 part = replace(part, **{end: getattr(wider, end)})
         return part
+
+    def _range(self, name: str) -> Range | None:
+        """Where the best value of a hyperparameter may lie; of a list that of any of its values."""
+        found = [self.ranges[each] for each in self.space.layout[name].coordinates if each in self.ranges]
+        if not found:
+            return None
+        return Range(
+            low=min(each.low for each in found),
+            high=max(each.high for each in found),
+            chances=tuple(map(max, zip(*(each.chances for each in found), strict=True))),
+            worse=tuple(map(max, zip(*(each.worse for each in found), strict=True))),
+        )
 
 
 def find(space: Space, trials: Sequence[Trial], mode: Mode = "min", rounds: Sequence[RoundBegan] = ()) -> Findings:
@@ -94,7 +109,7 @@ def find(space: Space, trials: Sequence[Trial], mode: Mode = "min", rounds: Sequ
     wider = {
         (name, upper): scale
         for name, upper in (edges(space, seen) if asked else ())
-        if matter[name].matters and (scale := _wider(name, space[name], upper, cut)) is not None
+        if matter[name].matters and (scale := _wider(space, name, upper, cut)) is not None
     }
     return Findings(space, len(finished), matter, found, wider, cut, gain(finished, mode, rounds))
 
@@ -116,11 +131,14 @@ def _groups(trials: Sequence[Trial], rounds: Sequence[RoundBegan]) -> NDArray[np
     return (numbers >= (first if first > numbers[0] else np.median(numbers))).astype(np.int64)
 
 
-def _wider(name: str, scale: Scale, upper: bool, cut: Limit | None) -> Bounded | None:
+def _wider(space: Space, name: str, upper: bool, cut: Limit | None) -> Bounded | None:
+    scale = space.layout[name].scale
     assert isinstance(scale, Bounded), scale
     if cut is not None and cut.name == name and cut.side == ("above" if upper else "below"):
         return None
-    return widened(name, scale, upper)
+    wider = widened(name, scale, upper)
+    counts = any(each.counter == name for each in space.layout.values())
+    return None if counts and wider is not None and wider.high > MOST_LAYERS else wider
 
 
 def _useful(scale: Choice, found: Range | None, cut: Limit | None) -> Choice:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_hp.samplers.evidence import Evidence, features
-from lightning_hp.scales import Choice
+from lightning_hp.scales import Choice, Scale
 from lightning_hp.space import Space
 
 Array = NDArray[np.float64]
@@ -51,10 +51,15 @@ class Importance:
         return f"{told}: {max(self.share, 0.0):.0%} ({max(self.low, 0.0):.0%} to {max(self.high, 0.0):.0%})"
 
 
+# Too few trials, or none better than another.
+UNKNOWN = Importance(0.0, 0.0, 1.0, None)
+
+
 def importance(space: Space, seen: Evidence, groups: NDArray[np.int64] | None = None) -> dict[str, Importance]:
     """The importance of each hyperparameter over the trials' values, with its uncertainty.
 
-    Whether one matters is judged for all of the space as it was searched, by no fewer than 12 trials.
+    Whether one matters is judged for all of the space as it was searched, by no fewer than 12 trials. What does not exist in
+    every trial is judged by those in which it does, and by the differences between these; a list as a whole.
 
     Args:
         space: of the search.
@@ -65,40 +70,50 @@ def importance(space: Space, seen: Evidence, groups: NDArray[np.int64] | None = 
     """
     count = len(seen.values)
     if count < LEAST_TRIALS or not seen.tells:
-        return {name: Importance(0.0, 0.0, 1.0, None) for name in space}
+        return dict.fromkeys(space, UNKNOWN)
     from scipy.stats import t
 
     values = seen.standardized
     groups = np.zeros(count, dtype=np.int64) if groups is None else groups
-    predicted, shuffled = _predictions(space, seen.units, values, groups)
+    there = space.active(space.from_unit(seen.units))
+    predicted, shuffled = _predictions(space, seen.units, there, values, groups)
     plain = (values - predicted) ** 2
-    variance = float(values.var())
     # To be beaten: the mean of the other trials.
     untold = (values * count / (count - 1)) ** 2
     gain, doubt = _mean(untold - plain)
     predicts = gain > t.ppf(PREDICTS, count - 1) * doubt
-    explained = gain / variance
     told = {}
-    for column, (name, versions) in enumerate(zip(space, shuffled, strict=True)):
+    for name, versions in zip(space, shuffled, strict=True):
+        columns = space.layout[name].columns
+        own = there[:, columns].any(axis=1)
+        variance = float(values[own].var()) if own.any() else 0.0
+        if own.sum() < LEAST_TRIALS or not variance:
+            told[name] = UNKNOWN
+            continue
         errors = ((values - versions) ** 2).mean(axis=0)
         # Shuffling adds twice the variance that is due to it: Gregorutti et al., Correlation and Variable Importance in
         # Random Forests, 2017.
-        share, doubt = _mean((errors - plain) / (2 * variance))
-        certain = t.ppf(CERTAIN, count - 1) * doubt
+        share, doubt = _mean((errors - plain)[own] / (2 * variance))
+        certain = t.ppf(CERTAIN, own.sum() - 1) * doubt
         matters = None
         if predicts and share > certain:
             matters = True
-        reach = t.ppf(INTERVAL, count - 1) * doubt
-        missed = _explained(space, seen.units, column, values - predicted) / variance
-        alone = max(_explained(space, seen.units[groups == each], column, values[groups == each]) for each in set(groups))
+        reach = t.ppf(INTERVAL, own.sum() - 1) * doubt
+        missed = _explained_alone(space, name, seen.units, there, values - predicted) / variance
+        alone = max(
+            _explained_alone(space, name, seen.units, there & (groups == each)[:, None], values) for each in set(groups[own])
+        )
         high = min(max(share + reach + missed, alone / variance), 1.0)
+        explained = _mean((untold - plain)[own])[0] / variance
         if matters is None and predicts and explained > EXPLAINS and high < LITTLE:
             matters = False
         told[name] = Importance(share, share - reach, high, matters)
     return told
 
 
-def _predictions(space: Space, units: Array, values: Array, groups: NDArray[np.int64]) -> tuple[Array, Array]:
+def _predictions(
+    space: Space, units: Array, there: NDArray[np.bool_], values: Array, groups: NDArray[np.int64]
+) -> tuple[Array, Array]:
     """Out-of-bag predictions, one per trial, and by hyperparameter those with it shuffled, several times."""
     from sklearn.ensemble import RandomForestRegressor
 
@@ -107,11 +122,9 @@ def _predictions(space: Space, units: Array, values: Array, groups: NDArray[np.i
     generator = np.random.default_rng(0)
     times = int(np.clip(MOST_POINTS // (count * len(space)), 2, SHUFFLES))
     versions = [points]
-    for column in range(len(space)):
+    for name in space:
         for _ in range(times):
-            mixed = units.copy()
-            for group in np.unique(groups):
-                mixed[groups == group, column] = generator.permutation(mixed[groups == group, column])
+            mixed = _shuffled(space, name, units, there, groups, generator)
             versions.append(features(space, mixed))
     stacked = np.concatenate(versions).astype(np.float32)
     sums, votes = np.zeros((len(versions), count)), np.zeros(count)
@@ -124,13 +137,47 @@ def _predictions(space: Space, units: Array, values: Array, groups: NDArray[np.i
     return predicted[0], predicted[1:].reshape(len(space), times, count)
 
 
-def _explained(space: Space, units: Array, column: int, rest: Array) -> float:
-    """The variance of what a forest has left unexplained that one hyperparameter alone would: by a parabola, or by means.
+def _shuffled(
+    space: Space,
+    name: str,
+    units: Array,
+    there: NDArray[np.bool_],
+    groups: NDArray[np.int64],
+    generator: np.random.Generator,
+) -> Array:
+    """Positions with one hyperparameter shuffled among the trials in which it exists."""
+    mixed: Array = units.copy()
+    for column in space.layout[name].columns:
+        for group in np.unique(groups):
+            rows = (groups == group) & there[:, column]
+            mixed[rows, column] = generator.permutation(mixed[rows, column])
+    if not any(name in each.parents for each in space.layout.values()):
+        return mixed
+    # What exists with the new values only has those of other trials, which are no news of this hyperparameter.
+    now = space.active(space.from_unit(mixed))
+    for column in range(space.dimensions):
+        begun, known = now[:, column] & ~there[:, column], units[there[:, column], column]
+        if begun.any() and len(known):
+            mixed[begun, column] = generator.choice(known, size=begun.sum())
+    settled: Array = np.where(now, mixed, 0.5)
+    return settled
+
+
+def _explained_alone(space: Space, name: str, units: Array, there: NDArray[np.bool_], rest: Array) -> float:
+    """The variance of what a forest has left unexplained that one hyperparameter alone would; of a list the most of any value.
 
     A forest overlooks a hyperparameter beside stronger ones.
     """
-    scale = list(space.values())[column]
-    position = units[:, [column]]
+    each = space.layout[name]
+    first, *others = each.columns
+    # A list's later values may exist in a few trials only, which would explain anything.
+    columns = [first, *(column for column in others if there[:, column].sum() >= LEAST_TRIALS)]
+    return max(_explained(each.scale, units[there[:, column], column], rest[there[:, column]]) for column in columns)
+
+
+def _explained(scale: Scale, position: Array, rest: Array) -> float:
+    """The variance that a scale's position explains: by a parabola, or of a choice by means."""
+    position = position[:, None]
     basis = (
         features(Space({"only": scale}), position)[:, 1:]
         if isinstance(scale, Choice)

@@ -35,7 +35,7 @@ def lint(space: Space, sampler: Sampler | None = None, trials: int | None = None
     >>> lint(Space({"lr": Linear(1e-4, 1.0)}))
     ["space['lr']: Linear(low=0.0001, high=1.0) spans 4.0 decades, so 90% of the draws lie above 0.1: use log"]
     """
-    lines = [f"space[{name!r}]: {advice}" for name, scale in space.items() if (advice := _about(name, scale))]
+    lines = [f"space[{name!r}]: {advice}" for name, each in space.layout.items() if (advice := _about(name, each.scale))]
     return [*lines, *_about_number(space, sampler, trials, earlier)] if trials is not None else lines
 
 

@@ -73,7 +73,7 @@ def worth_searching(seconds: float, at_a_time: int) -> str | None:
     """What to say after one fit that took so long: how many trials an hour would do; None where they are too few.
 
     >>> worth_searching(20.0, at_a_time=2)
-    'an hour is enough for about 360 fits like this one, 2 at a time, of which lightning-hp search would find the best'
+    'an hour is enough for about 360 fits like this one, 2 at a time: lightning-hp search tries many'
     >>> worth_searching(1200.0, at_a_time=2)
     """
     trials = math.floor(HOUR / max(seconds, 0.1) * at_a_time)
@@ -81,7 +81,7 @@ def worth_searching(seconds: float, at_a_time: int) -> str | None:
         return None
     parallel = f", {at_a_time} at a time" if at_a_time > 1 else ""
     return (
-        f"an hour is enough for about {trials} fits like this one{parallel}: lightning-hp search finds better hyperparameters"
+        f"an hour is enough for about {trials} fits like this one{parallel}, of which lightning-hp search would find the best"
     )
 
 

@@ -42,7 +42,7 @@ def advice(findings: Findings) -> list[Advice]:
 def _ends(findings: Findings) -> Iterator[Advice]:
     for (name, upper), scale in findings.wider.items():
         end, bound = ("upper", "high") if upper else ("lower", "low")
-        before, after = getattr(findings.space[name], bound), getattr(scale, bound)
+        before, after = getattr(findings.space.layout[name].scale, bound), getattr(scale, bound)
         told = f"the best trials lie at its {end} end, {short(before)}, and improve towards it"
         yield Advice("widen", name, f"{name}: {told}: set its {bound} to {short(after)}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -159,10 +160,11 @@ class Babysitter(Callback):
         self._folder, self._logbook = Path(), Logbook(None)
         # A metric of the whole epoch has in it what was gone back from.
         self._went_back = False
+        # By the clock; till then there is nothing to do before a batch, so that most come to no more than a look at it.
+        self._quiet_until = -math.inf
         # Since the last batch.
-        self._checked = False
-        self.changed_now = False
-        self._warned = False
+        self._checked = self.changed_now = False
+        self._warned = self._skipping = False
         self._wheel: Wheel | None = None
 
     @property
@@ -232,6 +234,8 @@ class Babysitter(Callback):
             self._watch.validation_ends()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # What is decided at a check, a snapshot above all, shall know of all losses before it.
+        self._listen(trainer)
         self._observe(trainer, self._watch.new_of_validation(trainer))
         if self._watch.may_never_come(trainer) and not self._warned:
             self._warned = True
@@ -241,6 +245,7 @@ class Babysitter(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Only here, since the module's on_train_epoch_end, which may log the metric, runs after ours.
         self._observe(trainer, self._watch.new_of_epoch(trainer))
+        self._quiet_until = -math.inf
         self._went_back = False
         if self._watch.epoch_ended and (self._watch.validated or not trainer.enable_validation):
             self._check_monitor(trainer)
@@ -267,19 +272,24 @@ class Babysitter(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # Here a change is safe: the schedulers of the last step and epoch have all stepped.
-        if self._checked:
-            self._logbook.before_batch(trainer)
-            self._checked = False
-        if batch_idx == 0 or self.control.due or self._patience.shared:
+        if time.monotonic() < self._quiet_until:
+            return
+        if self.is_due(batch_idx):
             self._act(trainer)
         if self._wheel is not None:
             done = self._wheel.before_batch(trainer, batch_idx)
             if any(map(intervenes, done)):
                 self._changed(trainer, done, counts=False)
                 self._patience.look()
+        self._skipping = self.hands.skips(trainer)
+        if not (self._skipping or self.is_due()):
+            self._quiet_until = math.inf if self._wheel is None else self._wheel.quiet_until
 
     def _act(self, trainer: Trainer) -> None:
-        """Does what the policy wants, if there is anything new to decide on."""
+        """Writes down a check, and does what the policy wants, if there is anything new to decide on."""
+        if self._checked:
+            self._logbook.before_batch(trainer)
+            self._checked = False
         self._patience.before_batch(trainer)
         if self.control.due:
             self._yield_to_cut(trainer)
@@ -288,12 +298,10 @@ class Babysitter(Callback):
         self._patience.look()
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        self._logbook.before_step(trainer)
-        if self._samples_norms and self._norms.due():
-            norm = gradient_norm(trainer, optimizer)
-            if norm is not None:
-                self.sample(trainer, norm)
-        if self.hands.skip_until:
+        self._logbook.before_step(trainer, optimizer)
+        if self._samples_norms and self._norms.due() and (norm := gradient_norm(trainer, optimizer)) is not None:
+            self.sample(trainer, norm)
+        if self._skipping:
             self.hands.before_step(trainer, optimizer)
 
     def on_train_batch_end(
@@ -302,19 +310,20 @@ class Babysitter(Callback):
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if isinstance(loss, Tensor):
             self._losses.add(loss)
-        if self.hands.skip_until:
+        if self._skipping:
             self.hands.after_backward(trainer)
         if (batch_idx + 1) % EVERY == 0 or trainer.is_last_batch:
             self._listen(trainer)
 
-    def is_due(self, batch_idx: int) -> bool:
+    def is_due(self, batch_idx: int = -1) -> bool:
         """Whether there is something to do before a batch, but for a person's requests; where nobody calls for each batch."""
         repeats = self._wheel is not None and self._wheel.repeats
         return batch_idx == 0 or self.control.due or self._checked or self._patience.shared or repeats
 
     def follow(self, trainer: Trainer) -> None:
         """Takes in lr and momentum of the step that comes."""
-        self._logbook.before_step(trainer)
+        for optimizer in trainer.optimizers:
+            self._logbook.before_step(trainer, optimizer)
         self.changed_now = False
 
     def norms_due(self) -> bool:
@@ -332,13 +341,15 @@ class Babysitter(Callback):
 
     def _listen(self, trainer: Trainer) -> None:
         """Tells the signals what was collected."""
-        losses = self._losses.take(trainer)
-        self._logbook.losses(losses)
-        self.control.feed("loss", losses)
+        if losses := self._losses.take(trainer):
+            self._logbook.losses(losses)
+            self.control.feed("loss", losses)
         if self._norms:
             self.control.feed("gradient_norm", self._norms.take())
         if self._losses.several:
             self.control.found = trainer.strategy.broadcast(self.control.found)
+        if self.control.due:
+            self._quiet_until = -math.inf
 
     def _check_monitor(self, trainer: Trainer) -> None:
         if self._watch.is_missing(trainer):
@@ -351,6 +362,7 @@ class Babysitter(Callback):
         self.control.check(trainer.global_step, value, self.monitor)
         self._logbook.check(self.monitor, value)
         self._checked = True
+        self._quiet_until = -math.inf
 
     def _yield_to_cut(self, trainer: Trainer) -> None:
         """Starts counting anew if a ReduceLROnPlateau has lowered lr."""
@@ -359,19 +371,17 @@ class Babysitter(Callback):
             self.control.forget("plateau")
 
     def _decide(self, trainer: Trainer) -> None:
-        groups = hands.read(trainer)
         for finding in self.control.findings:
-            seen = {"kind": finding.kind, "step": finding.step}
-            self._logbook.found(trainer, finding.reason, **seen, by=self.state_key)
+            self._logbook.found(trainer, finding.reason, kind=finding.kind, step=finding.step, by=self.state_key)
         left = checks_left(trainer, self._watch)
         decision = self.control.decide(trainer.current_epoch, trainer.global_step, hands.peaks(trainer), left)
-        if trainer.world_size > 1:
-            decision = trainer.strategy.broadcast(decision)
+        decision = trainer.strategy.broadcast(decision)
         if decision is not None:
-            self._carry_out(trainer, decision, groups)
+            self._carry_out(trainer, decision, hands.read(trainer))
 
     def _carry_out(self, trainer: Trainer, decision: Decision, before: list[Knobs]) -> None:
-        done = [action for action in self._allowed(decision.actions) if self.hands.carry_out(trainer, action)]
+        allowed = [each for each in decision.actions if self.control.interventions_left or not intervenes(each)]
+        done = [action for action in allowed if self.hands.carry_out(trainer, action)]
         if not done:
             return
         if any(map(intervenes, done)):
@@ -388,6 +398,3 @@ class Babysitter(Callback):
         self._norms.clear()
         self.changed_now = True
         self._went_back = self._went_back or any(isinstance(action, Rollback) for action in done)
-
-    def _allowed(self, actions: Sequence[Action]) -> list[Action]:
-        return [action for action in actions if self.control.interventions_left or not intervenes(action)]

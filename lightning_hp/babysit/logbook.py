@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_warn
+from torch.optim import Optimizer
 
 from lightning_hp.babysit import hands, log
 from lightning_hp.babysit.actions import Action, Knobs
@@ -41,8 +43,8 @@ class Logbook:
         self._interventions = 0
         self._last_batch = -1
         self._warned = False
-        # lr, momentum and betas as they stood at the last step.
-        self._values: list[tuple[Any, Any, Any]] = []
+        # By the id of an optimizer, what reads lr and momentum of a group, and how its groups stood at its last step.
+        self._seen: dict[int, tuple[Callable[[dict[str, Any]], Any], list[Any]]] = {}
 
     def begin(self, trainer: Trainer) -> list[log.Record]:
         """Drops what a fit that goes on from here will write again; on rank 0 gives it."""
@@ -63,23 +65,21 @@ class Logbook:
         """Takes in training losses, each with the optimizer steps made before it."""
         self._losses.add(values)
 
-    def before_step(self, trainer: Trainer) -> None:
-        """Takes in lr and momentum of the step that comes."""
-        values = [(g["lr"], g.get("momentum"), g.get("betas")) for each in trainer.optimizers for g in each.param_groups]
+    def before_step(self, trainer: Trainer, optimizer: Optimizer) -> None:
+        """Takes in lr and momentum of the step that comes, which is this optimizer's."""
+        groups = optimizer.param_groups
+        read, values = self._seen.get(id(optimizer), (len, None))
         # Most steps come to no more than this comparison.
-        if values != self._values:
+        if values != list(map(read, groups)):
             step = trainer.global_step
             self._course.hold(step - 1)
             self._course.follow(step, trainer.optimizers)
-            # Tensors are changed in place, so that they never count as compared.
-            self._values = [] if any(isinstance(lr, torch.Tensor) for lr, _, _ in values) else values
+            self._seen[id(optimizer)] = _as_seen(groups)
 
     def before_batch(self, trainer: Trainer) -> None:
         """Writes how the fit stands, if there was a check."""
         if self._check:
             self._put(trainer, self._state(trainer, made(trainer)))
-            self._course.take()
-            self._losses.take()
             self._check = {}
 
     def found(self, trainer: Trainer, reason: str, **detail: Any) -> None:
@@ -106,7 +106,7 @@ class Logbook:
     def end(self, trainer: Trainer) -> None:
         """Writes how the fit stands at its end. It is not counted as written: one that goes on will have more to say."""
         written = self._last_batch
-        self._put(trainer, self._state(trainer, made(trainer) + 1))
+        self._put(trainer, self._state(trainer, made(trainer) + 1, counts=False))
         self._last_batch = written
 
     def state_dict(self) -> dict[str, Any]:
@@ -124,10 +124,11 @@ class Logbook:
         self._check = dict(state_dict["check"])
         self._interventions, self._last_batch = state_dict["interventions"], state_dict["last_batch"]
 
-    def _state(self, trainer: Trainer, batch: int) -> log.Record:
+    def _state(self, trainer: Trainer, batch: int, counts: bool = True) -> log.Record:
         self._course.hold(trainer.global_step - 1)
         self._course.follow(trainer.global_step, trainer.optimizers, at_check=True)
-        detail = self._check | {"losses": self._losses.peek(), "course": self._course.peek()}
+        losses, course = (part.take() if counts else part.peek() for part in (self._losses, self._course))
+        detail = self._check | {"losses": losses, "course": course}
         groups = hands.read(trainer)
         return log.Record("state", trainer.current_epoch, trainer.global_step, batch, "", detail, groups, groups)
 
@@ -147,6 +148,14 @@ class Logbook:
             if not self._warned:
                 rank_zero_warn(f"Babysitter can't write {self.file}, training goes on without this log: {error}")
             self._warned = True
+
+
+def _as_seen(groups: Sequence[dict[str, Any]]) -> tuple[Callable[[dict[str, Any]], Any], list[Any]]:
+    # Groups of one optimizer have the same keys.
+    read = itemgetter(*({"lr", "momentum", "betas"} & groups[0].keys()))
+    # Tensors are changed in place, so that they never count as compared.
+    fixed = not any(isinstance(group["lr"], torch.Tensor) for group in groups)
+    return read, [read(group) for group in groups] if fixed else []
 
 
 def _place(trainer: Trainer) -> tuple[int, int, int]:

@@ -25,16 +25,17 @@ class Means:
 
     def add(self, values: Iterable[tuple[int, float]]) -> None:
         """Takes in values with their steps."""
+        bins = self._bins
         for step, value in values:
-            if self._bins and self._bins[-1][2] < self._length:
-                _, total, number = self._bins[-1]
-                self._bins[-1] = step, total + value, number + 1
+            if bins and bins[-1][2] < self._length:
+                _, total, number = bins[-1]
+                bins[-1] = step, total + value, number + 1
                 continue
-            self._bins.append((step, value, 1))
-            if len(self._bins) > MOST:
-                pairs = zip(self._bins[::2], self._bins[1::2], strict=False)
-                odd = self._bins[-1:] if len(self._bins) % 2 else []
-                self._bins = [_joined(first, second) for first, second in pairs] + odd
+            bins.append((step, value, 1))
+            if len(bins) > MOST:
+                pairs = zip(bins[::2], bins[1::2], strict=False)
+                odd = bins[-1:] if len(bins) % 2 else []
+                bins[:] = [_joined(first, second) for first, second in pairs] + odd
                 self._length *= 2
 
     def peek(self) -> list[tuple[int, float]]:

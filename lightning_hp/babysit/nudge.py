@@ -102,6 +102,13 @@ class Requests:
         """Whether it is time to look, so that the rest need not be asked at each batch; to be asked once a batch."""
         return bool(self._again) or (self._listens and self._is_time(batch_idx == 0))
 
+    @property
+    def quiet_until(self) -> float:
+        """When, by ``time.monotonic()``, to ask again: till then none is due, but with an epoch's first batch."""
+        if self._again or (self._listens and self._several):
+            return -math.inf
+        return self._next_look if self._listens else math.inf
+
     def coming(self, trainer: Trainer, batch: int, batch_idx: int) -> Iterable[Request]:
         """As `due`, where it is time."""
         again = [request for place, request in self._again if place <= batch]

@@ -111,7 +111,7 @@ class Replay(Callback):
             one.after_backward(trainer)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        self._logbook.before_step(trainer)
+        self._logbook.before_step(trainer, optimizer)
         for one in self._hands.values():
             one.before_step(trainer, optimizer)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 # Training batches from one transfer to the next. The reporter of a search looks at the loss just after one.
-EVERY = 10
+EVERY = 16
 # Optimizer steps from one sample of the gradient's norm to the next.
 NORM_EVERY = 50
 
@@ -55,8 +55,7 @@ class Losses:
     def fetch(self, trainer: Trainer) -> None:
         """Fetches what has been collected; under DDP the mean over all processes, which all have to ask for."""
         if self._waiting:
-            waiting = [value if value.dim() == 0 else value.mean() for value in self._waiting]
-            self._waiting = []
+            waiting, self._waiting = self._waiting, []
             numbers = self._numbers(waiting, trainer)
             # Lightning has divided each.
             parts = trainer.accumulate_grad_batches if self._automatic else 1
@@ -78,8 +77,8 @@ class Losses:
     def _numbers(self, values: list[Tensor], trainer: Trainer) -> list[float]:
         if not self.several and values[0].device.type == "cpu":
             # Nothing to wait for, and quicker than a tensor of them.
-            return [value.item() for value in values]
-        stacked = torch.stack(values).float()
+            return [value.item() if value.dim() == 0 else value.mean().item() for value in values]
+        stacked = torch.stack([value if value.dim() == 0 else value.mean() for value in values]).float()
         numbers: list[float] = (trainer.strategy.reduce(stacked, reduce_op="mean") if self.several else stacked).tolist()
         return numbers
 

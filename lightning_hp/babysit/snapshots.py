@@ -26,9 +26,12 @@ State: TypeAlias = dict[str, Any]
 MOST_IN_MEMORY = 2**30
 # What takes the most room.
 _BULKY = ("model", "optimizer_states")
+# What holds no tensor.
+_PLAIN = (bool, int, float, str)
 _SHARDED = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
 
 
+@torch.no_grad()
 def taken(trainer: Trainer) -> State:
     """A snapshot of a fit as it stands."""
     optimizers = [trainer.strategy.optimizer_state(optimizer) for optimizer in trainer.optimizers]
@@ -152,14 +155,19 @@ def _kept(value: Any) -> Any:
     """A copy on the host that nothing else changes."""
     # The usual at once; in search of what else may hold a tensor, this takes three times as long.
     if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
+        return _copied(value)
     if type(value) is dict:
         return {key: _kept(each) for key, each in value.items()}
     if type(value) is list:
         return [_kept(each) for each in value]
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if value is None or isinstance(value, _PLAIN):
         return value
-    return apply_to_collection(value, Tensor, lambda tensor: tensor.detach().to("cpu", copy=True))
+    return apply_to_collection(value, Tensor, _copied)
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    # A clone takes half as long as the other way there.
+    return tensor.clone() if tensor.device.type == "cpu" else tensor.to("cpu", copy=True)
 
 
 def _given(value: Any) -> Any:
@@ -193,8 +201,10 @@ def _size(value: Any) -> int:
         return value.nbytes
     if type(value) is dict:
         return sum(map(_size, value.values()))
-    if type(value) is list:
+    if type(value) in (list, tuple):
         return sum(map(_size, value))
+    if value is None or isinstance(value, _PLAIN):
+        return 0
     sizes: list[int] = []
     apply_to_collection(value, Tensor, lambda tensor: sizes.append(tensor.nbytes))
     return sum(sizes)

@@ -53,6 +53,11 @@ class Wheel:
         """Whether some are to be carried out again, at their batches."""
         return self._requests.repeats
 
+    @property
+    def quiet_until(self) -> float:
+        """When to call `before_batch` again, by ``time.monotonic()``, but for an epoch's first batch."""
+        return self._requests.quiet_until
+
     def before_batch(self, trainer: Trainer, batch_idx: int) -> list[Action]:
         """What was asked for and done, before a training batch."""
         if not self._requests.may_be_due(batch_idx):

@@ -17,7 +17,7 @@ SHELLS = ("bash", "zsh", "tcsh")
 _CONFIGURED = ("search", "babysit", "lint")
 _SECTIONS = frozenset({"model", "data", "trainer", "optimizer", "lr_scheduler", "seed_everything", "ckpt_path"})
 # Taken as they stand: a folder may be called 2024.
-_TEXTS = frozenset({"monitor", "mode", "executor", "root", "from", "replay"})
+_TEXTS = frozenset({"monitor", "constraint", "mode", "executor", "root", "from", "replay"})
 _SWITCHES = frozenset({"babysit", "verbose", "zoom"})
 # What a person can ask of a running, babysat fit.
 REQUESTS = {
@@ -136,6 +136,12 @@ def command_parser() -> argparse.ArgumentParser:
     show.add_argument("--json", action="store_true", dest="as_json", help="everything, as JSON")
     show.add_argument("--all", action="store_true", dest="everything", help="all the trials, and not the best 20")
 
+    report = commands.add_parser(
+        "report", help="a page with pictures of a study", description="Writes DIR/report/index.html and its pictures as PNG."
+    )
+    report.add_argument("root", metavar="DIR", help="the study's folder")
+    report.add_argument("--open", action="store_true", dest="in_browser", help="show it in a browser")
+
     repair = commands.add_parser(
         "repair", help="rebuild a damaged study", description="Rebuilds DIR/study.db from the trials' own records."
     )
@@ -209,7 +215,7 @@ def _add_request(commands: Any, kind: str, text: str) -> None:
 def _flags(command: str) -> list[str]:
     """What may be meant by a flag that is none."""
     settings = {"search": {**FOLLOW_SETTINGS, **SETTINGS}, "babysit": BABYSIT_SETTINGS}.get(command, {})
-    own = ["--json", "--all"] if command == "show" else []
+    own = {"show": ["--json", "--all"], "report": ["--open"]}.get(command, [])
     own += ["--at", "--timeout", "--anyway"] if command in REQUESTS else []
     return [*(f"--{name.replace('_', '-')}" for name in settings), *own, "--help"]
 

@@ -54,18 +54,32 @@ def import_class(where: str, class_path: str) -> Any:
     Raises:
         ConfigError: there is no such thing, or the import of its module fails. The message says how, and in which line.
     """
-    names = class_path.split(".")
+    return import_path(f"{where}.class_path", class_path, "my_package.MyClass")
+
+
+def import_path(where: str, path: str, example: str) -> Any:
+    """What a dotted path names.
+
+    Args:
+        where: the key that holds it, for the message.
+        path: of a module and what stands in it.
+        example: of such a path.
+
+    Raises:
+        ConfigError: as in `import_class`.
+    """
+    names = path.split(".")
     if len(names) < 2 or not all(name.isidentifier() for name in names):
-        raise ConfigError(f"{where}.class_path needs a dotted path, such as my_package.MyClass, got {class_path!r}")
+        raise ConfigError(f"{where} needs a dotted path, such as {example}, got {path!r}")
     try:
         module, rest = _import_longest(names)
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"{where}.class_path {class_path!r} cannot be imported: {_told(error)}") from None
+        raise ConfigError(f"{where} {path!r} cannot be imported: {_told(error)}") from None
     try:
         return reduce(getattr, rest, module)
     except AttributeError as error:
         hint = did_you_mean(names[-1], vars(module))
-        raise ConfigError(f"{where}.class_path {class_path!r} cannot be imported: {error}{hint}") from None
+        raise ConfigError(f"{where} {path!r} cannot be imported: {error}{hint}") from None
 
 
 def _import_longest(names: list[str]) -> tuple[ModuleType, list[str]]:

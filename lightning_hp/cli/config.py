@@ -13,6 +13,7 @@ from lightning.pytorch.cli import LightningCLI
 from lightning_hp.babysit import Babysitter
 from lightning_hp.bounds import whole_number
 from lightning_hp.cli.assembly import Assembly
+from lightning_hp.cli.classes import import_class, import_path
 from lightning_hp.cli.names import Keys, given_at
 from lightning_hp.cli.parts import Made, TrainerArguments
 from lightning_hp.cli.reading import given_by
@@ -189,8 +190,11 @@ def _build(config: Mapping[str, Any], make: Callable[[], Any], default: str) -> 
     babysit = search.pop("babysit", False)
     if isinstance(babysit, Mapping):
         babysit = babysitter_for(babysit)
+    if search.get("constraint") is not None:
+        search["constraint"] = _constraint(search["constraint"])
     if "pruner" in search:
         search["pruner"] = _pruner(search["pruner"])
+    _check_given_always(space, assembly, located)
     corners = _corners(space)
     for hparams in corners:
         assembly.parsed(hparams)
@@ -226,6 +230,21 @@ def assembled(config: Mapping[str, Any], make: Callable[[], Any]) -> Assembly:
     return assembly
 
 
+def _check_given_always(space: Space, assembly: Assembly, located: Mapping[str, Keys]) -> None:
+    """Raises ConfigError where a class requires what only some trials would give it."""
+    for name in space.sometimes:
+        keys = located[name]
+        section = assembly.given.get(keys[0])
+        if len(keys) != 3 or not isinstance(section, Mapping) or "class_path" not in section:
+            continue
+        _, required, _ = arguments(import_class(keys[0], section["class_path"]))
+        if keys[2] in required and not given_at(assembly.given, keys):
+            raise ConfigError(
+                f"{section['class_path']} requires {keys[2]!r}, which search.space.{name} does not give in every trial: "
+                f"give the rest a value under {keys[0]}.init_args"
+            )
+
+
 def _of_parts(located: Mapping[str, Keys]) -> set[str]:
     """The names that change nothing but a model, its optimizer or the data."""
     return {name for name, keys in located.items() if keys[0] in ("model", "data", "optimizer", "lr_scheduler")}
@@ -242,9 +261,12 @@ def _apart(located: Mapping[str, Keys], linked: set[str]) -> str | None:
 
 def _corners(space: Space) -> list[Hparams]:
     """Hyperparameters that hold, between them, both ends of every scale and every choice: what a type check must accept."""
-    values = {name: scale.grid(2) for name, scale in space.items()}
+    values = {name: each.scale.grid(2) for name, each in space.layout.items()}
+    for name, each in space.layout.items():
+        if each.counter is not None:
+            values[name] = [[value] for value in values[name]]
     most = max(len(each) for each in values.values())
-    return [{name: each[index % len(each)] for name, each in values.items()} for index in range(most)]
+    return [{name: values[name][index % len(values[name])] for name in space} for index in range(most)]
 
 
 def _strategy(strategy: Any, points: Any) -> Any:
@@ -258,6 +280,16 @@ def _strategy(strategy: Any, points: Any) -> Any:
     if strategy != "grid":
         raise ConfigError(f"search.points is for strategy grid, got strategy {strategy!r}")
     return Grid(points)
+
+
+def _constraint(path: Any) -> Any:
+    """The function that a config names."""
+    if not isinstance(path, str):
+        raise ConfigError(f"search.constraint needs the path of a function, such as my_module.small_enough, got {path!r}")
+    found = import_path("search.constraint", path, "my_module.small_enough")
+    if not callable(found):
+        raise ConfigError(f"search.constraint {path!r} needs to be a function of hyperparameters, got {found!r}")
+    return found
 
 
 def _pruner(settings: Any) -> Pruner | str | None:

@@ -79,10 +79,14 @@ def searched_space(study: Study) -> Space:
 
 def _plain(space: Space) -> dict[str, Any]:
     """A space of a config as it is written there."""
-    return {
-        name: {"scale": "choice", "values": list(scale.values)} if isinstance(scale, Choice) else scale.describe()
-        for name, scale in space.items()
-    }
+    plain = space.describe()
+    for name, each in space.layout.items():
+        if isinstance(each.scale, Choice):
+            plain[name]["values"] = list(each.scale.values)
+        for parent, scale, condition in each.conditions:
+            if isinstance(scale, Choice) and condition.values:
+                plain[name]["when"][parent] = list(condition.values)
+    return plain
 
 
 def _fits(root: str, search: Mapping[str, Any]) -> bool:

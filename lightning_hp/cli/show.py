@@ -79,7 +79,7 @@ def _headline(counts: dict[str, int], asked: dict[str, Any]) -> str:
 
 def _print_rows(console: Console, trials: Sequence[Trial], asked: dict[str, Any]) -> None:
     names = _short_names(asked["space"])
-    values = [[_short(trial.hparams.get(name)) for name in asked["space"]] for trial in trials]
+    values = [[_short(trial.hparams[name]) if name in trial.hparams else "" for name in asked["space"]] for trial in trials]
     rows = [[*_heads(trial), *row] for trial, row in zip(trials, values, strict=True)]
     table = _table(["trial", asked["monitor"], *names], rows)
     if console.measure(table, options=console.options.update(width=_ANY_WIDTH)).minimum <= console.width:
@@ -89,7 +89,7 @@ def _print_rows(console: Console, trials: Sequence[Trial], asked: dict[str, Any]
     for trial, row in zip(trials, values, strict=True):
         number, value = _heads(trial)
         console.print(Text(f"trial {number}  {asked['monitor']} {value}", overflow="fold"))
-        pairs = " ".join(f"{name}={each}" for name, each in zip(names, row, strict=True))
+        pairs = " ".join(f"{name}={each}" for name, each in zip(names, row, strict=True) if each)
         console.print(Padding(Text(pairs, overflow="fold"), (0, 0, 0, 2), expand=False))
 
 
@@ -140,4 +140,6 @@ def _heads(trial: Trial) -> tuple[str, str]:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_short, value))}]"
     return f"{value:.3g}" if isinstance(value, float) else str(value)

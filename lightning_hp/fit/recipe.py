@@ -77,9 +77,10 @@ class Recipe:
         check_trainer(self.trainer, names["trainer"])
 
     def _check_names(self, names: dict[str, dict[str, str]]) -> None:
-        check_call(self.model, names["model"])
+        sometimes = self.space.sometimes
+        check_call(self.model, names["model"], sometimes)
         if callable(self.data):
-            check_call(self.data, names["data"])
+            check_call(self.data, names["data"], sometimes)
         elif names["data"]:
             given = "an instance, which is made already" if self.data is not None else "nothing"
             name = next(iter(names["data"].values()))

@@ -23,7 +23,7 @@ from lightning_hp.fit.checkpoints import BEST, LAST
 from lightning_hp.trial import Mode, Rung, add_epoch, is_better
 
 # Training batches from one look at the loss to the next: a look waits for the device. A babysitter has just looked then.
-LOSS_CHECK_INTERVAL = 5 * EVERY
+LOSS_CHECK_INTERVAL = 3 * EVERY
 
 
 class Reporter(Checkpoint):

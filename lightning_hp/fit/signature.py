@@ -29,12 +29,13 @@ def arguments(function: Callable[..., Any]) -> tuple[set[str], set[str], bool]:
     return named, required, any(each.kind is each.VAR_KEYWORD for each in parameters)
 
 
-def check_call(function: Callable[..., Any], names: Mapping[str, str]) -> None:
+def check_call(function: Callable[..., Any], names: Mapping[str, str], sometimes: Collection[str] = ()) -> None:
     """Checks that a callable accepts some arguments and requires no others.
 
     Args:
         function: the factory.
         names: argument name to the name in the space, for the message.
+        sometimes: those names in the space that are not in every trial, so that their arguments may not be required.
 
     Raises:
         ConfigError: naming the unknown or missing argument and what the callable takes.
@@ -45,6 +46,12 @@ def check_call(function: Callable[..., Any], names: Mapping[str, str]) -> None:
         if argument not in known and not open_ended:
             hint = did_you_mean(argument, known)
             raise ConfigError(f"space[{full_name!r}]: {what} has no argument {argument!r}{hint}{_takes(known)}")
+    for argument in sorted(required & names.keys()):
+        if names[argument] in sometimes:
+            raise ConfigError(
+                f"{what} requires {argument!r}, which space[{names[argument]!r}] does not give in every trial: let it have a "
+                "default"
+            )
     missing = sorted(required - names.keys())
     if missing:
         raise ConfigError(

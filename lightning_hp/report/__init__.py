@@ -1,7 +1,11 @@
-"""Pictures of a study."""
+"""The report of a study, and its pictures."""
 
 from __future__ import annotations
 
+from lightning_hp.report.interventions import interventions
+from lightning_hp.report.page import write_report
+from lightning_hp.report.rendered import pngs
 from lightning_hp.report.rounds import draw_rounds
+from lightning_hp.report.searched import Searched
 
-__all__ = ["draw_rounds"]
+__all__ = ["Searched", "draw_rounds", "interventions", "pngs", "write_report"]

@@ -22,6 +22,8 @@ _REGION, _QUIET, _INK = "#0f7b8a", "#9aa5b1", "#1f2933"
 def draw_rounds(path: str | Path, space: Space, trials: Sequence[Trial], rounds: Sequence[RoundBegan], mode: Mode) -> None:
     """Draws a picture with a part for each hyperparameter: trials from left to right, each round's region behind them.
 
+    A trial is drawn where the hyperparameter exists in it; a list has a part for each of its values.
+
     The better a trial, the darker; crosses are those that failed or diverged. A choice's region is as dark as its weight.
 
     Args:
@@ -38,21 +40,23 @@ def draw_rounds(path: str | Path, space: Space, trials: Sequence[Trial], rounds:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
         raise ConfigError("pictures need matplotlib: pip install 'lightning-hp[plots]'") from None
-    rows = -(-len(space) // COLUMNS)
-    figure = Figure(figsize=(4.2 * min(len(space), COLUMNS), 2.5 * rows + 0.3), layout="constrained")
-    parts: Any = figure.subplots(rows, min(len(space), COLUMNS), squeeze=False, sharex=True)
+    rows, columns = -(-space.dimensions // COLUMNS), min(space.dimensions, COLUMNS)
+    figure = Figure(figsize=(4.2 * columns, 2.5 * rows + 0.3), layout="constrained")
+    parts: Any = figure.subplots(rows, columns, squeeze=False, sharex=True)
     numbers = np.array([trial.number for trial in trials])
     units = space.to_unit([trial.hparams for trial in trials])
+    there = space.active([trial.hparams for trial in trials])
     darkness = _darkness(trials, mode)
     last = max([*numbers.tolist(), 0]) + 1
-    for column, (name, scale) in enumerate(space.items()):
+    for column, (name, scale) in enumerate(space.coordinates.items()):
         axes = parts.flat[column]
-        _draw_regions(axes, name, scale, rounds, last)
-        good = np.array([trial.value is not None for trial in trials], dtype=bool)
+        draw_round_regions(axes, name, scale, rounds, last)
+        valued = np.array([trial.value is not None for trial in trials], dtype=bool)
+        good, bad = valued & there[:, column], ~valued & there[:, column]
         axes.scatter(numbers[good], units[good, column], c=darkness[good], cmap="Greys", vmin=-0.4, vmax=1, s=16, zorder=3)
-        axes.scatter(numbers[~good], units[~good, column], c="#c0392b", marker="x", s=14, linewidths=1, zorder=3)
+        axes.scatter(numbers[bad], units[bad, column], c="#c0392b", marker="x", s=14, linewidths=1, zorder=3)
         _label(axes, name, scale)
-    for axes in parts.flat[len(space) :]:
+    for axes in parts.flat[space.dimensions :]:
         axes.set_visible(False)
     for axes in parts[-1]:
         axes.set_xlabel("trial", color=_INK, fontsize=9)
@@ -62,7 +66,8 @@ def draw_rounds(path: str | Path, space: Space, trials: Sequence[Trial], rounds:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def _draw_regions(axes: Any, name: str, scale: Scale, rounds: Sequence[RoundBegan], last: int) -> None:
+def draw_round_regions(axes: Any, name: str, scale: Scale, rounds: Sequence[RoundBegan], last: int) -> None:
+    """Draws where each round looked on one scale, from its first trial to the next round's, the last one's up to `last`."""
     for began, end in zip(rounds, [*(each.first for each in rounds[1:]), last], strict=False):
         axes.axvline(began.first - 0.5, color=_QUIET, linewidth=0.4, zorder=0)
         region = (began.notes.get("region") or {}).get(name)

@@ -53,7 +53,8 @@ class Sampler(Protocol):
         """Hyperparameters for the trials with these numbers, in that order.
 
         Args:
-            space: where to propose from.
+            space: where to propose from: ``space.from_unit`` takes points of ``space.dimensions`` numbers from 0 to 1 each,
+                and ``space.allows`` says whether hyperparameters meet the constraint.
             seed: the study's.
             numbers: ascending trial numbers.
             history: the finished trials, by number. Numbers below 0 are those of earlier studies, or given by the user.

@@ -27,7 +27,7 @@ class Evidence:
     """Finished trials as numbers.
 
     Attributes:
-        units: their positions in the unit cube, of shape (n, len(space)).
+        units: their positions in the unit cube, of shape (n, dimensions).
         values: 0 for the best, 1 for one in the middle.
         reached: how far each trained: 1 for those that were not stopped, less for pruned ones, by the logarithm of their
             epochs.
@@ -67,7 +67,7 @@ def evidence(space: Space, history: Sequence[Trial], mode: Mode, most: int | Non
     raw = np.array([_cost(trial, mode) for trial in told])
     finite = raw[np.isfinite(raw)]
     if not len(finite):
-        return Evidence(np.empty((0, len(space))), np.empty(0), np.empty(0))
+        return Evidence(np.empty((0, space.dimensions)), np.empty(0), np.empty(0))
     median, best = float(np.median(finite)), float(finite.min())
     spread = median - best or float(np.ptp(finite))
     if spread <= ROUNDING * abs(best):
@@ -85,7 +85,7 @@ def evidence(space: Space, history: Sequence[Trial], mode: Mode, most: int | Non
 def features(space: Space, units: Array) -> Array:
     """Positions as a model of the objective sees them: a number for each ordered scale, one per value for each choice."""
     columns = []
-    for column, scale in enumerate(space.values()):
+    for column, scale in enumerate(space.coordinates.values()):
         if isinstance(scale, Choice):
             index = np.minimum((units[:, column] * len(scale.values)).astype(int), len(scale.values) - 1)
             # Any two values are as far from each other as the ends of another scale.

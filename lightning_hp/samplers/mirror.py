@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from lightning_hp.space import Hparams, Space
 from lightning_hp.trial import Mode, Trial
 
 if TYPE_CHECKING:
+    import optuna
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial, TrialState
@@ -43,8 +45,7 @@ class Mirror:
 
         self.space = space
         self.mode = mode
-        self._distributions = {name: _distribution(scale) for name, scale in space.items()}
-        # A trial's id in a storage of one study is its position there.
+        self._distributions = {name: _distribution(scale) for name, scale in space.coordinates.items()}
         self._storage = optuna.storages.InMemoryStorage()
         with quiet():
             self._study = optuna.create_study(
@@ -54,6 +55,10 @@ class Mirror:
             )
         self.trials: list[Trial] = []
         self.shown = 0
+        # A trial's id in a storage of one study is its position there, and there are also those that were asked for in vain.
+        self._ids: list[int] = []
+        self._there = 0
+        self._in_vain = False
 
     @property
     def proposed(self) -> list[Trial]:
@@ -81,6 +86,9 @@ class Mirror:
             return False
         if only_proposed and len(seen) > len(self.trials):
             return False
+        if self._in_vain and not only_proposed and (news or len(seen) > self.shown):
+            # A new mirror would not hold what was asked for in vain.
+            return False
         for at, _, new in news:
             self.amend(at, new)
         self.add(seen[len(self.trials) :])
@@ -91,56 +99,108 @@ class Mirror:
         """Takes in trials after those that are there, whoever has proposed them."""
         for trial, params in zip(trials, self._params([trial.hparams for trial in trials]), strict=True):
             self._study.add_trial(self._frozen(trial, params))
+            self._ids.append(self._there)
+            self._there += 1
         self.trials += trials
 
-    def ask(self, number: int, sampler: BaseSampler) -> Hparams:
+    def ask(self, number: int, samplers: Iterable[BaseSampler]) -> Hparams:
         """What a sampler tries next. The mirror holds it as a running trial from then on.
+
+        Args:
+            number: of the trial.
+            samplers: the sampler, and others to ask after it while what they propose breaks the constraint.
+
+        Returns:
+            The first that meets the constraint, or the last.
 
         Raises:
             ConfigError: the sampler cannot do it, for this space or without another package.
         """
-        self._study.sampler = sampler
-        try:
-            with quiet(), one_thread():
-                asked = self._study.ask(self._distributions)
-        except (ImportError, ValueError) as error:
-            raise ConfigError(f"strategy: Optuna's {type(sampler).__name__} cannot propose a trial: {error}") from error
-        hparams = {name: _value(scale, asked.params[name]) for name, scale in self.space.items()}
+        from optuna.trial import TrialState
+
+        hparams = None
+        for sampler in samplers:
+            if hparams is not None:
+                # As a failed one it is no evidence of anything: it says nothing of the objective.
+                self._storage.set_trial_state_values(self._there - 1, TrialState.FAIL)
+                self._in_vain = True
+            hparams = self._ask(sampler)
+            # The position of the value, which is rounded: what the mirror holds must not depend on how it has come by it.
+            self._place(self._there - 1, hparams)
+            if self.space.allows(hparams):
+                break
+        assert hparams is not None
         self.trials.append(Trial(number, hparams, seed=0, state="running"))
-        # The position of the value, which is rounded: what the mirror holds must not depend on how it has come by it.
-        self._place(len(self.trials) - 1, hparams)
+        self._ids.append(self._there - 1)
         return hparams
 
     def amend(self, position: int, trial: Trial) -> None:
         """Puts a trial in the place of one that runs: how it has ended, or other hyperparameters."""
-        if trial.hparams != self.trials[position].hparams:
-            self._place(position, trial.hparams)
+        if trial.hparams.keys() != self.trials[position].hparams.keys():
+            self._replace(position, trial)
+        elif trial.hparams != self.trials[position].hparams:
+            self._place(self._ids[position], trial.hparams)
         if trial.state != "running":
             state, value, steps = self._told(trial)
             for step, reported in steps.items():
-                self._storage.set_trial_intermediate_value(position, step, reported)
-            self._storage.set_trial_state_values(position, state, None if value is None else [value])
+                self._storage.set_trial_intermediate_value(self._ids[position], step, reported)
+            self._storage.set_trial_state_values(self._ids[position], state, None if value is None else [value])
         self.trials[position] = trial
 
-    def _place(self, position: int, hparams: Hparams) -> None:
+    def _ask(self, sampler: BaseSampler) -> Hparams:
+        self._study.sampler = sampler
+        try:
+            with quiet(), one_thread():
+                if self.space.conditional:
+                    asked = self._study.ask()
+                    return self.space.build(lambda name: _suggested(asked, name, self.space.coordinates[name]))
+                params = self._study.ask(self._distributions).params
+        except (ImportError, ValueError) as error:
+            raise ConfigError(f"strategy: Optuna's {type(sampler).__name__} cannot propose a trial: {error}") from error
+        finally:
+            self._there += 1
+        return {name: _value(scale, params[name]) for name, scale in self.space.coordinates.items()}
+
+    def _place(self, trial_id: int, hparams: Hparams) -> None:
         (params,) = self._params([hparams])
-        for name, distribution in self._distributions.items():
-            internal = distribution.to_internal_repr(params[name])
-            self._storage.set_trial_param(position, name, internal, distribution)
+        for name, param in params.items():
+            distribution = self._distributions[name]
+            self._storage.set_trial_param(trial_id, name, distribution.to_internal_repr(param), distribution)
+
+    def _replace(self, position: int, trial: Trial) -> None:
+        """Has a new trial in the place of one that runs. Optuna takes no hyperparameter back that has been suggested."""
+        from optuna.trial import TrialState
+
+        self._storage.set_trial_state_values(self._ids[position], TrialState.FAIL)
+        self._in_vain = True
+        self._study.add_trial(self._frozen(replace(trial, state="running"), *self._params([trial.hparams])))
+        self._ids[position] = self._there
+        self._there += 1
 
     def _params(self, hparams: list[Hparams]) -> list[dict[str, Any]]:
-        units = self.space.to_unit(hparams)
-        return [
-            {name: _param(scale, point[name], float(unit)) for (name, scale), unit in zip(self.space.items(), row, strict=True)}
-            for point, row in zip(hparams, units, strict=True)
+        """Optuna's parameters for hyperparameters, in the order in which they are suggested."""
+        ordered = [
+            (name, column)
+            for each in self.space.layout.values()
+            for name, column in zip(each.coordinates, each.columns, strict=True)
         ]
+        found = []
+        for point, row in zip(hparams, self.space.to_unit(hparams), strict=True):
+            values, scales = self.space.flat(point), self.space.coordinates
+            there = [(name, column) for name, column in ordered if name in values]
+            found.append({name: _param(scales[name], values[name], float(row[column])) for name, column in there})
+        return found
 
     def _frozen(self, trial: Trial, params: dict[str, Any]) -> FrozenTrial:
         from optuna.trial import create_trial
 
         state, value, steps = self._told(trial)
         return create_trial(
-            state=state, value=value, params=params, distributions=self._distributions, intermediate_values=steps
+            state=state,
+            value=value,
+            params=params,
+            distributions={name: self._distributions[name] for name in params},
+            intermediate_values=steps,
         )
 
     def _told(self, trial: Trial) -> tuple[TrialState, float | None, dict[int, float]]:
@@ -191,6 +251,15 @@ def _distribution(scale: Scale) -> BaseDistribution:
     if isinstance(scale, (Int, LogInt)):
         return IntDistribution(scale.low, scale.high, log=isinstance(scale, LogInt))
     return FloatDistribution(0.0, 1.0)
+
+
+def _suggested(asked: optuna.Trial, name: str, scale: Scale) -> Any:
+    """The value that Optuna suggests for a coordinate."""
+    if isinstance(scale, Choice):
+        return _value(scale, asked.suggest_categorical(name, range(len(scale.values))))
+    if isinstance(scale, (Int, LogInt)):
+        return _value(scale, asked.suggest_int(name, scale.low, scale.high, log=isinstance(scale, LogInt)))
+    return _value(scale, asked.suggest_float(name, 0.0, 1.0))
 
 
 def _param(scale: Scale, value: Any, unit: float) -> int | float:

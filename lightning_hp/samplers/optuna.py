@@ -29,6 +29,8 @@ DEFAULT_SAMPLER = "TPESampler"
 SIZE = 8
 # A trial that lies that near to one that runs, in every unit coordinate, tells nothing new. So many are drawn to find another.
 NEAR, OTHERS = 1e-3, 64
+# So often Optuna is asked for a trial that meets the constraint, of which it knows nothing; then one is drawn at random.
+ATTEMPTS = 8
 # What these propose follows from the results of earlier trials alone. Others make notes on the trials that they propose, such
 # as their generation, and go on from these.
 _WITHOUT_NOTES = ("TPESampler", "GPSampler", "RandomSampler", "BruteForceSampler")
@@ -106,14 +108,22 @@ class OptunaSampler:
         seen = [trial for trial in history if self.size is None or trial.number < first]
         mirror = self._mirror(space, seed, seen, first, mode)
         for each in range(first + len(mirror.proposed), number + 1):
-            running = [trial.hparams for trial in mirror.trials if trial.state == "running"]
-            hparams = mirror.ask(each, self._seeded(seed, each))
-            # Optuna's Gaussian process looks at what runs since version 4.8. What evolves a population may mean it.
-            if _repeats(space, hparams, running) and not _makes_notes(self.sampler):
-                drawn = space.sample(OTHERS, proposal_seed(seed, each))
-                other = next((other for other in drawn if not _repeats(space, other, running)), hparams)
-                mirror.amend(len(mirror.trials) - 1, Trial(each, other, seed=0, state="running"))
+            self._ask(mirror, seed, each)
         return mirror.proposed[number - first].hparams
+
+    def _ask(self, mirror: Mirror, seed: int, number: int) -> None:
+        """Has the mirror hold what is proposed for a trial."""
+        space = mirror.space
+        running = [trial.hparams for trial in mirror.trials if trial.state == "running"]
+        hparams = mirror.ask(number, (self._seeded(seed, number, attempt) for attempt in range(ATTEMPTS)))
+        # Optuna's Gaussian process looks at what runs since version 4.8. What evolves a population may mean it.
+        repeats = not _makes_notes(self.sampler) and _repeats(space, hparams, running)
+        if repeats or not space.allows(hparams):
+            drawn = space.sample(OTHERS, proposal_seed(seed, number))
+            # With a constraint, what is drawn meets it, and what was asked for may not.
+            last = hparams if repeats and space.constraint is None else drawn[0]
+            other = next((other for other in drawn if not _repeats(space, other, running)), last)
+            mirror.amend(len(mirror.trials) - 1, Trial(number, other, seed=0, state="running"))
 
     def _mirror(self, space: Space, seed: int, seen: list[Trial], first: int, mode: Mode) -> Mirror:
         """An Optuna study of what is to be seen, and of what has been proposed from that so far."""
@@ -139,14 +149,14 @@ class OptunaSampler:
         for start in range(0, first, self.size or 1):
             trials = self._round_of(start)
             for number in trials:
-                mirror.ask(number, self._seeded(seed, number))
+                self._ask(mirror, seed, number)
             for number in trials:
                 if number in ended:
                     mirror.amend(offset + number, ended[number])
 
-    def _seeded(self, seed: int, number: int) -> BaseSampler:
+    def _seeded(self, seed: int, number: int, attempt: int) -> BaseSampler:
         assert self.sampler is not None
-        sampler = reseeded(self.sampler, proposal_seed(seed, number))
+        sampler = reseeded(self.sampler, proposal_seed(seed, number, attempt))
         if _is_one_of(sampler, "QMCSampler"):
             # Not of a generator, but of the scrambling, which has to be the same for all trials.
             vars(sampler)["_seed"] = sobol_seed(seed)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_hp.samplers.evidence import Evidence, features
-from lightning_hp.samplers.quasi import scrambled
+from lightning_hp.samplers.quasi import scrambled, sobol_hparams
 from lightning_hp.samplers.surrogate import Posterior, Surrogate, log_expected_improvement
 from lightning_hp.samplers.threads import one_thread
 from lightning_hp.scales import Choice, Int, LogInt, label
@@ -27,6 +27,8 @@ ALIKE = 0.02
 REFINED = 2
 # The region holds this share of these points in each dimension, and a margin on both sides: of its width, and of the space.
 SHARE, MARGIN, LEAST_MARGIN = 0.9, 0.1, 0.01
+# A dimension that exists in fewer of these points is not narrowed.
+LEAST_SHARE = 0.1
 # However bad a value of a choice has been, it keeps this share of its equal part.
 LEAST_WEIGHT = 0.1
 # How near to the best the nearest points are that are looked at, as powers of two of the region's width.
@@ -45,8 +47,8 @@ class Region:
 
     def sample(self, space: Space, count: int, seed: int) -> Array:
         """Points of the unit cube that lie evenly in the region."""
-        points = self.low + (self.high - self.low) * scrambled(len(space), seed, count)
-        for column, (name, scale) in enumerate(space.items()):
+        points = self.low + (self.high - self.low) * scrambled(space.dimensions, seed, count)
+        for column, (name, scale) in enumerate(space.coordinates.items()):
             if isinstance(scale, Choice):
                 # Evenly by weight: what is even in [0, 1] is cut into parts as long as the weights.
                 even = (points[:, column] - self.low[column]) / (self.high[column] - self.low[column])
@@ -54,16 +56,17 @@ class Region:
                 points[:, column] = (index + 0.5) / len(scale.values)
         return points
 
-    def holding(self, point: Array) -> Region:
-        """The region with a point in it, and as much about it as its margin."""
-        low = np.minimum(self.low, np.clip(point - LEAST_MARGIN, 0, 1))
-        high = np.maximum(self.high, np.clip(point + LEAST_MARGIN, 0, 1))
+    def holding(self, space: Space, point: Array) -> Region:
+        """The region with a point in it, in the coordinates that exist there, and as much about it as its margin."""
+        (there,) = _there(space, point[None])
+        low = np.where(there, np.minimum(self.low, np.clip(point - LEAST_MARGIN, 0, 1)), self.low)
+        high = np.where(there, np.maximum(self.high, np.clip(point + LEAST_MARGIN, 0, 1)), self.high)
         return Region(low, high, self.weights)
 
     def describe(self, space: Space) -> dict[str, Any]:
         """The region in the user's values, with what there is to say of each dimension."""
         told: dict[str, Any] = {}
-        for column, (name, scale) in enumerate(space.items()):
+        for column, (name, scale) in enumerate(space.coordinates.items()):
             if isinstance(scale, Choice):
                 weights = zip(scale.values, self.weights[name].round(3).tolist(), strict=True)
                 told[name] = {"weights": {str(label(value)): weight for value, weight in weights}}
@@ -109,16 +112,16 @@ def zoom(space: Space, seen: Evidence, count: int, generator: np.random.Generato
         best = seen.units[np.argmin(expected)]
         region, lowest = _whole(space), best[None]
         for _ in range(2):
-            lowest = belief.lowest(_snapped(space, region.sample(space, CANDIDATES, _integer(generator))))
+            lowest = belief.lowest(_tidied(space, region.sample(space, CANDIDATES, _integer(generator)), count, generator))
             region = _around(space, lowest)
         candidates = lowest
         for _ in range(REFINED):
             inside = region.sample(space, CANDIDATES // 2, _integer(generator))
             near = _near(space, region, np.concatenate([[best], lowest]), CANDIDATES // 2, generator)
-            candidates = _snapped(space, np.concatenate([inside, near]))
+            candidates = _tidied(space, np.concatenate([inside, near]), count, generator)
             lowest = belief.lowest(candidates)
         points = candidates[_most_promising(belief.posterior(candidates), float(expected.min()), count)]
-        return Zoom(region.holding(best), points, len(seen.values))
+        return Zoom(region.holding(space, best), points, len(seen.values))
 
 
 class Belief:
@@ -160,28 +163,46 @@ def _most_promising(posterior: Posterior, aim: float, count: int) -> list[int]:
 
 
 def _around(space: Space, points: Array) -> Region:
-    """The region that holds most of these points in each dimension by itself."""
-    low, high = np.quantile(points, [(1 - SHARE) / 2, (1 + SHARE) / 2], axis=0)
+    """The region that holds most of these points in each dimension by itself, by those in which it exists."""
+    there = _there(space, points)
+    ends = [_ends(points[there[:, column], column], len(points)) for column in range(space.dimensions)]
+    low, high = np.transpose(ends)
     margin = MARGIN * (high - low) + LEAST_MARGIN
     weights = {}
-    for column, (name, scale) in enumerate(space.items()):
+    for column, (name, scale) in enumerate(space.coordinates.items()):
         if isinstance(scale, Choice):
             count = len(scale.values)
-            found = np.bincount(np.minimum((points[:, column] * count).astype(int), count - 1), minlength=count)
-            weights[name] = (1 - LEAST_WEIGHT) * found / len(points) + LEAST_WEIGHT / count
+            own = points[there[:, column], column]
+            found = np.bincount(np.minimum((own * count).astype(int), count - 1), minlength=count)
+            if len(own):
+                weights[name] = (1 - LEAST_WEIGHT) * found / len(own) + LEAST_WEIGHT / count
+            else:
+                weights[name] = np.full(count, 1 / count)
             low[column], high[column] = 0.0, 1.0
     return Region(np.clip(low - margin, 0, 1), np.clip(high + margin, 0, 1), weights)
 
 
+def _ends(points: Array, among: int) -> Array:
+    """Where most of these points lie in one dimension, which exists in no more than them."""
+    if len(points) < LEAST_SHARE * among:
+        return np.array([0.0, 1.0])
+    ends: Array = np.quantile(points, [(1 - SHARE) / 2, (1 + SHARE) / 2])
+    return ends
+
+
 def _near(space: Space, region: Region, best: Array, count: int, generator: np.random.Generator) -> Array:
     """Points about the best ones, half of them about the first, most of them near, each moved in some dimensions."""
-    dimensions = len(space)
+    dimensions = space.dimensions
     width = np.maximum(region.high - region.low, 0.05)
     step = 2.0 ** -generator.integers(1, NEAREST + 1, size=(count, 1)) * width
     moved = generator.random((count, dimensions)) < max(0.5, 2 / dimensions)
     centers = best[np.where(generator.random(count) < 0.5, 0, generator.integers(len(best), size=count))]
+    if space.conditional:
+        # What does not exist there yet may lie anywhere in the region.
+        anywhere = region.sample(space, count, _integer(generator))
+        centers = np.where(_there(space, centers), centers, anywhere)
     points = np.clip(centers + step * generator.standard_normal((count, dimensions)) * moved, 0, 1)
-    for column, (name, scale) in enumerate(space.items()):
+    for column, (name, scale) in enumerate(space.coordinates.items()):
         if isinstance(scale, Choice):
             others = generator.choice(len(scale.values), size=count, p=region.weights[name])
             swapped = moved[:, column] & (generator.random(count) < 0.5)
@@ -189,19 +210,34 @@ def _near(space: Space, region: Region, best: Array, count: int, generator: np.r
     return points
 
 
+def _tidied(space: Space, points: Array, least: int, generator: np.random.Generator) -> Array:
+    """Points as the trials' own are, without those that break the constraint; if too few are left, with others."""
+    if not space.conditional and space.constraint is None:
+        return _snapped(space, points)
+    hparams = [each for each in space.from_unit(points) if space.allows(each)]
+    if len(hparams) < least:
+        hparams += sobol_hparams(space, _integer(generator), range(least - len(hparams)))
+    return space.to_unit(hparams)
+
+
+def _there(space: Space, points: Array) -> NDArray[np.bool_]:
+    """Which coordinates exist at points."""
+    return space.active(space.from_unit(points)) if space.conditional else np.ones(points.shape, dtype=bool)
+
+
 def _snapped(space: Space, points: Array) -> Array:
     """Points where whole numbers and choices lie in the middle of their stretch, as the trials' own do."""
     points = points.copy()
-    for column, scale in enumerate(space.values()):
+    for column, scale in enumerate(space.coordinates.values()):
         if isinstance(scale, (Int, LogInt, Choice)):
             points[:, column] = scale.to_unit(scale.from_unit(points[:, column]))
     return points
 
 
 def _whole(space: Space) -> Region:
-    counts = {name: len(scale.values) for name, scale in space.items() if isinstance(scale, Choice)}
+    counts = {name: len(scale.values) for name, scale in space.coordinates.items() if isinstance(scale, Choice)}
     weights = {name: np.full(count, 1 / count) for name, count in counts.items()}
-    return Region(np.zeros(len(space)), np.ones(len(space)), weights)
+    return Region(np.zeros(space.dimensions), np.ones(space.dimensions), weights)
 
 
 def _reason(low: float, high: float) -> str:

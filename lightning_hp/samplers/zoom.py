@@ -17,7 +17,7 @@ import numpy as np
 
 from lightning_hp.bounds import whole_number
 from lightning_hp.samplers.evidence import Evidence, evidence
-from lightning_hp.samplers.quasi import sobol
+from lightning_hp.samplers.quasi import sobol_hparams
 from lightning_hp.samplers.region import Zoom, zoom
 from lightning_hp.seeds import round_seed, sobol_seed
 from lightning_hp.space import Hparams, Space
@@ -73,7 +73,7 @@ class CoarseToFine:
             trials = self.round_of(number)
             found = self._zoom(space, seed, trials.start, history, mode)
             if found is None:
-                proposed += space.from_unit(sobol(len(space), sobol_seed(seed), [number]))
+                proposed += sobol_hparams(space, sobol_seed(seed), [number])
             else:
                 proposed += space.from_unit(found.points[[number - trials.start]])
         return proposed
@@ -100,7 +100,8 @@ class _Asked:
     def __init__(self, space: Space, seen: Evidence) -> None:
         self.space = space
         self.seen = seen
-        self._key = repr(space), seen.units.tobytes(), seen.values.tobytes(), seen.reached.tobytes()
+        # Of two constraints only the same object is known to be the same.
+        self._key = repr(space), id(space.constraint), seen.units.tobytes(), seen.values.tobytes(), seen.reached.tobytes()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Asked) and self._key == other._key

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from lightning_hp.description import described
 from lightning_hp.study.files import write_whole
 
 FILE = "config.yaml"
@@ -20,3 +22,11 @@ def write_config(root: Path, config: Mapping[str, Any]) -> None:
         StorageError: the disk takes no data.
     """
     write_whole(root / FILE, yaml.safe_dump(dict(config), sort_keys=False))
+
+
+def section_of(value: Any) -> dict[str, Any]:
+    """A class or function as a ``class_path`` section, with the arguments of a partial."""
+    named = getattr(value, "func", value)
+    named = named if hasattr(named, "__qualname__") else type(named)
+    given = described(value.keywords) if isinstance(value, partial) else {}
+    return {"class_path": f"{named.__module__}.{named.__qualname__}", **({"init_args": given} if given else {})}

@@ -47,7 +47,7 @@ def optuna_study(
     """
     check_installed()
     space = Space(asked["space"])
-    distributions = {name: _distribution(scale) for name, scale in space.items()}
+    distributions = {name: _distribution(scale) for name, scale in space.coordinates.items()}
     with quiet():
         study = _opened(root, asked, storage, study_name or root.resolve().name)
         there = {trial.user_attrs.get("number") for trial in study.get_trials(deepcopy=False)}
@@ -88,12 +88,13 @@ def _frozen(
 
     state = _state(trial)
     curve = trial.metrics.get(monitor, [])
+    params = {name: _param(space.coordinates[name], value) for name, value in space.flat(trial.hparams).items()}
     frozen = create_trial(
         state=state,
         # Optuna refuses a failed trial that has a value.
         value=None if state.name == "FAIL" else trial.value,
-        params={name: _param(scale, trial.hparams[name]) for name, scale in space.items()},
-        distributions=distributions,
+        params=params,
+        distributions={name: distributions[name] for name in params},
         intermediate_values={epoch: value for epoch, value in enumerate(curve) if value is not None},
         user_attrs=_notes(trial, space),
     )
@@ -124,9 +125,9 @@ def _notes(trial: Trial, space: Space) -> dict[str, Any]:
         "checkpoint": str(trial.checkpoint) if trial.checkpoint else None,
         # Optuna has no such scale, and lays these out by their value.
         **{
-            f"{name} (unit)": scale.to_unit(trial.hparams[name])
-            for name, scale in space.items()
-            if isinstance(scale, ReverseLog)
+            f"{name} (unit)": scale.to_unit(value)
+            for name, value in space.flat(trial.hparams).items()
+            if isinstance(scale := space.coordinates[name], ReverseLog)
         },
     }
     return {key: value for key, value in notes.items() if value is not None}

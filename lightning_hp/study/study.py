@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_hp.advice import Advice, Findings, Importance, advice, find
 from lightning_hp.errors import ConfigError
-from lightning_hp.report import draw_rounds
+from lightning_hp.report import Searched, draw_rounds, interventions, pngs, write_report
 from lightning_hp.space import Space
 from lightning_hp.study.store import Store
 from lightning_hp.trial import Judged, RoundBegan, Trial
@@ -132,6 +132,29 @@ class Study:
         finished = [trial for trial in self.trials if trial.finished]
         draw_rounds(path, self._searched(), finished, self.rounds, self.asked["mode"])
 
+    def report(self) -> Path:
+        """Writes ROOT/report/index.html, a page that needs no other file, with its pictures as PNG beside it.
+
+        It tells the best trial, what the trials say, their curves and hyperparameters, what a babysitter did, what failed, the
+        time it took, and how to have the best trial again. A search that still runs is reported as it stands.
+
+        Returns:
+            The path of index.html.
+
+        Raises:
+            ConfigError: matplotlib is not installed.
+            StorageError: the disk takes no data.
+        """
+        return write_report(self._for_report())
+
+    def pictures(self) -> Iterator[tuple[str, bytes]]:
+        """The report's pictures that there is something to show in, by name, as PNG.
+
+        Raises:
+            ConfigError: matplotlib is not installed.
+        """
+        return pngs(self._for_report())
+
     def to_dict(self, findings: bool = False) -> dict[str, Any]:
         """The study as plain values. Values that JSON lacks (NaN) become None.
 
@@ -154,7 +177,8 @@ class Study:
     def to_optuna(self, storage: str | BaseStorage | None = None, study_name: str | None = None) -> optuna.study.Study:
         """The finished trials as a study of Optuna's, for ``optuna.visualization``, ``optuna.importance`` and its dashboard.
 
-        Hyperparameters have their values, on Optuna's scales where it has ours; a `ReverseLog` is a plain range there, with
+        Hyperparameters have their values, those of a list one by one, on Optuna's scales where it has ours; a trial lacks what
+        does not exist in it. A `ReverseLog` is a plain range there, with
         the position on its scale as user attribute ``NAME (unit)``. Complete and pruned trials are that; failed and diverged
         ones are failed. Values reported are those of the monitored metric in each epoch. Further user attributes: ``number``,
         ``state``, ``seed``, ``epochs``, ``reason``, ``checkpoint``.
@@ -189,6 +213,14 @@ class Study:
     def _searched(self) -> Space:
         """The space, with choices as the trials have them."""
         return self._space if self._space is not None else Space(self.asked["space"])
+
+    def _for_report(self) -> Searched:
+        with self._open() as store:
+            asked, rounds, times, trials = store.asked(), store.rounds(), store.times(), self._given(store.trials())
+        space = self._searched()
+        found = find(space, trials, asked["mode"], rounds)
+        done = interventions(self.root, [trial.number for trial in trials])
+        return Searched(self.root, asked, space, trials, rounds, times, found, done)
 
     def _given(self, trials: list[Trial]) -> list[Trial]:
         return [replace(trial, hparams=self._values(trial.hparams), loader=self._loader) for trial in trials]

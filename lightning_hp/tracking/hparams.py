@@ -24,13 +24,17 @@ def experiment(space: Space, objective: str, monitor: str) -> Any:
         objective: the tag of the metric.
         monitor: the name under which it is shown.
     """
-    hparams = [summary_v2.HParam(name, _domain(scale), description=repr(scale)) for name, scale in space.items()]
+    scales = space.coordinates.items()
+    hparams = [summary_v2.HParam(name, _domain(scale), description=repr(scale)) for name, scale in scales]
     return summary_v2.hparams_config_pb(hparams, [summary_v2.Metric(objective, display_name=monitor)])
 
 
 def session(space: Space, hparams: Hparams, name: str) -> Any:
-    """One trial's row of the HParams table, as a summary to write once into its run."""
-    values = {key: _shown(space[key], value) for key, value in hparams.items()}
+    """One trial's row of the HParams table, as a summary to write once into its run.
+
+    Each value of a list has a column, and what does not exist in the trial is left empty.
+    """
+    values = {name: _shown(space.coordinates[name], value) for name, value in space.flat(hparams).items()}
     return summary_v2.hparams_pb(values, trial_id=name)
 
 

@@ -1,4 +1,4 @@
-"""The TensorBoard run of the whole search: the objective, the best so far, and the one HParams experiment."""
+"""The TensorBoard run of the whole search: the objective, the best so far, the one HParams experiment, and pictures."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from lightning_hp.errors import storage_errors
 from lightning_hp.space import Space
 from lightning_hp.tracking.hparams import add_summary, experiment
+from lightning_hp.tracking.images import image
 from lightning_hp.tracking.trial_run import OBJECTIVE
 from lightning_hp.trial import Event, Finished, Mode, State, Trial, is_better
 
@@ -58,6 +59,12 @@ class SearchRun:
                 if time.monotonic() - self._flushed >= FLUSH_INTERVAL:
                     self._flushed = time.monotonic()
                     self._writer.flush()
+
+    def show(self, pictures: Iterable[tuple[str, bytes]]) -> None:
+        """Adds pictures, by name and as PNG, to TensorBoard's images."""
+        with storage_errors(self._folder):
+            for name, content in pictures:
+                add_summary(self._writer, image(f"report/{name}", content))
 
     def __enter__(self) -> SearchRun:
         return self

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from examples.digits import LitDigits
+from examples.digits import DigitsData, LitDigits
 from lightning_hp import Babysitter, Choice
 from lightning_hp.babysit.actions import Rollback, Skip, Snapshot, Stop
 from lightning_hp.babysit.policies import Decision
@@ -42,6 +42,23 @@ def test_a_loss_that_is_nan_takes_the_fit_back_to_its_best_check_and_lowers_lr(f
     assert trainer.global_step == 15
 
 
+def test_a_check_amid_an_epoch_knows_all_losses_before_it(fit, scripted, interventions):
+    module = exploding(scripted, [5])([1.0, 0.9, 0.8, 0.7])
+    trainer = fit(module, Babysitter("score"), epochs=1, limit_train_batches=20, val_check_interval=8)
+    (record,) = interventions(trainer)
+    # The weights of this check, its best metric or not, are none to go back to.
+    assert (record.batch, record.reason, record.actions[0]) == (8, "the loss is nan", Rollback("start"))
+    assert all(weight.isfinite().all() for weight in module.state_dict().values())
+
+
+def test_losses_are_heard_some_at_a_time_and_at_the_latest_where_an_epoch_ends(fit, scripted, interventions):
+    digits = {"data": DigitsData(64), "limit_train_batches": 20}
+    for at, answered in ((3, 16), (15, 16), (16, 20)):
+        trainer = fit(exploding(scripted, [at])(), Babysitter("score"), epochs=2, version=f"at {at}", **digits)
+        (record,) = interventions(trainer)
+        assert (record.batch, record.reason) == (answered, "the loss is nan")
+
+
 def test_a_metric_that_is_nan_does_too(fit, scripted, interventions):
     module = scripted([1.0, 0.9, math.nan, 0.8, 0.8])
     (record,) = interventions(fit(module, Babysitter("score"), epochs=5))
@@ -49,7 +66,8 @@ def test_a_metric_that_is_nan_does_too(fit, scripted, interventions):
 
 
 def test_a_training_metric_of_an_epoch_that_was_gone_back_from_is_not_held_against_it(fit, interventions):
-    trainer = fit(exploding(LitDigits, [7])(lr=0.1), Babysitter("train_loss"), limit_train_batches=12, epochs=3)
+    module = exploding(LitDigits, [7])(lr=0.1)
+    trainer = fit(module, Babysitter("train_loss"), data=DigitsData(64), limit_train_batches=20, epochs=3)
     assert [record.reason for record in interventions(trainer)] == ["the loss is nan"]
 
 

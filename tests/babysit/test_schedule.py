@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler as schedulers
 
+from examples.digits import LitDigits
 from lightning_hp import Babysitter, ConfigError
 from lightning_hp.babysit.actions import Adjust, Knobs, Move, Rollback, Snapshot
 from lightning_hp.babysit.log import FILE, Record, append
@@ -118,6 +119,36 @@ def test_the_table_has_a_row_for_each_step_and_group(tmp_path):
         ["1", "0", "0.05", "0.95"],
         ["1", "1", "0.5", ""],
     ]
+
+
+def test_each_optimizer_is_followed_in_its_own_steps(fit, tmp_path):
+    class Taught(LitDigits):
+        """Two optimizers by turns, whose lr somebody sets by hand: the first's at step 4, the second's at step 7."""
+
+        def __init__(self):
+            super().__init__(hidden=8, layers=1)
+            self.automatic_optimization = False
+
+        def training_step(self, batch, batch_idx):
+            for optimizer in self.optimizers():
+                set_by_hand = {4: 0.05, 7: 0.02}.get(self.trainer.global_step)
+                if set_by_hand is not None:
+                    optimizer.param_groups[0]["lr"] = set_by_hand
+                optimizer.zero_grad()
+                self.manual_backward(self.loss(self(batch[0]), batch[1]))
+                optimizer.step()
+
+        def validation_step(self, batch, batch_idx):
+            self.log("score", 1.0)
+
+        def configure_optimizers(self):
+            weights = list(self.parameters())
+            return torch.optim.SGD(weights[:2], lr=0.1, momentum=0.9), torch.optim.Adam(weights[2:], lr=0.01)
+
+    fit(Taught(), Babysitter("score", patience=50), epochs=2)
+    found = schedule(tmp_path / "run")
+    assert [found.lr(step, 0) for step in (3, 4, 11)] == [0.1, 0.05, 0.05]
+    assert [found.lr(step, 1) for step in (6, 7, 11)] == [0.01, 0.02, 0.02]
 
 
 def test_the_optimizers_of_a_fit_find_their_own_groups():

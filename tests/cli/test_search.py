@@ -140,6 +140,7 @@ def test_every_setting_is_a_flag(run, config):
         "points": 2,
         "pruner": "{name: asha, factor: 2}",
         "space": json.dumps(space),
+        "constraint": "tests.perceptron.bright",
         "enqueue": "[{model.lr: 0.2}]",
         "warm_start": "earlier",
         "babysit": "{patience: 3}",
@@ -164,6 +165,7 @@ def test_every_setting_is_a_flag(run, config):
     asked = Study("flags").asked
     assert asked["pruner"] == {"name": "asha", "factor": 2}
     kept = {"monitor": "val_loss", "mode": "min", "trials": 1, "max_time": 300.0, "seed": 4, "space": space}
+    kept["constraint"] = "bright"
     assert kept.items() <= asked.items()
     assert (asked["strategy"], asked["points"], asked["babysit"]["patience"]) == ("grid", 2, 3)
     assert (asked["enqueue"], asked["warm_start"]) == ([{"model.lr": 0.2}], ["earlier", "1 trials"])

@@ -65,6 +65,11 @@ class Babysitting:
             return
         self._losses.append(losses)
         if (batch_idx + 1) % EVERY == 0 or last:
+            self.hand_on()
+
+    def hand_on(self) -> None:
+        """Hands on those that wait, which a check is not to come before."""
+        if self._losses:
             columns = torch.stack(self._losses).float().T.tolist()
             self._losses = []
             for row, member, each in self._own:

@@ -106,6 +106,7 @@ class Relay(Callback):
             self._end_batch()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.module.babysitting.hand_on()
         for member in self.module.members:
             member.evaluate()
         self.module.step.metrics.scatter()

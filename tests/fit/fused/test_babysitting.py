@@ -81,7 +81,8 @@ def test_each_trial_is_babysat_as_it_is_by_itself(name, tmp_path, monkeypatch):
         assert moves(tmp_path / "fused", number) == moves(tmp_path / "alone", number)
 
 
-def test_a_trial_that_diverges_goes_back_alone(tmp_path):
+@pytest.mark.parametrize("trainer", [{}, {"val_check_interval": 0.5}], ids=["", "checks amid epochs"])
+def test_a_trial_that_diverges_goes_back_alone(tmp_path, trainer):
     class Diverging(Classifier):
         def training_step(self, batch, batch_idx):
             loss = super().training_step(batch, batch_idx)
@@ -91,7 +92,7 @@ def test_a_trial_that_diverges_goes_back_alone(tmp_path):
             explodes = self.trainer.fit_loop.epoch_loop.total_batch_idx == 10 and self.hparams.momentum > BOUND
             self.blow_up = float("inf") if explodes else 1.0
 
-    settings = {"babysitter": lambda: Babysitter("val_loss"), "trainer": {"max_epochs": 5}}
+    settings = {"babysitter": lambda: Babysitter("val_loss"), "trainer": {"max_epochs": 5, **trainer}}
     fused = trained(Diverging, tmp_path / "fused", True, trials=4, **settings)
     alone = trained(Diverging, tmp_path / "alone", False, trials=4, **settings)
     gone_back = 0

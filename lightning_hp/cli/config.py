@@ -16,7 +16,7 @@ from lightning_hp.cli.assembly import Assembly
 from lightning_hp.cli.classes import import_class, import_path
 from lightning_hp.cli.names import Keys, given_at
 from lightning_hp.cli.parts import Made, TrainerArguments
-from lightning_hp.cli.reading import given_by
+from lightning_hp.cli.reading import corners, given_by
 from lightning_hp.cli.sections import check_sections
 from lightning_hp.cli.settings import SETTINGS, read_config
 from lightning_hp.cli.unrun import fit_parser, sections_of, unrun
@@ -25,7 +25,7 @@ from lightning_hp.fit.signature import arguments
 from lightning_hp.loop import SearchLoop
 from lightning_hp.pruners import PRUNERS, Pruner
 from lightning_hp.samplers import DEFAULT, NAMES, STRATEGIES, Grid
-from lightning_hp.space import Hparams, Space
+from lightning_hp.space import Space
 
 # How a message begins that is about a scale or a setting.
 _ABOUT = re.compile(r"space\['(?P<scale>[^']+)'\]|(search\.)?(?P<setting>\w+)")
@@ -195,8 +195,8 @@ def _build(config: Mapping[str, Any], make: Callable[[], Any], default: str) -> 
     if "pruner" in search:
         search["pruner"] = _pruner(search["pruner"])
     _check_given_always(space, assembly, located)
-    corners = _corners(space)
-    for hparams in corners:
+    extremes = corners(space)
+    for hparams in extremes:
         assembly.parsed(hparams)
     if reason := _apart(located, assembly.linked):
         if search.get("fuse") == "always":
@@ -205,8 +205,8 @@ def _build(config: Mapping[str, Any], make: Callable[[], Any], default: str) -> 
     loop = SearchLoop(
         Made(assembly, "model"),
         space=space,
-        data=Made(assembly, "data") if assembly.parsed(corners[0]).get("data") is not None else None,
-        trainer=TrainerArguments(assembly, corners[0], searched=assembly.hooked or bool(located.keys() - _of_parts(located))),
+        data=Made(assembly, "data") if assembly.parsed(extremes[0]).get("data") is not None else None,
+        trainer=TrainerArguments(assembly, extremes[0], searched=assembly.hooked or bool(located.keys() - _of_parts(located))),
         strategy=strategy,
         babysit=babysit,
         root_dir=search.pop("root", default),
@@ -257,16 +257,6 @@ def _apart(located: Mapping[str, Keys], linked: set[str]) -> str | None:
         if own or (keys[0] in linked and keys[0] not in ("data", "trainer")):
             return f"other arguments may depend on search.space.{name}"
     return None
-
-
-def _corners(space: Space) -> list[Hparams]:
-    """Hyperparameters that hold, between them, both ends of every scale and every choice: what a type check must accept."""
-    values = {name: each.scale.grid(2) for name, each in space.layout.items()}
-    for name, each in space.layout.items():
-        if each.counter is not None:
-            values[name] = [[value] for value in values[name]]
-    most = max(len(each) for each in values.values())
-    return [{name: values[name][index % len(values[name])] for name in space} for index in range(most)]
 
 
 def _strategy(strategy: Any, points: Any) -> Any:

@@ -10,6 +10,7 @@ import yaml
 
 from lightning_hp.cli.config import assembled
 from lightning_hp.cli.names import drop, given_at
+from lightning_hp.cli.reading import corners
 from lightning_hp.cli.settings import SETTINGS
 from lightning_hp.loop import SearchLoop
 from lightning_hp.space import Space
@@ -28,10 +29,10 @@ def print_config(config: Mapping[str, Any], make: Callable[[], Any], root: str) 
     """
     search = config["search"]
     assembly = assembled(config, make)
-    space = Space(search["space"]) if search.get("space") else {}
     # What a class requires may be searched only.
-    whole = assembly.whole({name: scale.grid(2)[0] for name, scale in space.items()})
-    for keys in map(assembly.locate, space):
+    searched = corners(Space(search["space"]))[0] if search.get("space") else {}
+    whole = assembly.whole(searched)
+    for keys in map(assembly.locate, searched):
         if not given_at(assembly.given, keys):
             drop(whole, keys)
     defaults = {name: each.default for name, each in inspect.signature(SearchLoop).parameters.items()}

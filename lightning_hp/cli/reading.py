@@ -13,7 +13,7 @@ from lightning.pytorch.cli import LightningCLI
 from lightning_hp.cli.names import Config, drop, given_at, locate
 from lightning_hp.cli.unrun import fit_parser, of_fit, plain, sections_of, told
 from lightning_hp.errors import ConfigError, did_you_mean
-from lightning_hp.space import Space
+from lightning_hp.space import Hparams, Space
 
 _REQUIRED = re.compile(r"the following arguments are required: (?:fit\.)?(.*)")
 
@@ -38,7 +38,7 @@ def given_by(cli: LightningCLI, files: Mapping[str, Config], flags: Sequence[str
             raise _located(cli, files, flags, error) from None
     # What the trials give is required, too: any value will do, and goes again.
     try:
-        values = {name: scale.grid(2)[0] for name, scale in Space(space).items()}
+        values = corners(Space(space))[0]
         sections = sections_of(fit_parser(cli))
         names = {name: name if name.partition(".")[0] in sections else f"model.{name}" for name in values}
         given = _parsed(cli, files, [*flags, *(f"--{names[name]}={_typed(value)}" for name, value in values.items())])
@@ -49,6 +49,16 @@ def given_by(cli: LightningCLI, files: Mapping[str, Config], flags: Sequence[str
         if not any(given_at(_of_fit(config), keys) for config in files.values()):
             drop(given, keys)
     return given
+
+
+def corners(space: Space) -> list[Hparams]:
+    """Hyperparameters that hold, between them, both ends of every scale and every choice: what a type check must accept."""
+    values = {name: each.scale.grid(2) for name, each in space.layout.items()}
+    for name, each in space.layout.items():
+        if each.counter is not None:
+            values[name] = [[value] for value in values[name]]
+    most = max(len(each) for each in values.values())
+    return [{name: values[name][index % len(values[name])] for name in space} for index in range(most)]
 
 
 def _parsed(cli: LightningCLI, files: Mapping[str, Config], flags: Sequence[str]) -> Config:

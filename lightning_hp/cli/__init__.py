@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any, NoReturn
 
 from lightning_hp.cli.arguments import REQUESTS, parse_arguments
 from lightning_hp.cli.messages import in_yaml
 from lightning_hp.errors import ConfigError, LightningHPError
 
-# Several commands are one with several names.
-_MODULES = dict.fromkeys(REQUESTS, "nudge")
+# Several commands are one with several names, and `search` is a name of its own here.
+_MODULES = {**dict.fromkeys(REQUESTS, "nudge"), "search": "searching"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +28,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
+    return _run(parse_arguments(sys.argv[1:] if arguments is None else arguments))
+
+
+def search(cli: Callable[..., Any], *arguments: Any, **keywords: Any) -> NoReturn:
+    """Runs ``lightning-hp search`` with a LightningCLI of your own, in the place of the call that makes it.
+
+    A script that ends with ``MyCLI(MyModel, MyData)`` becomes one that searches by ``search(MyCLI, MyModel, MyData)``. It takes
+    the flags of ``lightning-hp search`` beside those of the CLI: ``python script.py config.yaml --trials 20 --model.depth 3``.
+    What the CLI does to its parser (links, defaults, forced callbacks, an optimizer's class), ``before_fit`` and ``after_fit``
+    hold for each trial.
+
+    Args:
+        cli: LightningCLI, a subclass of it, or a function that makes one.
+        arguments: what it is called with, but for ``args``: those are the process's.
+        keywords: the same by name.
+
+    Raises:
+        SystemExit: always, with the exit code of the command.
+    """
+    make = partial(cli, *arguments, **keywords) if arguments or keywords else cli
+    raise SystemExit(_run({**parse_arguments(["search", *sys.argv[1:]], own_cli=True), "make": make}))
+
+
+def _run(options: dict[str, Any]) -> int:
     command = options.pop("command")
     # As with `python -m`: class paths in a config name the user's modules in the folder where the command runs.
     here = str(Path.cwd())

@@ -10,7 +10,12 @@ import lightning_hp
 from lightning_hp.cli.settings import BABYSIT_SETTINGS, FOLLOW_SETTINGS, SETTINGS, parse_value
 from lightning_hp.errors import ConfigError, did_you_mean
 
-_CONFIG_HELP = "YAML with model, data, trainer (as LightningCLI has them) and search"
+_CONFIG_HELP = "YAML with model, data, trainer and so on, as LightningCLI has them, and search"
+# For which shtab writes completions.
+SHELLS = ("bash", "zsh", "tcsh")
+# Commands that take a config, and the first words of LightningCLI's flags.
+_CONFIGURED = ("search", "babysit", "lint")
+_SECTIONS = frozenset({"model", "data", "trainer", "optimizer", "lr_scheduler", "seed_everything", "ckpt_path"})
 # Taken as they stand: a folder may be called 2024.
 _TEXTS = frozenset({"monitor", "constraint", "mode", "executor", "root", "from", "replay"})
 _SWITCHES = frozenset({"babysit", "verbose", "zoom"})
@@ -47,16 +52,48 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help\n")
 
 
-def parse_arguments(arguments: Sequence[str]) -> dict[str, Any]:
-    """The command, and the arguments of its ``main`` by name. Ends the process where they are wrong (2) or ask for help."""
-    parser = _parser()
-    options, unknown = parser.parse_known_args(_with_switches_on(arguments))
+def parse_arguments(arguments: Sequence[str], own_cli: bool = False) -> dict[str, Any]:
+    """The command, and the arguments of its ``main`` by name. Ends the process where they are wrong (2) or ask for help.
+
+    Args:
+        arguments: as they are typed.
+        own_cli: whether a LightningCLI of the user's may know flags that are unknown here.
+    """
+    parser = command_parser()
+    ours, lightning = _apart(arguments, own_cli)
+    options, unknown = parser.parse_known_args(_with_switches_on(ours))
     if unknown:
         named = unknown[0].partition("=")[0]
         hint = did_you_mean(named, _flags(options.command))
         prog = f"{parser.prog} {options.command}"
         parser.exit(2, f"{prog}: unknown argument {named}{hint}; see {prog} --help\n")
+    if options.command in _CONFIGURED:
+        options.config += options.more_configs
+        del options.more_configs
+        options.lightning = lightning
+    elif lightning:
+        parser.exit(2, f"{parser.prog} {options.command}: unknown argument {lightning[0]}\n")
     return vars(options)
+
+
+def _apart(arguments: Sequence[str], own_cli: bool) -> tuple[list[str], list[str]]:
+    """Our arguments, and those that are flags of LightningCLI, each with its value."""
+    command, *rest = arguments or [""]
+    if command not in _CONFIGURED:
+        return list(arguments), []
+    ours, lightning = [command], list[str]()
+    known = {*_flags(command), "--config", "--print-config", "--help"}
+    while rest:
+        argument, *rest = rest
+        name = argument.removeprefix("--").partition("=")[0]
+        theirs = name.partition(".")[0] in _SECTIONS or "." in name or (own_cli and f"--{name.replace('_', '-')}" not in known)
+        if not (argument.startswith("--") and theirs):
+            ours.append(argument)
+            continue
+        lightning.append(argument)
+        if "=" not in argument and rest and not rest[0].startswith("--"):
+            lightning.append(rest.pop(0))
+    return ours, lightning
 
 
 def _with_switches_on(arguments: Sequence[str]) -> list[str]:
@@ -77,17 +114,21 @@ def _is_switch_value(text: str) -> bool:
         return True
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command."""
     parser = _Parser(prog="lightning-hp", description="Hyperparameter search and babysitting for PyTorch Lightning models.")
     parser.add_argument("--version", action="version", version=lightning_hp.__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     search = commands.add_parser("search", help="run a search, or go on with one", description="Runs or resumes a search.")
-    search.add_argument("config", metavar="CONFIG", nargs="?", help=f"{_CONFIG_HELP}; may be left out with --from")
+    _add_configs(search, "*", "; may be left out with --from")
+    search.add_argument(
+        "--print_config", action="store_true", help="print the config with all that can be set, and search nothing"
+    )
     _add_settings(search, {**FOLLOW_SETTINGS, **SETTINGS})
 
     babysit = commands.add_parser("babysit", help="one babysat fit", description="One babysat fit of the config as it stands.")
-    babysit.add_argument("config", metavar="CONFIG", help=_CONFIG_HELP)
+    _add_configs(babysit, "+")
     _add_settings(babysit, BABYSIT_SETTINGS)
 
     show = commands.add_parser("show", help="the leaderboard of a study", description="Shows the leaderboard of a study.")
@@ -110,8 +151,43 @@ def _parser() -> argparse.ArgumentParser:
         _add_request(commands, kind, text)
 
     lint = commands.add_parser("lint", help="check a config", description="Says what is wrong or unwise, training nothing.")
-    lint.add_argument("config", metavar="CONFIG", help=_CONFIG_HELP)
+    _add_configs(lint, "+")
+
+    best = commands.add_parser(
+        "best",
+        help="the config of the best trial",
+        description="Prints the config with which LightningCLI trains the best trial: python script.py fit -c best.yaml",
+    )
+    best.add_argument("root", metavar="DIR", help="the study's folder")
+    best.add_argument("number", metavar="N", nargs="?", type=int, help="another trial's number")
+
+    completion = commands.add_parser(
+        "completion",
+        help="a script with which a shell completes commands and flags",
+        description='Prints a script with which a shell completes commands and flags. In ~/.bashrc: eval "$(lightning-hp '
+        'completion bash)"',
+    )
+    completion.add_argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS))
     return parser
+
+
+def _add_configs(parser: argparse.ArgumentParser, nargs: str, ending: str = "") -> None:
+    several = f"{_CONFIG_HELP}{ending}; of several, later ones overrule earlier ones"
+    parser.add_argument("config", metavar="CONFIG", nargs=nargs, help=several)
+    parser.add_argument(
+        "-c",
+        "--config",
+        metavar="CONFIG",
+        action="append",
+        default=[],
+        dest="more_configs",
+        help="the same, as LightningCLI has it",
+    )
+    parser.epilog = (
+        "Flags of LightningCLI's fit, such as --trainer.max_epochs 3 or --model MyModel, overrule the files. Its environment "
+        "variables, such as PL_FIT__TRAINER__MAX_EPOCHS, count as well with JSONARGPARSE_DEFAULT_ENV=true. A LightningCLI of "
+        "your own is searched by lightning_hp.cli.search in your script."
+    )
 
 
 def _add_request(commands: Any, kind: str, text: str) -> None:

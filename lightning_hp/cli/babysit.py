@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,15 @@ from typing import Any
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_hp.advice import worth_searching
 from lightning_hp.babysit import log
 from lightning_hp.babysit.picture import picture
 from lightning_hp.babysit.replay import Replay
-from lightning_hp.cli.config import babysitter_for, load, naming, sections
-from lightning_hp.cli.sections import TrainerSection
+from lightning_hp.cli.config import assembled, babysitter_for, default_root, load, naming
+from lightning_hp.cli.parts import TrainerArguments
 from lightning_hp.errors import ConfigError
 from lightning_hp.executors.choose import executor_for
 from lightning_hp.fit.quiet import quiet
@@ -30,11 +31,11 @@ from lightning_hp.fit.trainer import trainer_kwargs
 _MOST_SEED = 2**32 - 1
 
 
-def main(config: str, replay: str | None = None, **flags: Any) -> int:
-    asked = load(config, flags)
+def main(config: Sequence[str], lightning: Sequence[str], replay: str | None = None, **flags: Any) -> int:
+    asked = load(config, flags, lightning)
     verbose = asked["search"].get("verbose", False)
     with naming(config), quiet(verbose):
-        trainer, reporter, model, data = _prepare(asked, f"runs/{Path(config).stem}-babysit", verbose, replay)
+        trainer, reporter, model, data = _prepare(asked, default_root(config, "-babysit"), verbose, replay)
         began = time.monotonic()
         try:
             trainer.fit(model, datamodule=data)
@@ -49,13 +50,11 @@ def main(config: str, replay: str | None = None, **flags: Any) -> int:
 
 
 def _prepare(
-    asked: Mapping[str, Any], default_root: str, verbose: bool, replay: str | None
+    asked: Mapping[str, Any], root: str, verbose: bool, replay: str | None
 ) -> tuple[Trainer, Reporter, LightningModule, LightningDataModule | None]:
     search = asked["search"]
-    model, data, section = sections(asked)
-    model.check({})
-    if data is not None:
-        data.check({})
+    assembly = assembled(asked, LightningCLI)
+    assembly.parsed({})
     monitor, mode = search.get("monitor", "val_loss"), search.get("mode", "min")
     babysitter = babysitter_for(search.get("babysit")).for_search(monitor, mode) if replay is None else Replay(replay)
     seed = search.get("seed", 0)
@@ -63,15 +62,16 @@ def _prepare(
         raise ConfigError(f"search.seed of a babysat fit needs a whole number up to {_MOST_SEED}, got {seed}")
     seed_everything(seed, workers=True, verbose=False)
 
-    logger = TensorBoardLogger(_made(search.get("root", default_root)), name="", default_hp_metric=False)
+    logger = TensorBoardLogger(_made(search.get("root", root)), name="", default_hp_metric=False)
     reporter = Reporter(monitor, mode, Path(logger.log_dir) / "checkpoints")
     shown = {"enable_progress_bar": verbose or sys.stdout.isatty(), "enable_model_summary": verbose}
+    section = TrainerArguments(assembly, {}, searched=False)
     trainer = _trainer(shown, section, [babysitter, LearningRateMonitor(log_momentum=True), reporter], logger)
-    return trainer, reporter, model(), data() if data is not None else None
+    return trainer, reporter, assembly.model({}), assembly.data({})
 
 
-def _trainer(shown: dict[str, Any], section: TrainerSection, callbacks: list[Any], logger: TensorBoardLogger) -> Trainer:
-    kwargs = shown | trainer_kwargs(section.arguments())
+def _trainer(shown: dict[str, Any], section: TrainerArguments, callbacks: list[Any], logger: TensorBoardLogger) -> Trainer:
+    kwargs = shown | trainer_kwargs(section)
     kwargs["callbacks"] += callbacks
     kwargs["logger"] = [logger, *(kwargs["logger"] or [])]
     try:

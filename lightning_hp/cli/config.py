@@ -2,85 +2,140 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.cli import LightningCLI
+
 from lightning_hp.babysit import Babysitter
 from lightning_hp.bounds import whole_number
-from lightning_hp.cli.classes import import_path
-from lightning_hp.cli.sections import SectionFactory, TrainerSection
+from lightning_hp.cli.assembly import Assembly
+from lightning_hp.cli.classes import import_class, import_path
+from lightning_hp.cli.names import Keys, given_at
+from lightning_hp.cli.parts import Made, TrainerArguments
+from lightning_hp.cli.reading import corners, given_by
+from lightning_hp.cli.sections import check_sections
 from lightning_hp.cli.settings import SETTINGS, read_config
+from lightning_hp.cli.unrun import fit_parser, sections_of, unrun
 from lightning_hp.errors import ConfigError, did_you_mean, one_of
 from lightning_hp.fit.signature import arguments
 from lightning_hp.loop import SearchLoop
 from lightning_hp.pruners import PRUNERS, Pruner
 from lightning_hp.samplers import DEFAULT, NAMES, STRATEGIES, Grid
-from lightning_hp.space import Hparams, Space, split
+from lightning_hp.space import Space
 
-SECTIONS = ("model", "data", "trainer", "search")
-# What LightningCLI has besides, and where it stands here.
-_ELSEWHERE = {
-    "seed_everything": "write search.seed",
+# How a message begins that is about a scale or a setting.
+_ABOUT = re.compile(r"space\['(?P<scale>[^']+)'\]|(search\.)?(?P<setting>\w+)")
+# What ``fit`` of LightningCLI takes, and a search does not.
+_REFUSED = {
     "ckpt_path": "each trial starts anew; a model may load weights when it is made",
-    "optimizer": "the model's configure_optimizers makes it, and the model's arguments may choose it",
-    "lr_scheduler": "the model's configure_optimizers makes it, and the model's arguments may choose it",
+    "weights_only": "it is for ckpt_path, and each trial starts anew",
 }
 
 
 @contextmanager
-def naming(path: str) -> Iterator[None]:
+def naming(paths: str | Sequence[str]) -> Iterator[None]:
     """Puts the file before the message of what is wrong in it."""
     try:
         yield
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        raise ConfigError(f"{_blamed(paths, str(error))}: {error}") from None
 
 
-def load(path: str, flags: Mapping[str, Any]) -> dict[str, Any]:
-    """A config file with flags laid over its ``search:`` section.
+def load(
+    paths: str | Sequence[str], flags: Mapping[str, Any], lightning: Sequence[str] = (), make: Callable[[], Any] = LightningCLI
+) -> dict[str, Any]:
+    """Config files, of which later ones overrule earlier ones, with flags laid over them.
+
+    Args:
+        paths: the files.
+        flags: of the ``search:`` section.
+        lightning: flags of LightningCLI, as they are typed.
+        make: calls LightningCLI, or a class of the user's that is one.
+
+    Returns:
+        The sections, without what is left to defaults.
 
     Raises:
-        ConfigError: the file, one of its section or key names, or a setting is wrong. The message starts with the file.
+        ConfigError: a file, one of its section or key names, or a setting is wrong. The message starts with the file.
     """
-    config = read_config(Path(path))
-    with naming(path):
-        for section in config:
-            if section not in SECTIONS:
-                hint = f": {_ELSEWHERE[section]}" if section in _ELSEWHERE else did_you_mean(str(section), SECTIONS)
-                raise ConfigError(f"section {section!r} is not one of {', '.join(SECTIONS)}{hint}")
-        search = config.get("search") or {}
-        if not isinstance(search, Mapping):
-            raise ConfigError(f"search needs a mapping of settings, got {search!r}")
-        for key in search:
-            if key not in SETTINGS:
-                hint = did_you_mean(str(key), SETTINGS)
-                raise ConfigError(f"search.{key} is not a setting{hint}; there are {', '.join(SETTINGS)}")
-        search = {**search, **flags}
+    files = {path: read_config(Path(path)) for path in ([paths] if isinstance(paths, str) else paths)}
+    cli = unrun(make)
+    search: dict[str, Any] = {}
+    for path, config in files.items():
+        with naming(path):
+            _check_file(config, sections_of(fit_parser(cli)))
+            search = _merged(search, config.get("search") or {})
+    given = given_by(cli, files, lightning, search.get("space") or {})
+    search = {**search, **flags}
+    seed = given.pop("seed_everything", None)
+    if isinstance(seed, int) and not isinstance(seed, bool):
+        search.setdefault("seed", seed)
+    with naming(paths):
+        for key, why in _REFUSED.items():
+            if given.pop(key, None) is not None:
+                raise ConfigError(f"section {key!r} cannot be in a search: {why}")
         _check_settings(search)
-    return {**config, "search": search}
+    return {**given, "search": search}
 
 
-def build(path: str, config: Mapping[str, Any]) -> SearchLoop:
+def label(paths: str | Sequence[str]) -> str:
+    """How files are named in a message."""
+    return paths if isinstance(paths, str) else ", ".join(paths) or "the arguments"
+
+
+def _blamed(paths: str | Sequence[str], message: str) -> str:
+    """Of several files, the last that has the setting or the scale which a message is about; all of them where it has none."""
+    found = _ABOUT.match(message)
+    if found and not isinstance(paths, str) and len(paths) > 1:
+        keys = ("search", "space", found["scale"]) if found["scale"] else ("search", found["setting"])
+        for path in reversed(paths):
+            if given_at(read_config(Path(path)), keys):
+                return path
+    return label(paths)
+
+
+def default_root(paths: str | Sequence[str], ending: str = "") -> str:
+    """The folder of a study or fit whose config says none."""
+    first = paths if isinstance(paths, str) else next(iter(paths), "search")
+    return f"runs/{Path(first).stem}{ending}"
+
+
+def build(paths: str | Sequence[str], config: Mapping[str, Any], make: Callable[[], Any] = LightningCLI) -> SearchLoop:
     """The search that a config asks for, checked as far as can be without training.
 
     Raises:
         ConfigError: something in it is wrong. The message starts with the file.
     """
-    with naming(path):
-        return _build(config, default_root=f"runs/{Path(path).stem}")
+    with naming(paths):
+        return _build(config, make, default_root(paths))
 
 
-def sections(config: Mapping[str, Any]) -> tuple[SectionFactory, SectionFactory | None, TrainerSection]:
-    """What makes the model, the data (None without a section) and the Trainer's arguments.
+def _check_file(config: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """Checks the names in one file."""
+    search = config.get("search") or {}
+    if not isinstance(search, Mapping):
+        raise ConfigError(f"search needs a mapping of settings, got {search!r}")
+    for key in search:
+        if key not in SETTINGS:
+            hint = did_you_mean(str(key), SETTINGS)
+            raise ConfigError(f"search.{key} is not a setting{hint}; there are {', '.join(SETTINGS)}")
+    by_command = [command for command in LightningCLI.subcommands() if command in config]
+    sections = [*known, "search"]
+    for section in config:
+        if section not in sections and section not in by_command:
+            raise ConfigError(f"section {section!r} is not one of {', '.join(sections)}{did_you_mean(str(section), sections)}")
+    check_sections(config.get("fit") or config if by_command else config)
 
-    Raises:
-        ConfigError: a section is wrong.
-    """
-    model = SectionFactory("model", config.get("model"))
-    data = SectionFactory("data", config["data"]) if config.get("data") is not None else None
-    return model, data, TrainerSection(config.get("trainer"))
+
+def _merged(search: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a file laid over those of earlier ones; scales by their names."""
+    merged = {**search, **over}
+    spaces = [each["space"] for each in (search, over) if isinstance(each.get("space"), Mapping)]
+    return {**merged, "space": {**spaces[0], **spaces[1]}} if len(spaces) == 2 else merged
 
 
 def babysitter_for(settings: Any) -> Babysitter:
@@ -113,7 +168,7 @@ def _check_settings(search: Mapping[str, Any]) -> None:
         Space(search["space"])
 
 
-def _build(config: Mapping[str, Any], default_root: str) -> SearchLoop:
+def _build(config: Mapping[str, Any], make: Callable[[], Any], default: str) -> SearchLoop:
     search = dict(config["search"])
     if not search:
         raise ConfigError("section search is missing: it needs monitor, trials and space")
@@ -121,8 +176,9 @@ def _build(config: Mapping[str, Any], default_root: str) -> SearchLoop:
         if key not in search:
             raise ConfigError(f"search.{key} is missing: {SETTINGS[key]}")
     space = Space(search.pop("space"))
-    model, data, trainer = sections(config)
-    _check_required(space, {"model": model, "data": data})
+    assembly = assembled(config, make)
+    located = {name: assembly.locate(name) for name in space}
+    assembly.complete(space)
     strategy = _strategy(search.pop("strategy", DEFAULT), search.pop("points", None))
     if (
         strategy != "grid"
@@ -138,60 +194,69 @@ def _build(config: Mapping[str, Any], default_root: str) -> SearchLoop:
         search["constraint"] = _constraint(search["constraint"])
     if "pruner" in search:
         search["pruner"] = _pruner(search["pruner"])
+    _check_given_always(space, assembly, located)
+    extremes = corners(space)
+    for hparams in extremes:
+        assembly.parsed(hparams)
+    if reason := _apart(located, assembly.linked):
+        if search.get("fuse") == "always":
+            raise ConfigError(f"fuse='always', but {reason}. Take fuse='auto'")
+        search["fuse"] = "never"
     loop = SearchLoop(
-        model,
+        Made(assembly, "model"),
         space=space,
-        data=data,
-        trainer=trainer.arguments(),
+        data=Made(assembly, "data") if assembly.parsed(extremes[0]).get("data") is not None else None,
+        trainer=TrainerArguments(assembly, extremes[0], searched=assembly.hooked or bool(located.keys() - _of_parts(located))),
         strategy=strategy,
         babysit=babysit,
-        root_dir=search.pop("root", default_root),
+        root_dir=search.pop("root", default),
         **search,
     )
-    _check_types(space, model, data, trainer)
-    loop.config = dict(config)
+    loop.config = {**assembly.given, "search": config["search"]}
     return loop
 
 
-def _check_required(space: Space, factories: Mapping[str, SectionFactory | None]) -> None:
-    parts = split({name: name for name in space})
-    for key, factory in factories.items():
-        if factory is None:
-            if parts[key]:
-                raise ConfigError(f"search.space.{key}.{next(iter(parts[key]))} needs a section {key}, which is missing")
+def assembled(config: Mapping[str, Any], make: Callable[[], Any]) -> Assembly:
+    """What makes the model, the data and the Trainer's arguments of a config.
+
+    Raises:
+        ConfigError: a section is wrong, or there is no model.
+    """
+    given = {key: value for key, value in config.items() if key != "search"}
+    assembly = Assembly(make, given)
+    if assembly.cli.subclass_mode_model and not isinstance(assembly.given.get("model"), Mapping):
+        found = assembly.given.get("model")
+        raise ConfigError(f"model needs a class_path, such as class_path: my_package.MyClass, got {found!r}")
+    return assembly
+
+
+def _check_given_always(space: Space, assembly: Assembly, located: Mapping[str, Keys]) -> None:
+    """Raises ConfigError where a class requires what only some trials would give it."""
+    for name in space.sometimes:
+        keys = located[name]
+        section = assembly.given.get(keys[0])
+        if len(keys) != 3 or not isinstance(section, Mapping) or "class_path" not in section:
             continue
-        _, required, _ = arguments(factory)
-        for argument in sorted(required & parts[key].keys()):
-            if parts[key][argument] in space.sometimes:
-                raise ConfigError(
-                    f"{factory.class_path} requires {argument!r}, which search.space.{key}.{argument} does not give in every "
-                    f"trial: give the rest a value under {key}.init_args"
-                )
-        missing = sorted(required - parts[key].keys())
-        if missing:
+        _, required, _ = arguments(import_class(keys[0], section["class_path"]))
+        if keys[2] in required and not given_at(assembly.given, keys):
             raise ConfigError(
-                f"{factory.class_path} requires {', '.join(map(repr, missing))}: give it under {key}.init_args, or a scale "
-                f"under search.space.{key}.{missing[0]}"
+                f"{section['class_path']} requires {keys[2]!r}, which search.space.{name} does not give in every trial: "
+                f"give the rest a value under {keys[0]}.init_args"
             )
 
 
-def _check_types(space: Space, model: SectionFactory, data: SectionFactory | None, trainer: TrainerSection) -> None:
-    for hparams in _corners(space):
-        parts = split(hparams)
-        model.check(parts["model"])
-        trainer.check(parts["trainer"])
-        if data is not None:
-            data.check(parts["data"])
+def _of_parts(located: Mapping[str, Keys]) -> set[str]:
+    """The names that change nothing but a model, its optimizer or the data."""
+    return {name for name, keys in located.items() if keys[0] in ("model", "data", "optimizer", "lr_scheduler")}
 
 
-def _corners(space: Space) -> list[Hparams]:
-    """Hyperparameters that hold, between them, both ends of every scale and every choice: what a type check must accept."""
-    values = {name: each.scale.grid(2) for name, each in space.layout.items()}
-    for name, each in space.layout.items():
-        if each.counter is not None:
-            values[name] = [[value] for value in values[name]]
-    most = max(len(each) for each in values.values())
-    return [{name: values[name][index % len(values[name])] for name in space} for index in range(most)]
+def _apart(located: Mapping[str, Keys], linked: set[str]) -> str | None:
+    """Why trials that differ in a name may not share data and Trainer, if they may not, though its name does not tell so."""
+    for name, keys in located.items():
+        own = keys[0] not in ("model", "data", "trainer", "optimizer", "lr_scheduler")
+        if own or (keys[0] in linked and keys[0] not in ("data", "trainer")):
+            return f"other arguments may depend on search.space.{name}"
+    return None
 
 
 def _strategy(strategy: Any, points: Any) -> Any:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_hp.cli.config import load
+from lightning_hp.cli.config import default_root
 from lightning_hp.cli.settings import read_config
 from lightning_hp.earlier import earlier_trials
 from lightning_hp.errors import ConfigError
@@ -16,48 +16,51 @@ from lightning_hp.study import Study
 from lightning_hp.study.config import FILE
 
 
-def follow(config: str | None, source: str, zoom: bool, flags: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def follow(
+    config: Sequence[str], source: str, zoom: bool, load: Callable[[Sequence[str]], dict[str, Any]], flags: Mapping[str, Any]
+) -> tuple[Sequence[str], dict[str, Any]]:
     """The config of a search that sees another study's trials.
 
     Args:
-        config: its file; the study's own by default.
+        config: its files; the study's own if there are none.
         source: folder of the other study.
         zoom: take the space that the other study suggests.
-        flags: laid over the config.
+        load: makes one config of files, with the flags laid over it.
+        flags: those of the search.
 
     Returns:
-        The file, and the config.
+        The files, and the config.
 
     Raises:
         ConfigError: the folder holds no study or, without ``config``, no config; or both searches would share a folder.
     """
     root = Path(source).expanduser()
     study = Study(root)
-    if config is None and not (root / FILE).is_file():
+    if not config and not (root / FILE).is_file():
         raise ConfigError(f"--from {source} holds no {FILE}: say which CONFIG to search")
-    path = str(root / FILE) if config is None else config
-    asked = load(path, flags)
+    paths = config or [str(root / FILE)]
+    asked = load(paths)
     search = dict(asked["search"])
     if zoom:
-        search["space"] = _plain(Study(root, _space(study)).zoom())
+        search["space"] = _plain(Study(root, searched_space(study)).zoom())
     earlier = search.get("warm_start") or []
     earlier = [earlier] if isinstance(earlier, str) else list(earlier)
-    if config is None:
+    if not config:
         # These have been tried, in the study whose trials are seen now.
         search = {key: value for key, value in search.items() if key != "enqueue" or key in flags}
         if "warm_start" not in flags:
             earlier = [each for each in earlier if _fits(each, search)]
     search["warm_start"] = [*earlier, *([source] if source not in earlier else [])]
     search["root"] = _own_root(config, root, zoom, search, flags)
-    return path, {**asked, "search": search}
+    return paths, {**asked, "search": search}
 
 
-def _own_root(config: str | None, root: Path, zoom: bool, search: Mapping[str, Any], flags: Mapping[str, Any]) -> str:
+def _own_root(config: Sequence[str], root: Path, zoom: bool, search: Mapping[str, Any], flags: Mapping[str, Any]) -> str:
     """A folder for the new study, which is never that of the other one."""
     beside = f"{root}-{'zoom' if zoom else 'next'}"
-    if config is None and "root" not in flags:
+    if not config and "root" not in flags:
         return beside
-    asked: str = search.get("root", f"runs/{Path(config).stem}" if config is not None else beside)
+    asked: str = search.get("root", default_root(config) if config else beside)
     if Path(asked).expanduser().resolve() != root.resolve():
         return asked
     if "root" in flags:
@@ -65,7 +68,7 @@ def _own_root(config: str | None, root: Path, zoom: bool, search: Mapping[str, A
     return beside
 
 
-def _space(study: Study) -> Space:
+def searched_space(study: Study) -> Space:
     """The space of a study, where its config has it with the choices' own values, such as lists."""
     asked = Space(study.asked["space"])
     file = study.root / FILE

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from lightning_hp.cli.config import build, load
+from lightning_hp.cli.classes import import_class
+from lightning_hp.cli.config import build, label, load
 from lightning_hp.cli.messages import in_yaml
-from lightning_hp.cli.sections import SectionFactory
+from lightning_hp.cli.names import given_at, names_of_class
+from lightning_hp.cli.parts import Made
 from lightning_hp.errors import did_you_mean
 from lightning_hp.loop import SearchLoop
-from lightning_hp.space import route
 
 
-def main(config: str) -> int:
-    loop = build(config, load(config, {}))
+def main(config: Sequence[str], lightning: Sequence[str]) -> int:
+    loop = build(config, load(config, {}, lightning))
     lines = notes(loop)
     for line in lines:
-        print(f"{config}: {line}")
+        print(f"{label(config)}: {line}")
     if not lines:
-        print(f"{config}: nothing to complain about")
+        print(f"{label(config)}: nothing to complain about")
     return 0
 
 
@@ -28,15 +29,16 @@ def notes(loop: SearchLoop) -> list[str]:
 
 
 def _about_names(loop: SearchLoop) -> Iterator[str]:
-    factories = {"model": loop.recipe.model, "data": loop.recipe.data}
+    model = loop.recipe.model
+    if not isinstance(model, Made):
+        return
+    assembly = model.assembly
     for name in loop.space:
-        target, argument = route(name)
-        factory = factories.get(target)
-        given, where = loop.recipe.trainer, "trainer"
-        if isinstance(factory, SectionFactory):
-            given, where = {**factory.init_args, **factory.dict_kwargs}, f"{target}.init_args"
-            if argument not in factory.names:
-                hint = did_you_mean(argument, factory.names)
-                yield f"{factory.class_path} takes **kwargs and names no {argument!r}{hint}: make sure that it is used"
-        if argument in given:
-            yield f"search.space.{name} takes the place of {where}.{argument}: leave one of them out"
+        keys = assembly.locate(name)
+        if "dict_kwargs" in keys:
+            section = Made(assembly, keys[0])
+            known, _ = names_of_class(import_class(keys[0], section.class_path))
+            hint = did_you_mean(keys[-1], known)
+            yield f"{section.class_path} takes **kwargs and names no {keys[-1]!r}{hint}: make sure that it is used"
+        if given_at(assembly.given, keys):
+            yield f"search.space.{name} takes the place of {'.'.join(keys)}: leave one of them out"

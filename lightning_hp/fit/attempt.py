@@ -22,7 +22,6 @@ from lightning_hp.fit.safe import load
 from lightning_hp.fit.together import cut_out
 from lightning_hp.fit.trainer import make_trainer
 from lightning_hp.seeds import data_seed
-from lightning_hp.space import split
 from lightning_hp.tracking.trial_run import TrialLogger
 from lightning_hp.trial import LONGEST_REASON, Emit, EpochEnded, Event, Finished, Outcome, Paused, Rung, Trial, trial_folder
 
@@ -47,18 +46,18 @@ def make_data(recipe: Recipe, trial: Trial) -> dict[str, Any]:
     """A trial's data as keyword arguments of ``Trainer.fit``, under the study's random numbers."""
     seed_environment(data_seed(recipe.seed))
     set_rng_states(seeded_states(data_seed(recipe.seed)))
-    return recipe.make_data(split(trial.hparams)["data"])
+    return recipe.make_data(trial.hparams)
 
 
 def make_model(recipe: Recipe, trial: Trial) -> LightningModule:
     """A trial's model, under the trial's own random numbers, which go on from there."""
     seed_rngs(trial.seed)
-    return recipe.make_model(split(trial.hparams)["model"])
+    return recipe.make_model(trial.hparams)
 
 
 def trainer_settings(recipe: Recipe, trial: Trial) -> dict[str, Any]:
     """A trial's arguments of Trainer."""
-    return {**recipe.trainer, **split(trial.hparams)["trainer"]}
+    return recipe.trainer_settings(trial.hparams)
 
 
 def make_trial_trainer(recipe: Recipe, attempt: Attempt, *first: Callback) -> Trainer:

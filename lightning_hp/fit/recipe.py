@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 
@@ -70,7 +70,8 @@ class Recipe:
                 f"data needs a LightningDataModule (class or instance) or a function that returns loaders, got {self.data!r}"
             )
         names = split({name: name for name in self.space})
-        self._check_names(names)
+        if not takes_all(self.model):
+            self._check_names(names)
         if self.data is None:
             _check_own_loaders(self.model)
         check_trainer(self.trainer, names["trainer"])
@@ -104,17 +105,24 @@ class Recipe:
 
     def max_epochs(self, hparams: Hparams) -> int | None:
         """How many epochs a trial has at most; None if that is open."""
-        asked = split(hparams)["trainer"].get("max_epochs", self.trainer.get("max_epochs"))
+        asked = self.trainer_settings(hparams).get("max_epochs")
         return asked if isinstance(asked, int) and asked > 0 else None
 
     def max_steps(self, hparams: Hparams) -> int | None:
         """How many optimizer steps a trial has at most; None if only its epochs tell."""
-        asked = split(hparams)["trainer"].get("max_steps", self.trainer.get("max_steps"))
+        asked = self.trainer_settings(hparams).get("max_steps")
         return asked if isinstance(asked, int) and asked > 0 else None
 
+    def trainer_settings(self, hparams: Hparams) -> dict[str, Any]:
+        """A trial's arguments of Trainer."""
+        own = split(hparams)["trainer"]
+        return {**self.trainer, **(self.trainer(**hparams) if takes_all(self.trainer) else own)}
+
     def make_model(self, hparams: Hparams) -> LightningModule:
+        """A trial's model."""
+        given = hparams if takes_all(self.model) else split(hparams)["model"]
         # One trial after another would train or change what is among the choices or in a partial: a backbone, a list.
-        model = _own(self.model)(**copy.deepcopy(hparams))
+        model = _own(self.model)(**copy.deepcopy(given))
         if not isinstance(model, LightningModule):
             hint = ""
             if any(base.__module__.startswith("pytorch_lightning") for base in type(model).__mro__):
@@ -123,11 +131,12 @@ class Recipe:
         return model
 
     def make_data(self, hparams: Hparams) -> dict[str, Any]:
-        """The data as keyword arguments of ``Trainer.fit``."""
+        """A trial's data as keyword arguments of ``Trainer.fit``."""
         if self.data is None:
             return {}
+        given = hparams if takes_all(self.data) else split(hparams)["data"]
         # In one process a trial would see what those before it have done to an instance.
-        made = self.data(**hparams) if callable(self.data) else own_copy(self.data)
+        made = self.data(**given) if callable(self.data) else own_copy(self.data)
         if isinstance(made, LightningDataModule):
             return {"datamodule": made}
         if isinstance(made, tuple) and len(made) == 2:
@@ -136,6 +145,23 @@ class Recipe:
         raise TypeError(
             f"{name_of(self.data)} returned {returned}, not a LightningDataModule or a tuple (train, val) of loaders"
         )
+
+
+@runtime_checkable
+class TakesAll(Protocol):
+    """A factory of the model, the data or the Trainer's arguments that wants all of a trial's hyperparameters, by full name.
+
+    For those whose parts hang together, such as what a LightningCLI makes, where one argument may be linked to another.
+    """
+
+    takes_all: bool
+
+    def __call__(self, **hparams: Any) -> Any: ...
+
+
+def takes_all(factory: Any) -> TypeGuard[TakesAll]:
+    """Whether a factory is one that takes all of a trial's hyperparameters, and checks by itself that it does."""
+    return isinstance(factory, TakesAll) and factory.takes_all is True
 
 
 def _check_own_loaders(model: Callable[..., Any]) -> None:

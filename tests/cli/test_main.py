@@ -40,7 +40,7 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(run, config, tmp_path):
 
 
 def test_a_pipe_that_breaks_elsewhere_is_told(run, config, monkeypatch):
-    def main(config):
+    def main(config, lightning):
         raise BrokenPipeError
 
     monkeypatch.setattr("lightning_hp.cli.lint.main", main)
@@ -63,7 +63,7 @@ def test_the_path_is_left_as_it_was(run, config, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     before = list(sys.path)
 
-    def main(config):
+    def main(config, lightning):
         sys.path.insert(0, "of somebody else")
         return 0
 
@@ -80,6 +80,22 @@ def test_help_names_each_flag_once_and_its_default(run):
         assert search.out.split("options:")[1].count(f"  {flag}") == 1
     assert search.out.count("default") == 14
     assert "version_N" in run(None, "babysit", "--help").out
+
+
+def test_a_completion_script_knows_commands_and_flags(run):
+    pytest.importorskip("shtab")
+    for shell in ("bash", "zsh"):
+        result = run(None, "completion", shell)
+        assert result.code == 0
+        for word in ("nudge", "--keep-checkpoints", "--print_config"):
+            assert word in result.out
+
+
+def test_without_shtab_completion_says_how_to_get_it(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    result = run(None, "completion", "bash")
+    assert (result.code, result.out) == (2, "")
+    assert "pip install 'lightning-hp[completion]'" in result.err
 
 
 def test_a_setting_of_two_words_is_a_flag_with_either_dash(run, config):

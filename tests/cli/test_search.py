@@ -172,6 +172,74 @@ def test_every_setting_is_a_flag(run, config):
     assert Study("flags").best.hparams == {"model.lr": 0.2}
 
 
+def test_the_printed_config_holds_all_that_can_be_set_and_is_the_same_search(run, config):
+    printed = run(config, "search", "config.yaml", "--trials", "1", "--trainer.gradient_clip_val=0.5", "--print_config")
+    assert (printed.code, printed.err) == (0, "")
+    assert not Path("study").exists()
+    whole = yaml.safe_load(printed.out)
+    assert whole["model"]["init_args"]["momentum"] == 0.9
+    assert "lr" not in whole["model"]["init_args"]
+    assert (whole["trainer"]["gradient_clip_val"], whole["trainer"]["accumulate_grad_batches"]) == (0.5, 1)
+    assert whole["search"].keys() == SETTINGS.keys()
+    assert (whole["search"]["trials"], whole["search"]["strategy"]) == (1, "coarse-to-fine")
+    assert run(printed.out, "search", "config.yaml").code == 0
+    assert Study("study").best.hparams.keys() == config["search"]["space"].keys()
+
+
+def test_the_seed_of_lightning_cli_is_the_searchs_unless_it_has_its_own(run, config):
+    run({**config, "seed_everything": 7}, "search", "config.yaml", "--trials", "1")
+    run({**config, "seed_everything": 7}, "search", "config.yaml", "--trials", "1", "--seed", "8", "--root", "other")
+    run({**config, "seed_everything": True}, "search", "config.yaml", "--trials", "1", "--root", "any")
+    assert [Study(root).asked["seed"] for root in ("study", "other", "any")] == [7, 8, 0]
+
+
+def test_several_configs_are_one_of_which_the_last_has_the_last_word(run, config):
+    Path("over.yaml").write_text(
+        yaml.safe_dump({"search": {"trials": 1, "space": {"model.layers": {"scale": "choice", "values": [1]}}}})
+    )
+    result = run(config, "search", "config.yaml", "-c", "over.yaml")
+    assert result.code == 0
+    (trial,) = Study("study").trials
+    assert trial.hparams.keys() == {*config["search"]["space"], "model.layers"}
+    Path("bad.yaml").write_text(yaml.safe_dump({"trainer": {"max_epochs": "ten"}}))
+    told = run(None, "search", "config.yaml", "bad.yaml", "over.yaml")
+    assert (told.code, told.err) == (2, "lightning-hp: bad.yaml: trainer.max_epochs: Expected int, got ten\n")
+
+
+def test_a_file_that_only_completes_another_is_named_where_it_is_wrong(run, config):
+    for name, content, told in [
+        ("model", {"init_args": {"hiden": 3}}, "Option 'hiden' is not accepted"),
+        ("trainer", {"max_epoch": 3}, "trainer.max_epoch is not an argument of Trainer (did you mean 'max_epochs'?)"),
+        ("search", {"trails": 3}, "search.trails is not a setting (did you mean 'trials'?)"),
+        ("search", {"space": {"model.lr": {"scale": "log", "low": 0, "high": 1}}}, "search.space.model.lr: Log needs 0 < low"),
+    ]:
+        Path("over.yaml").write_text(yaml.safe_dump({name: content}))
+        result = run(config, "lint", "config.yaml", "over.yaml")
+        (line,) = result.err.splitlines()
+        assert (result.code, line.startswith("lightning-hp: over.yaml: "), told in line) == (2, True, True), line
+
+
+def test_best_prints_the_config_of_a_trial(run, config):
+    run(config, "search", "config.yaml")
+    study = Study("study")
+    last = study.trials[1]
+    printed = yaml.safe_load(run(None, "best", "study", "1").out)
+    assert printed == {
+        "seed_everything": last.seed,
+        "model": {**config["model"], "init_args": {"hidden": 16, "lr": last.hparams["model.lr"]}},
+        "data": {**config["data"], "init_args": {"batch_size": last.hparams["data.batch_size"]}},
+        "trainer": config["trainer"],
+    }
+    best = study.best
+    assert run(None, "best", "study").out.startswith(
+        f"# Trial {best.number} of study: val_acc {best.value:.6g}\nseed_everything: "
+    )
+    for arguments, told in ([["study", "7"], "study has no trial 7"], [["nowhere"], "no study"]):
+        refused = run(None, "best", *arguments)
+        assert (refused.code, refused.out) == (2, "")
+        assert told in refused.err
+
+
 def test_a_strategy_may_have_arguments(run, config):
     config["search"]["strategy"] = {"name": "coarse-to-fine", "first": 4, "size": 12}
     assert run(config, "search", "config.yaml", "--trials", "1").code == 0

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from lightning_hp.cli.config import build, load
+from lightning.pytorch.cli import LightningCLI
+
+from lightning_hp.cli.config import build, default_root, load
 from lightning_hp.cli.findings import print_briefly
 from lightning_hp.cli.follow import follow
 from lightning_hp.cli.lint import notes
+from lightning_hp.cli.printing import print_config
 from lightning_hp.cli.show import print_leaderboard, table_console
 from lightning_hp.errors import ConfigError
 
 
-def main(config: str | None, **flags: Any) -> int:
-    source, zoom = flags.pop("from", None), flags.pop("zoom", False)
+def main(config: Sequence[str], lightning: Sequence[str], make: Callable[[], Any] = LightningCLI, **flags: Any) -> int:
+    source, zoom, printing = flags.pop("from", None), flags.pop("zoom", False), flags.pop("print_config")
     if not isinstance(zoom, bool):
         raise ConfigError(f"--zoom needs true or false, got {zoom!r}")
     if source is None:
         if zoom:
             raise ConfigError("--zoom needs --from DIR, the study whose space it zooms into")
-        if config is None:
+        if not config and make is LightningCLI:
             raise ConfigError("search needs a CONFIG, or --from DIR to go on from a study; see lightning-hp search --help")
-        path, asked = config, load(config, flags)
+        asked = load(config, flags, lightning, make)
     else:
-        path, asked = follow(config, source, zoom, flags)
-    loop = build(path, asked)
+        config, asked = follow(config, source, zoom, partial(load, flags=flags, lightning=lightning, make=make), flags)
+    if printing:
+        print_config(asked, make, default_root(config))
+        return 0
+    loop = build(config, asked, make)
     loop.notes = notes(loop)
     study = loop.run()
     console = table_console()

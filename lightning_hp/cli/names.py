@@ -1,0 +1,131 @@
+"""Dotted names, as LightningCLI has them for its flags, in a config: ``model.lr`` of a class is ``model.init_args.lr``."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from lightning_hp.cli.classes import KEYS, import_class
+from lightning_hp.errors import ConfigError, did_you_mean
+from lightning_hp.fit.signature import MOST_LISTED, arguments
+
+Config = dict[str, Any]
+Keys = tuple[str, ...]
+
+
+def locate(
+    name: str,
+    config: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    sections: Mapping[str, Collection[str]],
+    ask: bool = True,
+) -> Keys:
+    """Where a name stands in a config.
+
+    Args:
+        name: with or without ``model.``, ``init_args`` and the like.
+        config: what is given.
+        defaults: what is not.
+        sections: the config's top-level keys, and what each takes where it names no class.
+        ask: see whether classes and sections take it.
+
+    Returns:
+        The keys that lead there.
+
+    Raises:
+        ConfigError: what it names is no argument of the class, or of the section.
+
+    >>> locate("model.depth", {"model": {"depth": 3}}, {}, {"model": ["depth"]})
+    ('model', 'depth')
+    >>> locate("optimizer.lr", {"optimizer": {"class_path": "torch.optim.SGD"}}, {}, {"optimizer": [], "model": []})
+    ('optimizer', 'init_args', 'lr')
+    """
+    first, *rest = name.split(".")
+    found: Keys = (first,) if first in sections else ("model",)
+    remaining = rest if first in sections else [first, *rest]
+    if not remaining:
+        return found
+    while remaining:
+        node = _at(config, found) if _at(config, found) is not None else _at(defaults, found)
+        key, *remaining = remaining
+        if isinstance(node, Mapping) and isinstance(node.get("class_path"), str):
+            if key in KEYS and remaining:
+                key, *remaining = remaining
+            found = (*found, _kind(name, key, node["class_path"]) if ask else "init_args", key)
+            continue
+        if len(found) == 1 and ask:
+            _check_known(name, found[0], key, node, sections[found[0]])
+        found = (*found, key)
+    return found
+
+
+def put(config: Config, keys: Keys, value: Any, defaults: Mapping[str, Any]) -> None:
+    """Sets what keys lead to. A class on the way that the config leaves to its default comes with it."""
+    node: Any = config
+    for depth, key in enumerate(keys[:-1], start=1):
+        if not isinstance(node.get(key), dict):
+            default = _at(defaults, keys[:depth])
+            node[key] = copy.deepcopy(dict(default)) if isinstance(default, Mapping) and "class_path" in default else {}
+        node = node[key]
+    node[keys[-1]] = value
+
+
+def drop(config: Config, keys: Keys) -> None:
+    """Takes out what keys lead to, and what holds nothing then."""
+    parent = _at(config, keys[:-1])
+    if isinstance(parent, dict):
+        parent.pop(keys[-1], None)
+        if not parent:
+            drop(config, keys[:-1])
+
+
+def given_at(config: Mapping[str, Any], keys: Keys) -> bool:
+    """Whether a config says what keys lead to."""
+    parent = _at(config, keys[:-1])
+    return isinstance(parent, Mapping) and keys[-1] in parent
+
+
+def names_of_class(made: Any) -> tuple[frozenset[str], bool]:
+    """The names of a class's arguments, those that its **kwargs pass on included, and whether it takes any other."""
+    named, _, open_ended = arguments(made)
+    if not open_ended:
+        return frozenset(named), False
+    added = ArgumentParser().add_class_arguments(made, fail_untyped=False, skip=named)
+    return frozenset(named | {name.partition(".")[0] for name in added}), True
+
+
+def _kind(name: str, argument: str, class_path: str) -> str:
+    """``init_args``, or ``dict_kwargs`` for what a class takes by its **kwargs only."""
+    made = import_class(f"space[{name!r}]", class_path)
+    known, open_ended = names_of_class(made) if inspect.isclass(made) else (frozenset[str](), True)
+    if argument in known or not inspect.isclass(made):
+        return "init_args"
+    if open_ended:
+        return "dict_kwargs"
+    short = class_path.rpartition(".")[2]
+    raise ConfigError(f"space[{name!r}]: {short} has no argument {argument!r}{did_you_mean(argument, known)}{_takes(known)}")
+
+
+def _check_known(name: str, section: str, key: str, node: Any, known: Collection[str]) -> None:
+    if node is None and not known and section != "model":
+        raise ConfigError(f"space[{name!r}] needs a section {section}, which is missing")
+    if known and key not in known:
+        raise ConfigError(f"space[{name!r}]: {section} has no argument {key!r}{did_you_mean(key, known)}{_takes(known)}")
+
+
+def _takes(known: Collection[str]) -> str:
+    if len(known) > MOST_LISTED:
+        return ""
+    return f"; it takes {', '.join(sorted(known)) or 'no arguments'}"
+
+
+def _at(config: Any, keys: Keys) -> Any:
+    for key in keys:
+        if not isinstance(config, Mapping):
+            return None
+        config = config.get(key)
+    return config

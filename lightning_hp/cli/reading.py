@@ -1,0 +1,113 @@
+"""Config files and flags of LightningCLI, read by its own parser as ``fit`` reads them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from lightning.pytorch.cli import LightningCLI
+
+from lightning_hp.cli.names import Config, drop, given_at, locate
+from lightning_hp.cli.unrun import fit_parser, of_fit, plain, sections_of, told
+from lightning_hp.errors import ConfigError, did_you_mean
+from lightning_hp.space import Hparams, Space
+
+_REQUIRED = re.compile(r"the following arguments are required: (?:fit\.)?(.*)")
+
+
+def given_by(cli: LightningCLI, files: Mapping[str, Config], flags: Sequence[str], space: Any) -> Config:
+    """What files and flags say, later ones laid over earlier ones, without what is left to defaults.
+
+    Args:
+        cli: has made its parser.
+        files: by path, each as it stands.
+        flags: as they are typed.
+        space: of the search, which may give what a class requires.
+
+    Raises:
+        ConfigError: the parser refuses something. The message names the file.
+    """
+    try:
+        return _parsed(cli, files, flags)
+    except ConfigError as error:
+        missing = _REQUIRED.search(str(error))
+        if missing is None or missing[1] == "model" or not space:
+            raise _located(cli, files, flags, error) from None
+    # What the trials give is required, too: any value will do, and goes again.
+    try:
+        values = corners(Space(space))[0]
+        sections = sections_of(fit_parser(cli))
+        names = {name: name if name.partition(".")[0] in sections else f"model.{name}" for name in values}
+        given = _parsed(cli, files, [*flags, *(f"--{names[name]}={_typed(value)}" for name, value in values.items())])
+    except ConfigError as error:
+        raise _located(cli, files, flags, error) from None
+    for name in values:
+        keys = locate(name, given, {}, sections)
+        if not any(given_at(_of_fit(config), keys) for config in files.values()):
+            drop(given, keys)
+    return given
+
+
+def corners(space: Space) -> list[Hparams]:
+    """Hyperparameters that hold, between them, both ends of every scale and every choice: what a type check must accept."""
+    values = {name: each.scale.grid(2) for name, each in space.layout.items()}
+    for name, each in space.layout.items():
+        if each.counter is not None:
+            values[name] = [[value] for value in values[name]]
+    most = max(len(each) for each in values.values())
+    return [{name: values[name][index % len(values[name])] for name in space} for index in range(most)]
+
+
+def _parsed(cli: LightningCLI, files: Mapping[str, Config], flags: Sequence[str]) -> Config:
+    # Files that say what each subcommand gets stand before it.
+    by_command = [path for path, config in files.items() if _of_fit(config) is not config]
+    before = [argument for path in by_command for argument in ("--config", path)]
+    after = [argument for path in files if path not in by_command for argument in ("--config", path)]
+    command = [] if cli.subcommand is None else [cli.subcommand]
+    with told():
+        parsed = cli.parser.parse_args([*before, *command, *after, *flags], defaults=not _says_all(cli))
+    return plain(fit_parser(cli), of_fit(cli, parsed), without_defaults=not _says_all(cli))
+
+
+def _says_all(cli: LightningCLI) -> bool:
+    """Whether what a config says can be parsed without defaults: on those of its own, other arguments of a CLI may depend."""
+    return type(cli) is LightningCLI and cli.subclass_mode_model and cli.subclass_mode_data
+
+
+def _of_fit(config: Config) -> Config:
+    """The sections in a file, which may say them for each subcommand."""
+    by_command = any(command in config for command in LightningCLI.subcommands())
+    return config.get("fit") or {} if by_command else config
+
+
+def _typed(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _located(cli: LightningCLI, files: Mapping[str, Config], flags: Sequence[str], error: ConfigError) -> ConfigError:
+    """An error with the file that brings it, and what to do."""
+    message = str(error)
+    where = ", ".join(files) or "the arguments"
+    for count in range(1, len(files) + 1):
+        with suppress(ConfigError):
+            try:
+                _parsed(cli, dict(list(files.items())[:count]), ())
+            except ConfigError as again:
+                if str(again) == message:
+                    where = list(files)[count - 1]
+                    break
+                raise
+    else:
+        where = where if not flags else " ".join(flags)
+    unknown = re.search(r"(\w+)\.(\w+) is not an argument$", message)
+    if unknown:
+        message += did_you_mean(unknown[2], sections_of(fit_parser(cli)).get(unknown[1], ()))
+    missing = _REQUIRED.search(message)
+    if missing and missing[1] == "model":
+        message = "model needs a class_path, such as class_path: my_package.MyClass, got None"
+    elif missing:
+        message = f"{message.replace('fit.', '')}: give it in the config, or a scale for it under search.space"
+    return ConfigError(f"{where}: {message}")

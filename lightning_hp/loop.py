@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,11 +29,14 @@ from lightning_hp.interrupts import interruptible
 from lightning_hp.ladder import Ladder
 from lightning_hp.plan import MOST_TOGETHER, Plan
 from lightning_hp.pruners import Pruner, pruner_for
+from lightning_hp.rerun import Rerun, check_finished, rerun
 from lightning_hp.samplers import DEFAULT, STRATEGIES, Grid, InRounds, Sampler, sampler_for
 from lightning_hp.scales import Scale
 from lightning_hp.space import Space
 from lightning_hp.study import Recorder, Study
+from lightning_hp.study.comparison import TOLERANCE
 from lightning_hp.study.config import write_config
+from lightning_hp.study.recorder import asked_otherwise
 from lightning_hp.tracking.progress import Progress
 from lightning_hp.tracking.search_run import SearchRun
 from lightning_hp.tracking.trial_run import end_runs
@@ -43,6 +47,8 @@ if TYPE_CHECKING:
 
 # What may differ when a study is continued.
 _FREE = frozenset({"trials", "total", "max_time"})
+# What decides how a trial with such hyperparameters comes out.
+_DECISIVE = ("model", "data", "monitor", "mode", "seed", "babysit", "trainer", "space")
 FUSE = ("auto", "never", "always")
 
 
@@ -226,6 +232,30 @@ class SearchLoop:
                 raise ConfigError(f"finish({number!r}) needs the number of a pruned trial, but {found}")
             self._finish(recorder, trial)
         return next(each for each in self._study().trials if each.number == number)
+
+    def rerun(self, number: int, tolerance: float = TOLERANCE) -> Rerun:
+        """Trains a finished trial once more, with the same hyperparameters and seeds, and compares what comes out.
+
+        The study is only read. Loggers of your own are made once more.
+
+        Args:
+            number: of the trial. One that was pruned trains as far as it came.
+            tolerance: how far values may lie apart, in parts of a metric's largest, where the same bits cannot be expected: on
+                a GPU, or where the trial trained as one with others, or elsewhere.
+
+        Returns:
+            Both, and how they compare; printed, it says so in words.
+
+        Raises:
+            ConfigError: there is no such trial, it has not finished, or the folder holds a study of another search.
+        """
+        study = self._study()
+        if changes := asked_otherwise(study.asked, json.loads(json.dumps(self.asked())), _DECISIVE):
+            raise ConfigError(f"{self.root} holds a study of another search: {'; '.join(changes)}")
+        trial = check_finished(study.trials, number)
+        progress = Progress(1, self.recipe.monitor, self.recipe.mode, [], self.progress)
+        with interruptible(), progress, quiet(self.verbose):
+            return rerun(self.recipe, self.executor, trial, progress.record, tolerance)
 
     def asked(self) -> dict[str, Any]:
         """What this search asks for, as plain values: what a study is known by."""

@@ -100,12 +100,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     repair.add_argument("root", metavar="DIR", help="the study's folder")
 
+    rerun = commands.add_parser(
+        "rerun", help="a trial once more: is it the same?", description="Trains trial N once more and compares its metrics."
+    )
+    _add_trial(rerun)
+    rerun.add_argument(
+        "--tolerance", type=float, default=1e-3, help="in parts of a metric, where bits may differ (default 1e-3)"
+    )
+    finish = commands.add_parser(
+        "finish", help="train a pruned trial to its end", description="Trains pruned trial N on, from its last checkpoint."
+    )
+    _add_trial(finish)
+
     for kind, text in REQUESTS.items():
         _add_request(commands, kind, text)
 
     lint = commands.add_parser("lint", help="check a config", description="Says what is wrong or unwise, training nothing.")
     lint.add_argument("config", metavar="CONFIG", help=_CONFIG_HELP)
     return parser
+
+
+def _add_trial(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("root", metavar="DIR", help="the study's folder")
+    parser.add_argument("number", metavar="N", type=int, help="the trial's number")
 
 
 def _add_request(commands: Any, kind: str, text: str) -> None:
@@ -133,7 +150,7 @@ def _add_request(commands: Any, kind: str, text: str) -> None:
 def _flags(command: str) -> list[str]:
     """What may be meant by a flag that is none."""
     settings = {"search": {**FOLLOW_SETTINGS, **SETTINGS}, "babysit": BABYSIT_SETTINGS}.get(command, {})
-    own = ["--json", "--all"] if command == "show" else []
+    own = {"show": ["--json", "--all"], "rerun": ["--tolerance"]}.get(command, [])
     own += ["--at", "--timeout", "--anyway"] if command in REQUESTS else []
     return [*(f"--{name.replace('_', '-')}" for name in settings), *own, "--help"]
 

@@ -26,6 +26,7 @@ from lightning_hp.fit.attempt import (
     outcome_of,
     trainer_settings,
 )
+from lightning_hp.fit.conditions import note_conditions
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.feed import Feed
 from lightning_hp.fit.fused.member import Member
@@ -158,7 +159,9 @@ def _members(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish) -> lis
     for attempt in attempts:
         try:
             model = make_model(recipe, attempt.trial)
-            members.append(Member(attempt, model, make_trial_trainer(recipe, attempt)))
+            trainer = make_trial_trainer(recipe, attempt)
+            note_conditions(attempt.folder, trainer, together=len(attempts), step=attempt.step)
+            members.append(Member(attempt, model, trainer))
         except (Exception, SystemExit) as error:
             if out_of_memory(error):
                 raise

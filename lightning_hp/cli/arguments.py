@@ -11,6 +11,9 @@ from lightning_hp.cli.settings import BABYSIT_SETTINGS, FOLLOW_SETTINGS, SETTING
 from lightning_hp.errors import ConfigError, did_you_mean
 
 _CONFIG_HELP = "YAML with model, data, trainer (as LightningCLI has them) and search"
+_FILTER_HELP = (
+    "only trials like 'lr<0.01', state=failed or 'val_acc>=0.9' (of the best epoch; last.val_acc of the last); may be repeated"
+)
 # Taken as they stand: a folder may be called 2024.
 _TEXTS = frozenset({"monitor", "mode", "executor", "root", "from", "replay"})
 _SWITCHES = frozenset({"babysit", "verbose", "zoom"})
@@ -93,7 +96,11 @@ def _parser() -> argparse.ArgumentParser:
     show = commands.add_parser("show", help="the leaderboard of a study", description="Shows the leaderboard of a study.")
     show.add_argument("root", metavar="DIR", help="the study's folder")
     show.add_argument("--json", action="store_true", dest="as_json", help="everything, as JSON")
+    show.add_argument("--csv", action="store_true", dest="as_csv", help="all the trials as CSV, a row each")
     show.add_argument("--all", action="store_true", dest="everything", help="all the trials, and not the best 20")
+    show.add_argument("--sort", metavar="NAME", help="by value (best first), number, epochs, a hyperparameter or a metric")
+    show.add_argument("--reverse", action="store_true", help="the other way round")
+    show.add_argument("--filter", metavar="CONDITION", action="append", default=[], dest="conditions", help=_FILTER_HELP)
 
     repair = commands.add_parser(
         "repair", help="rebuild a damaged study", description="Rebuilds DIR/study.db from the trials' own records."
@@ -150,7 +157,7 @@ def _add_request(commands: Any, kind: str, text: str) -> None:
 def _flags(command: str) -> list[str]:
     """What may be meant by a flag that is none."""
     settings = {"search": {**FOLLOW_SETTINGS, **SETTINGS}, "babysit": BABYSIT_SETTINGS}.get(command, {})
-    own = {"show": ["--json", "--all"], "rerun": ["--tolerance"]}.get(command, [])
+    own = {"show": ["--json", "--csv", "--all", "--sort", "--reverse", "--filter"], "rerun": ["--tolerance"]}.get(command, [])
     own += ["--at", "--timeout", "--anyway"] if command in REQUESTS else []
     return [*(f"--{name.replace('_', '-')}" for name in settings), *own, "--help"]
 

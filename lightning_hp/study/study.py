@@ -13,11 +13,13 @@ from lightning_hp.advice import Advice, Findings, Importance, advice, find
 from lightning_hp.errors import ConfigError
 from lightning_hp.report import draw_rounds
 from lightning_hp.space import Space
+from lightning_hp.study.rows import flat_rows
 from lightning_hp.study.store import Store
 from lightning_hp.trial import Judged, RoundBegan, Trial
 
 if TYPE_CHECKING:
     import optuna
+    import pandas
     from optuna.storages import BaseStorage
 
 
@@ -150,6 +152,28 @@ class Study:
             }
         )
         return plain
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """The trials by number as flat dicts with the same keys, for tables.
+
+        ``number``, ``state``, ``value``, ``hparams.NAME``; ``best.NAME`` and ``last.NAME`` of each metric, in the best epoch
+        and in the last; ``epochs``, ``seed``, ``seconds``, ``reason``, ``checkpoint``.
+        """
+        with self._open() as store:
+            asked, trials, times = store.asked(), store.trials(), store.times()
+        return flat_rows(self._given(trials), asked["monitor"], asked["mode"], times)
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """The trials as a pandas DataFrame, a row each, with the columns of `to_rows`.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ConfigError(f"to_dataframe() needs pandas ({error}): pip install pandas, or take to_rows()") from None
+        return pandas.DataFrame(self.to_rows())
 
     def to_optuna(self, storage: str | BaseStorage | None = None, study_name: str | None = None) -> optuna.study.Study:
         """The finished trials as a study of Optuna's, for ``optuna.visualization``, ``optuna.importance`` and its dashboard.

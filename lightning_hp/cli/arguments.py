@@ -102,6 +102,13 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--reverse", action="store_true", help="the other way round")
     show.add_argument("--filter", metavar="CONDITION", action="append", default=[], dest="conditions", help=_FILTER_HELP)
 
+    watch = commands.add_parser(
+        "watch",
+        help="follow a running search",
+        description="Follows a search that runs in another terminal, until it ends or Ctrl-C.",
+    )
+    watch.add_argument("root", metavar="DIR", help="the study's folder; may still be empty")
+
     repair = commands.add_parser(
         "repair", help="rebuild a damaged study", description="Rebuilds DIR/study.db from the trials' own records."
     )

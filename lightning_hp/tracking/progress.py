@@ -30,6 +30,9 @@ class Progress:
         finished: the trials that are finished already.
         enabled: show anything at all.
         console: where to; standard error by default, so that output can be piped.
+        lines: a line for each trial that ends, in a terminal too.
+        elapsed: seconds that the search has run already.
+        before: how many trials were finished when it began; all of ``finished`` by default.
     """
 
     def __init__(
@@ -40,6 +43,9 @@ class Progress:
         finished: Iterable[Trial],
         enabled: bool = True,
         console: Console | None = None,
+        lines: bool = False,
+        elapsed: float = 0.0,
+        before: int | None = None,
     ) -> None:
         self._monitor = monitor
         self._mode: Mode = mode
@@ -47,6 +53,7 @@ class Progress:
         self._best: tuple[int, float] | None = None
         self._enabled = enabled
         self._console = console or Console(file=sys.stderr)
+        self._lines = lines or not self._console.is_terminal
         # Those beyond were asked for in an earlier run.
         self._finished = [trial for trial in finished if trials is None or trial.number < trials]
         self._done = len(self._finished)
@@ -62,7 +69,9 @@ class Progress:
             console=self._console,
             disable=not (enabled and self._console.is_terminal) or self._nothing_to_run,
         )
-        self._search = self._bars.add_task(self._headline() or "search", total=trials, completed=self._done, before=self._done)
+        before = self._done if before is None else before
+        self._search = self._bars.add_task(self._headline() or "search", total=trials, completed=self._done, before=before)
+        self._bars.tasks[0].start_time = self._bars.get_time() - elapsed
         self._running: dict[int, int | None] = {}
         self._epochs: dict[int, TaskID] = {}
         self._told: set[str] = set()
@@ -125,7 +134,7 @@ class Progress:
         if not self._enabled:
             return
         told = f"{self._monitor} {outcome.value:.4g}" if outcome.value is not None else outcome.reason
-        if not self._console.is_terminal:
+        if self._lines:
             of = f"/{self._trials}" if self._trials is not None else ""
             best = f"; {self._headline()}" if self._best else ""
             self._print(f"[{self._done}{of}] trial {event.number}: {outcome.state}, {told}{best}")
@@ -173,11 +182,12 @@ class _TimeLeftColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         if task.total is None or task.elapsed is None:
             return Text()
-        completed, at = self._last.get(task.id, (task.fields["before"], 0.0))
+        before = task.fields["before"]
+        completed, at = self._last.get(task.id, (before, 0.0))
         if task.completed != completed:
             at = task.elapsed
         self._last[task.id] = (task.completed, at)
-        done, left = task.completed - task.fields["before"], task.total - task.completed
+        done, left = task.completed - before, task.total - task.completed
         seconds = seconds_left(task.elapsed, at, int(done), int(left))
         return Text("-:--:--" if seconds is None else str(timedelta(seconds=round(seconds))), style="progress.remaining")
 

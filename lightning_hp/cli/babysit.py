@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +21,7 @@ from lightning_hp.errors import ConfigError
 from lightning_hp.fit.quiet import quiet
 from lightning_hp.fit.reporter import Reporter
 from lightning_hp.fit.trainer import trainer_kwargs
+from lightning_hp.tracking.fit_progress import FitProgress
 
 # Lightning's own bound.
 _MOST_SEED = 2**32 - 1
@@ -58,8 +58,11 @@ def _prepare(
 
     logger = TensorBoardLogger(_made(search.get("root", default_root)), name="", default_hp_metric=False)
     reporter = Reporter(monitor, mode, Path(logger.log_dir) / "checkpoints")
-    shown = {"enable_progress_bar": verbose or sys.stdout.isatty(), "enable_model_summary": verbose}
-    trainer = _trainer(shown, section, [babysitter, LearningRateMonitor(log_momentum=True), reporter], logger)
+    shown = {"enable_progress_bar": verbose, "enable_model_summary": verbose}
+    # Lightning's own bar starts anew with each epoch, and tells the time left of that.
+    progress = [] if verbose or "enable_progress_bar" in section.section else [FitProgress(monitor)]
+    callbacks = [babysitter, LearningRateMonitor(log_momentum=True), *progress, reporter]
+    trainer = _trainer(shown, section, callbacks, logger)
     return trainer, reporter, model(), data() if data is not None else None
 
 

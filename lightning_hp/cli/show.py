@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from lightning_hp.cli.findings import print_findings
 from lightning_hp.cli.table import NAME_WIDTH, print_rows, short_names, short_value
 from lightning_hp.errors import ConfigError
 from lightning_hp.study import Study
+from lightning_hp.study.leaderboard import headline
 from lightning_hp.trial import Trial
 
 MOST_SHOWN = 20
@@ -76,7 +76,7 @@ def print_leaderboard(study: Study, console: Console, most: int | None = None, s
     asked, counts, ranked = study.asked, study.counts, study.leaderboard(most)
     complete = counts.get("complete", 0)
     see = see or f"lightning-hp show {shlex.quote(str(study.root))}"
-    _print_line(console, f"{_headline(counts, asked)}; best {asked['monitor']} first ({asked['mode']})")
+    _print_line(console, f"{headline(counts, asked['total'])}; best {asked['monitor']} first ({asked['mode']})")
     if ranked:
         _print_ranked(console, ranked, asked)
         _print_rest(console, len(ranked), complete, see)
@@ -84,15 +84,6 @@ def print_leaderboard(study: Study, console: Console, most: int | None = None, s
     for words, numbers in list(endings.items())[:most]:
         _print_line(console, _ending(words, numbers, console.width))
     _print_rest(console, min(len(endings), most or len(endings)), len(endings), see)
-
-
-def _headline(counts: dict[str, int], asked: dict[str, Any]) -> str:
-    states = Counter(counts)
-    there = sum(states.values())
-    total = max(asked["total"] or 0, there)
-    states["waiting"] += total - there
-    others = [f", {states[state]} {state}" for state in ("failed", "diverged", "pruned", "running", "waiting") if states[state]]
-    return f"{states['complete']} of {total} trials complete{''.join(others)}"
 
 
 def _print_ranked(console: Console, trials: Sequence[Trial], asked: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from lightning_hp.advice import Advice, Findings, Importance, advice, find
 from lightning_hp.errors import ConfigError
 from lightning_hp.report import draw_rounds
 from lightning_hp.space import Space
+from lightning_hp.study.leaderboard import headline, leaderboard_html
 from lightning_hp.study.rows import flat_rows
 from lightning_hp.study.store import Store
 from lightning_hp.trial import Judged, RoundBegan, Trial
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     import optuna
     import pandas
     from optuna.storages import BaseStorage
+
+# In a notebook.
+MOST_SHOWN = 10
 
 
 class Study:
@@ -200,6 +204,12 @@ class Study:
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {state}" for state, count in sorted(self.counts.items()))
         return f"<Study {self.root}: {counts or 'no trial yet'}>"
+
+    def _repr_html_(self) -> str:
+        """How notebooks show a study: the best trials."""
+        asked = self.asked
+        told = f"{self.root}: {headline(self.counts, asked['total'])}; best {asked['monitor']} first ({asked['mode']})"
+        return leaderboard_html(told, asked["monitor"], list(asked["space"]), self.leaderboard(MOST_SHOWN))
 
     def _searched(self) -> Space:
         """The space, with choices as the trials have them."""

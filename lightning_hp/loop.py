@@ -37,6 +37,7 @@ from lightning_hp.study import Recorder, Study
 from lightning_hp.study.comparison import TOLERANCE
 from lightning_hp.study.config import write_config
 from lightning_hp.study.recorder import asked_otherwise
+from lightning_hp.tracking.best_runs import MOST_RUNS, BestRuns
 from lightning_hp.tracking.progress import Progress
 from lightning_hp.tracking.search_run import SearchRun
 from lightning_hp.tracking.trial_run import end_runs
@@ -92,6 +93,8 @@ class SearchLoop:
             the time from one rung to the next.
         memory_limit: GiB of memory that a worker may use; None for no limit.
         keep_checkpoints: how many trials keep their checkpoints, the best ones; None for all.
+        keep_runs: how many trials keep their run in TensorBoard, the best ones; None for all. Every trial's objective is in the
+            search's own run, and its metrics are in the study.
         seed: decides the trials' hyperparameters, their weights, the data's split and the batch order.
         root_dir: the study's folder. A study that is there is continued: what is finished is not run again, and what was
             interrupted goes on from its last checkpoint. While nothing but failures has finished, these are run again.
@@ -136,6 +139,7 @@ class SearchLoop:
         trial_timeout: Any = None,
         memory_limit: float | None = None,
         keep_checkpoints: int | None = 10,
+        keep_runs: int | None = MOST_RUNS,
         seed: int = 0,
         root_dir: str | Path = "runs/search",
         progress: bool = True,
@@ -152,6 +156,7 @@ class SearchLoop:
         self.root = Path(root_dir).expanduser().absolute()
         self.retries = whole_number("retries", retries, 0)
         self.keep_checkpoints = None if keep_checkpoints is None else whole_number("keep_checkpoints", keep_checkpoints, 1)
+        self.keep_runs = None if keep_runs is None else whole_number("keep_runs", keep_runs, 1)
         self.babysitter = _babysitter(babysit)
         self.recipe = Recipe(
             model=model,
@@ -317,13 +322,14 @@ class SearchLoop:
         self, recorder: Recorder, progress: Progress, ask: Ask, finished: list[Trial], plan: Plan, **arguments: Any
     ) -> None:
         search_run = SearchRun(self.root / "search", self.space, self.recipe.monitor, self.recipe.mode, finished)
+        best_runs = BestRuns(self.root, self.keep_runs, self.recipe.mode, finished)
         dispatch = Dispatch(
             ask,
             deadline=time.monotonic() + self.seconds if self.seconds is not None else None,
             retries=self.retries,
             max_epochs=self.recipe.max_epochs,
             finished=finished,
-            sinks=[recorder.record, search_run.record, progress.record, partial(end_runs, self.root)],
+            sinks=[recorder.record, search_run.record, progress.record, partial(end_runs, self.root), best_runs.record],
             plan=plan,
             **arguments,
         )

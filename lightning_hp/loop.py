@@ -77,7 +77,8 @@ class SearchLoop:
             on from there. The others end as ``pruned``, keep their metrics, and can be trained on by `finish`. None prunes no
             trial.
         trainer: keyword arguments of ``lightning.pytorch.Trainer``. Callbacks and loggers as functions that make one,
-            since each trial needs its own: ``{"callbacks": [lambda: EarlyStopping("val_loss")]}``. A trial runs on one device
+            since each trial needs its own: ``{"callbacks": [lambda: EarlyStopping("val_loss")]}``. One that requires ``trial``
+            gets it: ``{"logger": lambda trial: MLFlowLogger(run_name=f"{trial.number:06d}")}``. A trial runs on one device
             unless ``devices`` says otherwise, on the accelerator that Lightning finds unless ``accelerator`` does.
         babysit: True, or a `Babysitter` whose copy watches each trial, by the search's monitor if it has none of its own.
         executor: ``"inline"``, one trial after another in this process; ``"processes"``, many at a time, each in a process of

@@ -103,7 +103,7 @@ def _fit(recipe: Recipe, attempt: Attempt) -> None:
     data = make_data(recipe, attempt.trial)
     model = make_model(recipe, attempt.trial)
     seeding = Seeding(recipe.seed, attempt.trial.seed)
-    trainer = make_trial_trainer(recipe, attempt, seeding)
+    trainer = make_trial_trainer(recipe, attempt, model, seeding)
     note_conditions(attempt.folder, trainer, together=1, step=attempt.step)
     try:
         seeding.before_fit()

@@ -145,7 +145,7 @@ def _fit(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish, always: bo
         own["limit_val_batches"] = 0
     # Those that stop early are not kept.
     del members
-    kwargs = trainer_kwargs({key: value for key, value in trainer_settings(recipe, first).items() if key not in own})
+    kwargs = trainer_kwargs({key: value for key, value in trainer_settings(recipe, first).items() if key not in own}, first)
     trainer = Trainer(**{**DEFAULTS, **kwargs, **own})
     try:
         seeding.before_fit()
@@ -159,7 +159,7 @@ def _members(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish) -> lis
     for attempt in attempts:
         try:
             model = make_model(recipe, attempt.trial)
-            trainer = make_trial_trainer(recipe, attempt)
+            trainer = make_trial_trainer(recipe, attempt, model)
             note_conditions(attempt.folder, trainer, together=len(attempts), step=attempt.step)
             members.append(Member(attempt, model, trainer))
         except (Exception, SystemExit) as error:

@@ -1,6 +1,6 @@
 """How long TensorBoard takes to open a study: until it lists all runs, and until the HParams table has all trials.
 
-    python tests/benchmarks/tensorboard_runs.py [--trials 64 500 2000] [--epochs 30] [--curves 200 all]
+    python tests/benchmarks/tensorboard_runs.py [--trials 64 500 2000] [--epochs 30] [--keep DIR]
 
 The event files are those of real searches, of trials that are made up. Both times count from the start of the process, which by
 itself takes a few seconds.

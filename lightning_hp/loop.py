@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,10 +31,14 @@ from lightning_hp.interrupts import interruptible
 from lightning_hp.ladder import Ladder
 from lightning_hp.plan import MOST_TOGETHER, Plan
 from lightning_hp.pruners import Pruner, pruner_for
+from lightning_hp.rerun import Rerun, check_finished, rerun
 from lightning_hp.samplers import DEFAULT, STRATEGIES, Grid, InRounds, Sampler, sampler_for
 from lightning_hp.space import Declared, Space
 from lightning_hp.study import Recorder, Study
+from lightning_hp.study.comparison import TOLERANCE
 from lightning_hp.study.config import section_of, write_config
+from lightning_hp.study.recorder import asked_otherwise
+from lightning_hp.tracking.best_runs import MOST_RUNS, BestRuns
 from lightning_hp.tracking.images import show_pictures
 from lightning_hp.tracking.progress import Progress
 from lightning_hp.tracking.search_run import SearchRun
@@ -45,6 +50,8 @@ if TYPE_CHECKING:
 
 # What may differ when a study is continued.
 _FREE = frozenset({"trials", "total", "max_time"})
+# What decides how a trial with such hyperparameters comes out.
+_DECISIVE = ("model", "data", "monitor", "mode", "seed", "babysit", "trainer", "space")
 FUSE = ("auto", "never", "always")
 
 
@@ -73,7 +80,8 @@ class SearchLoop:
             on from there. The others end as ``pruned``, keep their metrics, and can be trained on by `finish`. None prunes no
             trial.
         trainer: keyword arguments of ``lightning.pytorch.Trainer``. Callbacks and loggers as functions that make one,
-            since each trial needs its own: ``{"callbacks": [lambda: EarlyStopping("val_loss")]}``. A trial runs on one device
+            since each trial needs its own: ``{"callbacks": [lambda: EarlyStopping("val_loss")]}``. One that requires ``trial``
+            gets it: ``{"logger": lambda trial: MLFlowLogger(run_name=f"{trial.number:06d}")}``. A trial runs on one device
             unless ``devices`` says otherwise, on the accelerator that Lightning finds unless ``accelerator`` does.
         babysit: True, or a `Babysitter` whose copy watches each trial, by the search's monitor if it has none of its own.
         executor: ``"inline"``, one trial after another in this process; ``"processes"``, many at a time, each in a process of
@@ -89,6 +97,8 @@ class SearchLoop:
             the time from one rung to the next.
         memory_limit: GiB of memory that a worker may use; None for no limit.
         keep_checkpoints: how many trials keep their checkpoints, the best ones; None for all.
+        keep_runs: how many trials keep their run in TensorBoard, the best ones; None for all. Every trial's objective is in the
+            search's own run, and its metrics are in the study.
         seed: decides the trials' hyperparameters, their weights, the data's split and the batch order.
         root_dir: the study's folder. A study that is there is continued: what is finished is not run again, and what was
             interrupted goes on from its last checkpoint. While nothing but failures has finished, these are run again.
@@ -134,6 +144,7 @@ class SearchLoop:
         trial_timeout: Any = None,
         memory_limit: float | None = None,
         keep_checkpoints: int | None = 10,
+        keep_runs: int | None = MOST_RUNS,
         seed: int = 0,
         root_dir: str | Path = "runs/search",
         progress: bool = True,
@@ -151,6 +162,7 @@ class SearchLoop:
         self.root = Path(root_dir).expanduser().absolute()
         self.retries = whole_number("retries", retries, 0)
         self.keep_checkpoints = None if keep_checkpoints is None else whole_number("keep_checkpoints", keep_checkpoints, 1)
+        self.keep_runs = None if keep_runs is None else whole_number("keep_runs", keep_runs, 1)
         self.babysitter = _babysitter(babysit)
         self.recipe = Recipe(
             model=model,
@@ -234,6 +246,30 @@ class SearchLoop:
             self._finish(recorder, trial)
         return next(each for each in self._study().trials if each.number == number)
 
+    def rerun(self, number: int, tolerance: float = TOLERANCE) -> Rerun:
+        """Trains a finished trial once more, with the same hyperparameters and seeds, and compares what comes out.
+
+        The study is only read. Loggers of your own are made once more.
+
+        Args:
+            number: of the trial. One that was pruned trains as far as it came.
+            tolerance: how far values may lie apart, in parts of a metric's largest, where the same bits cannot be expected: on
+                a GPU, or where the trial trained as one with others, or elsewhere.
+
+        Returns:
+            Both, and how they compare; printed, it says so in words.
+
+        Raises:
+            ConfigError: there is no such trial, it has not finished, or the folder holds a study of another search.
+        """
+        study = self._study()
+        if changes := asked_otherwise(study.asked, json.loads(json.dumps(self.asked())), _DECISIVE):
+            raise ConfigError(f"{self.root} holds a study of another search: {'; '.join(changes)}")
+        trial = check_finished(study.trials, number)
+        progress = Progress(1, self.recipe.monitor, self.recipe.mode, [], self.progress)
+        with interruptible(), progress, quiet(self.verbose):
+            return rerun(self.recipe, self.executor, trial, progress.record, tolerance)
+
     def asked(self) -> dict[str, Any]:
         """What this search asks for, as plain values: what a study is known by."""
         return {
@@ -295,6 +331,7 @@ class SearchLoop:
         self, recorder: Recorder, progress: Progress, ask: Ask, finished: list[Trial], plan: Plan, **arguments: Any
     ) -> None:
         search_run = SearchRun(self.root / "search", self.space, self.recipe.monitor, self.recipe.mode, finished)
+        best_runs = BestRuns(self.root, self.keep_runs, self.recipe.mode, finished)
         way = [Way(self.seconds, progress.tell).record] if self.seconds is not None else []
         dispatch = Dispatch(
             ask,
@@ -302,7 +339,14 @@ class SearchLoop:
             retries=self.retries,
             max_epochs=self.recipe.max_epochs,
             finished=finished,
-            sinks=[recorder.record, search_run.record, progress.record, partial(end_runs, self.root), *way],
+            sinks=[
+                recorder.record,
+                search_run.record,
+                progress.record,
+                partial(end_runs, self.root),
+                best_runs.record,
+                *way,
+            ],
             plan=plan,
             **arguments,
         )

@@ -80,9 +80,7 @@ def worth_searching(seconds: float, at_a_time: int) -> str | None:
     if trials < FIRST_ROUND:
         return None
     parallel = f", {at_a_time} at a time" if at_a_time > 1 else ""
-    return (
-        f"an hour is enough for about {trials} fits like this one{parallel}, of which lightning-hp search would find the best"
-    )
+    return f"an hour is enough for about {trials} fits like this one{parallel}: lightning-hp search tries many"
 
 
 def duration(seconds: float) -> str:

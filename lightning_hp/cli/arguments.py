@@ -16,6 +16,9 @@ SHELLS = ("bash", "zsh", "tcsh")
 # Commands that take a config, and the first words of LightningCLI's flags.
 _CONFIGURED = ("search", "babysit", "lint")
 _SECTIONS = frozenset({"model", "data", "trainer", "optimizer", "lr_scheduler", "seed_everything", "ckpt_path"})
+_FILTER_HELP = (
+    "only trials like 'lr<0.01', state=failed or 'val_acc>=0.9' (of the best epoch; last.val_acc of the last); may be repeated"
+)
 # Taken as they stand: a folder may be called 2024.
 _TEXTS = frozenset({"monitor", "constraint", "mode", "executor", "root", "from", "replay"})
 _SWITCHES = frozenset({"babysit", "verbose", "zoom"})
@@ -134,7 +137,18 @@ def command_parser() -> argparse.ArgumentParser:
     show = commands.add_parser("show", help="the leaderboard of a study", description="Shows the leaderboard of a study.")
     show.add_argument("root", metavar="DIR", help="the study's folder")
     show.add_argument("--json", action="store_true", dest="as_json", help="everything, as JSON")
+    show.add_argument("--csv", action="store_true", dest="as_csv", help="all the trials as CSV, a row each")
     show.add_argument("--all", action="store_true", dest="everything", help="all the trials, and not the best 20")
+    show.add_argument("--sort", metavar="NAME", help="by value (best first), number, epochs, a hyperparameter or a metric")
+    show.add_argument("--reverse", action="store_true", help="the other way round")
+    show.add_argument("--filter", metavar="CONDITION", action="append", default=[], dest="conditions", help=_FILTER_HELP)
+
+    watch = commands.add_parser(
+        "watch",
+        help="follow a running search",
+        description="Follows a search that runs in another terminal, until it ends or Ctrl-C.",
+    )
+    watch.add_argument("root", metavar="DIR", help="the study's folder; may still be empty")
 
     report = commands.add_parser(
         "report", help="a page with pictures of a study", description="Writes DIR/report/index.html and its pictures as PNG."
@@ -146,6 +160,18 @@ def command_parser() -> argparse.ArgumentParser:
         "repair", help="rebuild a damaged study", description="Rebuilds DIR/study.db from the trials' own records."
     )
     repair.add_argument("root", metavar="DIR", help="the study's folder")
+
+    rerun = commands.add_parser(
+        "rerun", help="a trial once more: is it the same?", description="Trains trial N once more and compares its metrics."
+    )
+    _add_trial(rerun)
+    rerun.add_argument(
+        "--tolerance", type=float, default=1e-3, help="in parts of a metric, where bits may differ (default 1e-3)"
+    )
+    finish = commands.add_parser(
+        "finish", help="train a pruned trial to its end", description="Trains pruned trial N on, from its last checkpoint."
+    )
+    _add_trial(finish)
 
     for kind, text in REQUESTS.items():
         _add_request(commands, kind, text)
@@ -190,6 +216,11 @@ def _add_configs(parser: argparse.ArgumentParser, nargs: str, ending: str = "") 
     )
 
 
+def _add_trial(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("root", metavar="DIR", help="the study's folder")
+    parser.add_argument("number", metavar="N", type=int, help="the trial's number")
+
+
 def _add_request(commands: Any, kind: str, text: str) -> None:
     changes = " [lr=x0.5] [momentum=0.95]" if kind == "nudge" else ""
     parser = commands.add_parser(
@@ -215,7 +246,11 @@ def _add_request(commands: Any, kind: str, text: str) -> None:
 def _flags(command: str) -> list[str]:
     """What may be meant by a flag that is none."""
     settings = {"search": {**FOLLOW_SETTINGS, **SETTINGS}, "babysit": BABYSIT_SETTINGS}.get(command, {})
-    own = {"show": ["--json", "--all"], "report": ["--open"]}.get(command, [])
+    own = {
+        "show": ["--json", "--csv", "--all", "--sort", "--reverse", "--filter"],
+        "report": ["--open"],
+        "rerun": ["--tolerance"],
+    }.get(command, [])
     own += ["--at", "--timeout", "--anyway"] if command in REQUESTS else []
     return [*(f"--{name.replace('_', '-')}" for name in settings), *own, "--help"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -26,6 +25,7 @@ from lightning_hp.executors.choose import executor_for
 from lightning_hp.fit.quiet import quiet
 from lightning_hp.fit.reporter import Reporter
 from lightning_hp.fit.trainer import trainer_kwargs
+from lightning_hp.tracking.fit_progress import FitProgress
 
 # Lightning's own bound.
 _MOST_SEED = 2**32 - 1
@@ -64,9 +64,12 @@ def _prepare(
 
     logger = TensorBoardLogger(_made(search.get("root", root)), name="", default_hp_metric=False)
     reporter = Reporter(monitor, mode, Path(logger.log_dir) / "checkpoints")
-    shown = {"enable_progress_bar": verbose or sys.stdout.isatty(), "enable_model_summary": verbose}
+    shown = {"enable_progress_bar": verbose, "enable_model_summary": verbose}
     section = TrainerArguments(assembly, {}, searched=False)
-    trainer = _trainer(shown, section, [babysitter, LearningRateMonitor(log_momentum=True), reporter], logger)
+    # Lightning's own bar starts anew with each epoch, and tells the time left of that.
+    progress = [] if verbose or "enable_progress_bar" in section else [FitProgress(monitor)]
+    callbacks = [babysitter, LearningRateMonitor(log_momentum=True), *progress, reporter]
+    trainer = _trainer(shown, section, callbacks, logger)
     return trainer, reporter, assembly.model({}), assembly.data({})
 
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from rich.console import Console
+
 from lightning_hp.study.records import repair
+from lightning_hp.tracking.progress import bars
 
 
 def main(root: str) -> int:
     folder = Path(root).absolute()
-    repaired = repair(folder)
+    console = Console(stderr=True)
+    with bars(console, shown=console.is_terminal) as shown:
+        task = shown.add_task("records", total=None, before=0)
+        repaired = repair(folder, lambda done, total: shown.update(task, completed=done, total=total))
     print(f"{folder}: study.db has the {repaired.trials} trials whose records could be read")
     if repaired.old is not None:
         print(f"the old file is kept as {repaired.old.name}")

@@ -33,6 +33,7 @@ SETTINGS = {
     "trial_timeout": "time that a trial may take: seconds or DD:HH:MM:SS",
     "memory_limit": "GiB of memory that a worker may use",
     "keep_checkpoints": "how many trials keep their checkpoints, the best ones, or null for all (default 10)",
+    "keep_runs": "how many trials keep their run in TensorBoard, the best ones, or null for all (default 200)",
     "seed": "decides hyperparameters, weights, split and batch order (default 0)",
     "root": "the study's folder; a study that is there is continued (default runs/ and the config's name)",
     "verbose": "let Lightning say all it has to say (default false)",

@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_hp.errors import MonitorError, chain
 from lightning_hp.fit.checkpoints import Resumable, resumable, sync_best
+from lightning_hp.fit.loggers import log_hparams
 from lightning_hp.fit.recipe import Recipe
 from lightning_hp.fit.reporter import Reporter
 from lightning_hp.fit.rng import seed_environment, seed_rngs, seeded_states, set_rng_states
@@ -60,17 +61,21 @@ def trainer_settings(recipe: Recipe, trial: Trial) -> dict[str, Any]:
     return recipe.trainer_settings(trial.hparams)
 
 
-def make_trial_trainer(recipe: Recipe, attempt: Attempt, *first: Callback) -> Trainer:
+def make_trial_trainer(recipe: Recipe, attempt: Attempt, model: LightningModule, *first: Callback) -> Trainer:
     """A trial's Trainer, which keeps its record; with the babysitter, if there is one.
 
     Args:
         recipe: what all trials share.
         attempt: the trial.
+        model: the trial's.
         first: callbacks to stand before all others.
     """
     babysitters = [recipe.babysitter()] if recipe.babysitter is not None else []
     callbacks = [*first, attempt.reporter, *babysitters]
-    return make_trainer(trainer_settings(recipe, attempt.trial), attempt.folder, attempt.logger, callbacks)
+    trial = attempt.trial
+    trainer = make_trainer(trainer_settings(recipe, trial), trial, attempt.folder, attempt.logger, callbacks)
+    log_hparams([each for each in trainer.loggers if each is not attempt.logger], recipe.space.labels(trial.hparams), model)
+    return trainer
 
 
 def is_interrupt(error: BaseException) -> bool:

@@ -19,6 +19,7 @@ from lightning_hp.fit.attempt import (
     outcome_of,
     paused_before,
 )
+from lightning_hp.fit.conditions import note_conditions
 from lightning_hp.fit.fused.run import run_fused
 from lightning_hp.fit.recipe import Recipe
 from lightning_hp.fit.rng import isolated_rngs
@@ -102,7 +103,8 @@ def _fit(recipe: Recipe, attempt: Attempt) -> None:
     data = make_data(recipe, attempt.trial)
     model = make_model(recipe, attempt.trial)
     seeding = Seeding(recipe.seed, attempt.trial.seed)
-    trainer = make_trial_trainer(recipe, attempt, seeding)
+    trainer = make_trial_trainer(recipe, attempt, model, seeding)
+    note_conditions(attempt.folder, trainer, together=1, step=attempt.step)
     try:
         seeding.before_fit()
         trainer.fit(model, **data, ckpt_path=attempt.checkpoint.path if attempt.checkpoint is not None else None)

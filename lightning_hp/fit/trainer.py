@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import entry_points
@@ -22,8 +22,10 @@ from lightning.pytorch.strategies import Strategy
 from lightning_hp.description import name_of
 from lightning_hp.errors import ConfigError, did_you_mean
 from lightning_hp.fit.checkpoints import TrialCheckpointIO
+from lightning_hp.fit.loggers import set_apart
 from lightning_hp.fit.quiet import quiet
 from lightning_hp.fit.signature import arguments
+from lightning_hp.trial import Trial
 
 # Trainer arguments that are not a trial's to choose.
 _FIXED = {
@@ -37,20 +39,23 @@ _COUNTS = ("max_epochs", "min_epochs", "max_steps", "min_steps")
 DEFAULTS = {"accelerator": "auto", "devices": 1, "enable_progress_bar": False, "enable_model_summary": False}
 
 
-def make_trainer(settings: Mapping[str, Any], folder: Path, logger: Logger, callbacks: list[Callback]) -> Trainer:
+def make_trainer(settings: Mapping[str, Any], trial: Trial, folder: Path, logger: Logger, callbacks: list[Callback]) -> Trainer:
     """Makes the Trainer of a trial.
 
     Args:
         settings: the user's arguments of Trainer, and over them the trial's own.
+        trial: for factories that ask for it.
         folder: of the trial.
         logger: the trial's, beside the user's.
         callbacks: ours, to stand before the user's.
     """
-    kwargs: dict[str, Any] = DEFAULTS | trainer_kwargs(settings)
+    kwargs: dict[str, Any] = DEFAULTS | trainer_kwargs(settings, trial)
     users = kwargs.pop("callbacks")
     if "enable_progress_bar" not in settings:
         # The user's Trainer may have had one, but those of many trials would write over each other.
         users = [callback for callback in users if not isinstance(callback, ProgressBar)]
+    for each in kwargs["logger"] or []:
+        set_apart(each, folder.name)
     # With logger=False the user wants none at all.
     kwargs["logger"] = [] if kwargs["logger"] is False else [logger, *kwargs["logger"]]
     if kwargs["logger"] and not any(isinstance(callback, LearningRateMonitor) for callback in users):
@@ -79,14 +84,18 @@ def _plugins_looked_up_once() -> Iterator[None]:
         module.entry_points = looking
 
 
-def trainer_kwargs(trainer: Mapping[str, Any]) -> dict[str, Any]:
+def trainer_kwargs(trainer: Mapping[str, Any], trial: Trial | None = None) -> dict[str, Any]:
     """Keyword arguments of Trainer with every factory called, so that no two fits share a callback or logger.
+
+    Args:
+        trainer: the user's arguments.
+        trial: for factories that require an argument of this name.
 
     Returns:
         ``callbacks`` and ``plugins`` are always lists; ``logger`` is False or a list of the loggers wanted besides our own;
         ``devices`` is never ``"auto"``, which would take all there are.
     """
-    made = {key: _made(value) for key, value in trainer.items()}
+    made = {key: _made(value, trial) for key, value in trainer.items()}
     if made.get("devices") == "auto":
         made["devices"] = 1
     logger = made.get("logger")
@@ -96,10 +105,21 @@ def trainer_kwargs(trainer: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _made(value: Any) -> Any:
+def _made(value: Any, trial: Trial | None) -> Any:
     if isinstance(value, (list, tuple)):
-        return [_made(each) for each in value]
-    return value() if callable(value) else value
+        return [_made(each, trial) for each in value]
+    if not callable(value):
+        return value
+    return value(trial=trial) if _required(value) else value()
+
+
+def _required(factory: Callable[..., Any]) -> set[str]:
+    """The arguments that a factory cannot do without."""
+    return {
+        each.name
+        for each in inspect.signature(factory).parameters.values()
+        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    }
 
 
 def _listed(value: Any) -> list[Any]:
@@ -171,15 +191,11 @@ def _check_not_shared(key: str, value: Any) -> None:
             f"trainer['callbacks'] needs functions that make one, such as lambda: EarlyStopping('val_loss'), got {value!r}"
         )
     if callable(value):
-        required = {
-            each.name
-            for each in inspect.signature(value).parameters.values()
-            if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
-        }
+        required = _required(value) - {"trial"}
         if required:
             raise ConfigError(
-                f"trainer[{key!r}] holds {name_of(value)}, which is called without arguments for each trial but requires "
-                f"{', '.join(map(repr, sorted(required)))}: wrap it, lambda: {name_of(value)}(...)"
+                f"trainer[{key!r}] holds {name_of(value)}, which is called for each trial without arguments, or with trial=, "
+                f"but requires {', '.join(map(repr, sorted(required)))}: wrap it, lambda: {name_of(value)}(...)"
             )
 
 

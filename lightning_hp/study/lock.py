@@ -7,6 +7,7 @@ import os
 import socket
 import sqlite3
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_hp.errors import StorageError, cannot_write
@@ -44,13 +45,53 @@ class Lock:
         with suppress(OSError):
             (root / HOLDER).write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
 
+        self._root = root
+
     def release(self) -> None:
+        with suppress(OSError):
+            (self._root / HOLDER).unlink(missing_ok=True)
         self._connection.close()
 
 
-def _holder(root: Path) -> str:
+@dataclass(frozen=True)
+class Holder:
+    """The process that holds a study, or did so when it was killed.
+
+    Attributes:
+        pid: its number.
+        host: its machine.
+        since: seconds since the epoch of the clock.
+    """
+
+    pid: int
+    host: str
+    since: float
+
+    @property
+    def lives(self) -> bool:
+        """Whether the process is there; taken for granted on another machine."""
+        if self.host != socket.gethostname():
+            return True
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except OSError:
+            # It is another user's.
+            return True
+        return True
+
+
+def holder(root: Path) -> Holder | None:
+    """Who holds a study, as far as that is known; for onlookers, since it touches no lock."""
+    file = root / HOLDER
     try:
-        holder = json.loads((root / HOLDER).read_text())
-        return f"process {holder['pid']} on host {holder['host']}"
-    except (OSError, ValueError, KeyError):
-        return "which has only just begun"
+        written = json.loads(file.read_text())
+        return Holder(int(written["pid"]), str(written["host"]), file.stat().st_mtime)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _holder(root: Path) -> str:
+    found = holder(root)
+    return f"process {found.pid} on host {found.host}" if found is not None else "which has only just begun"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -79,7 +80,7 @@ class Recorder:
         before = self._store.asked()
         if not before:
             _check_not_lost(self._root)
-        changes = [change for key in self._asked if key not in free and (change := _change(key, before, self._asked))]
+        changes = asked_otherwise(before, self._asked, [key for key in self._asked if key not in free])
         counts = self._store.counts()
         if not any(counts.get(state) for state in ("complete", "pruned", "diverged")):
             self._forget(("failed", "running", "waiting") if changes else ("failed",))
@@ -229,6 +230,11 @@ def _check_not_lost(root: Path) -> None:
             f"{root} holds trials but its {FILE} is gone: lightning-hp repair {root} rebuilds it from their records; for a new "
             "search take another folder"
         )
+
+
+def asked_otherwise(before: dict[str, Any], now: dict[str, Any], keys: Iterable[str]) -> list[str]:
+    """What two searches ask for otherwise, as far as these keys go, in words."""
+    return [change for key in keys if (change := _change(key, before, now))]
 
 
 def _change(key: str, all_before: dict[str, Any], all_now: dict[str, Any]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,12 @@ class Repaired:
     old: Path | None
 
 
-def repair(root: Path) -> Repaired:
+def repair(root: Path, tell: Callable[[int, int], None] = lambda done, total: None) -> Repaired:
     """Rebuilds ROOT/study.db from the trials' own records. The old file is kept beside it under another name.
+
+    Args:
+        root: the study's folder.
+        tell: told after each record how many have been read, of how many.
 
     Raises:
         ConfigError: there is no record to rebuild from.
@@ -60,14 +65,16 @@ def repair(root: Path) -> Repaired:
     lock = Lock(root)
     try:
         with storage_errors(root):
-            return _repair(root)
+            return _repair(root, tell)
     finally:
         lock.release()
 
 
-def _repair(root: Path) -> Repaired:
+def _repair(root: Path, tell: Callable[[int, int], None]) -> Repaired:
     found, unreadable = [], []
-    for path in sorted(root.glob(f"trials/*/{FILE}")):
+    paths = sorted(root.glob(f"trials/*/{FILE}"))
+    for done, path in enumerate(paths, start=1):
+        tell(done, len(paths))
         try:
             record = json.loads(path.read_text())
             checkpoint = record["trial"].pop("checkpoint")

@@ -239,6 +239,10 @@ class Store:
         columns = _BRIEF_COLUMNS if brief else _COLUMNS
         return self._trials(self._read(f"SELECT {columns} FROM trials ORDER BY number"))
 
+    def running(self) -> list[Trial]:
+        """Those that run, as they stand."""
+        return self._trials(self._read(f"SELECT {_COLUMNS} FROM trials WHERE state = 'running' ORDER BY number"))
+
     def times(self) -> dict[int, tuple[float, float | None]]:
         """When trials began and ended, by number, in seconds since the epoch of the clock; None for one that has not."""
         query = "SELECT number, started, ended FROM trials ORDER BY number"

@@ -13,12 +13,18 @@ from lightning_hp.advice import Advice, Findings, Importance, advice, find
 from lightning_hp.errors import ConfigError
 from lightning_hp.report import Searched, draw_rounds, interventions, pngs, write_report
 from lightning_hp.space import Space
+from lightning_hp.study.leaderboard import headline, leaderboard_html
+from lightning_hp.study.rows import flat_rows
 from lightning_hp.study.store import Store
 from lightning_hp.trial import Judged, RoundBegan, Trial
 
 if TYPE_CHECKING:
     import optuna
+    import pandas
     from optuna.storages import BaseStorage
+
+# In a notebook.
+MOST_SHOWN = 10
 
 
 class Study:
@@ -174,6 +180,28 @@ class Study:
         )
         return plain
 
+    def to_rows(self) -> list[dict[str, Any]]:
+        """The trials by number as flat dicts with the same keys, for tables.
+
+        ``number``, ``state``, ``value``, ``hparams.NAME``; ``best.NAME`` and ``last.NAME`` of each metric, in the best epoch
+        and in the last; ``epochs``, ``seed``, ``seconds``, ``reason``, ``checkpoint``.
+        """
+        with self._open() as store:
+            asked, trials, times = store.asked(), store.trials(), store.times()
+        return flat_rows(self._given(trials), asked["monitor"], asked["mode"], times)
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """The trials as a pandas DataFrame, a row each, with the columns of `to_rows`.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ConfigError(f"to_dataframe() needs pandas ({error}): pip install pandas, or take to_rows()") from None
+        return pandas.DataFrame(self.to_rows())
+
     def to_optuna(self, storage: str | BaseStorage | None = None, study_name: str | None = None) -> optuna.study.Study:
         """The finished trials as a study of Optuna's, for ``optuna.visualization``, ``optuna.importance`` and its dashboard.
 
@@ -209,6 +237,12 @@ class Study:
                 reason, (first, *_) = max(told.items(), key=lambda each: len(each[1]))
                 return f"; trial {first} {reason}" + (f" (see trials[{first}].traceback)" if state == "failed" else "")
         return ""
+
+    def _repr_html_(self) -> str:
+        """How notebooks show a study: the best trials."""
+        asked = self.asked
+        told = f"{self.root}: {headline(self.counts, asked['total'])}; best {asked['monitor']} first ({asked['mode']})"
+        return leaderboard_html(told, asked["monitor"], list(asked["space"]), self.leaderboard(MOST_SHOWN))
 
     def _searched(self) -> Space:
         """The space, with choices as the trials have them."""

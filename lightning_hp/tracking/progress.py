@@ -1,4 +1,5 @@
-"""The terminal: a bar for the search, one for each running trial's epochs, the best so far. Elsewhere, a line per trial."""
+"""A bar for the search, one for each running trial's epochs, the best so far, in terminals and notebooks. Elsewhere, a line per
+trial."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, T
 from rich.progress import Progress as Bars
 from rich.text import Text
 
+from lightning_hp.tracking.notebook import Place
 from lightning_hp.trial import EpochEnded, Event, Finished, Mode, Paused, Printed, Retried, Started, Trial, Unfused, is_better
 
 MOST_BARS = 8
@@ -30,7 +32,10 @@ class Progress:
         mode: ``min`` or ``max``.
         finished: the trials that are finished already.
         enabled: show anything at all.
-        console: where to; standard error by default, so that output can be piped.
+        console: where to; standard error by default, so that output can be piped. In a notebook, the output of the cell.
+        lines: a line for each trial that ends, in a terminal too.
+        elapsed: seconds that the search has run already.
+        before: how many trials were finished when it began; all of ``finished`` by default.
     """
 
     def __init__(
@@ -41,6 +46,9 @@ class Progress:
         finished: Iterable[Trial],
         enabled: bool = True,
         console: Console | None = None,
+        lines: bool = False,
+        elapsed: float = 0.0,
+        before: int | None = None,
     ) -> None:
         self._monitor = monitor
         self._mode: Mode = mode
@@ -48,22 +56,18 @@ class Progress:
         self._best: tuple[int, float] | None = None
         self._enabled = enabled
         self._console = console or Console(file=sys.stderr)
+        self._lines = lines or not (self._console.is_terminal or self._console.is_jupyter)
         # Those beyond were asked for in an earlier run.
         self._finished = [trial for trial in finished if trials is None or trial.number < trials]
         self._done = len(self._finished)
         for trial in self._finished:
             self._note(trial.number, trial.value if trial.state == "complete" else None)
         self._nothing_to_run = trials is not None and self._done >= trials
-        self._bars = _Bars(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            _TimeLeftColumn(),
-            console=self._console,
-            disable=not (enabled and self._console.is_terminal) or self._nothing_to_run,
-        )
-        self._search = self._bars.add_task(self._headline() or "search", total=trials, completed=self._done, before=self._done)
+        self._bars = bars(self._console, shown=enabled and self._console.is_terminal and not self._nothing_to_run)
+        self._place = Place() if enabled and self._console.is_jupyter and not self._nothing_to_run else None
+        before = self._done if before is None else before
+        self._search = self._bars.add_task(self._headline() or "search", total=trials, completed=self._done, before=before)
+        self._bars.tasks[0].start_time = self._bars.get_time() - elapsed
         self._running: dict[int, int | None] = {}
         self._epochs: dict[int, TaskID] = {}
         self._told: set[str] = set()
@@ -74,14 +78,25 @@ class Progress:
             of_them = f" ({failed} failed)" if failed else ""
             self._print(f"nothing to run: all {self._done} trials are finished{of_them}; ask for more with trials")
         self._bars.start()
+        self._draw(at_once=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         for number in list(self._epochs):
             self._hide(number)
         self._bars.stop()
+        self._draw(at_once=True)
 
     def record(self, event: Event) -> None:
+        self._take(event)
+        self._draw()
+
+    def _draw(self, at_once: bool = False) -> None:
+        """Shows the bars in a notebook, where nothing draws them from time to time."""
+        if self._place is not None:
+            self._place.show(self._bars.make_tasks_table(self._bars.tasks), at_once)
+
+    def _take(self, event: Event) -> None:
         if isinstance(event, Started):
             self._running[event.trial.number] = event.max_epochs
             self._show(event.trial.number)
@@ -128,7 +143,7 @@ class Progress:
         if not self._enabled:
             return
         told = f"{self._monitor} {outcome.value:.4g}" if outcome.value is not None else outcome.reason
-        if not self._console.is_terminal:
+        if self._lines:
             of = f"/{self._trials}" if self._trials is not None else ""
             best = f"; {self._headline()}" if self._best else ""
             self._print(f"[{self._done}{of}] trial {event.number}: {outcome.state}, {told}{best}")
@@ -166,6 +181,19 @@ def seconds_left(elapsed: float, at: float, done: int, left: int) -> float | Non
     return max(at / done * left - (elapsed - at), 0.0) if done > 0 else None
 
 
+def bars(console: Console, shown: bool = True) -> Bars:
+    """Bars with the time left; their tasks have a field ``before``, what was completed before this run."""
+    return _Bars(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        _TimeLeftColumn(),
+        console=console,
+        disable=not shown,
+    )
+
+
 class _TimeLeftColumn(ProgressColumn):
     """The time left by the mean of this run. Rich's own looks back 30 seconds, and a trial may take longer."""
 
@@ -176,11 +204,12 @@ class _TimeLeftColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         if task.total is None or task.elapsed is None:
             return Text()
-        completed, at = self._last.get(task.id, (task.fields["before"], 0.0))
+        before = task.fields["before"]
+        completed, at = self._last.get(task.id, (before, 0.0))
         if task.completed != completed:
             at = task.elapsed
         self._last[task.id] = (task.completed, at)
-        done, left = task.completed - task.fields["before"], task.total - task.completed
+        done, left = task.completed - before, task.total - task.completed
         seconds = seconds_left(task.elapsed, at, int(done), int(left))
         return Text("-:--:--" if seconds is None else str(timedelta(seconds=round(seconds))), style="progress.remaining")
 

@@ -1,4 +1,4 @@
-"""The TensorBoard run of the whole search: the objective, the best so far, the one HParams experiment, and pictures."""
+"""The TensorBoard run of the whole search: objective, best so far, the one HParams experiment, custom scalars, pictures."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from lightning_hp.errors import storage_errors
 from lightning_hp.space import Space
 from lightning_hp.tracking.hparams import add_summary, experiment
 from lightning_hp.tracking.images import image
+from lightning_hp.tracking.layout import BEST_CURVE, OBJECTIVE_CURVE, layout
 from lightning_hp.tracking.trial_run import OBJECTIVE
 from lightning_hp.trial import Event, Finished, Mode, State, Trial, is_better
 
-OBJECTIVE_CURVE, BEST_CURVE = "search/objective", "search/best"
 # A flush costs more than the event it is for; seconds.
 FLUSH_INTERVAL = 1.0
 
@@ -48,6 +48,7 @@ class SearchRun:
                 stale.unlink()
             self._writer = SummaryWriter(folder)
             add_summary(self._writer, experiment(space, OBJECTIVE, monitor))
+            self._writer.add_custom_scalars(layout(monitor))
             for trial in finished:
                 self._add(trial.number, trial.value, trial.state)
             self._writer.flush()

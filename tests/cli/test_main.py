@@ -78,7 +78,7 @@ def test_help_names_each_flag_once_and_its_default(run):
     for name in SETTINGS:
         flag = f"--{name.replace('_', '-')} "
         assert search.out.split("options:")[1].count(f"  {flag}") == 1
-    assert search.out.count("default") == 14
+    assert search.out.count("default") == 15
     assert "version_N" in run(None, "babysit", "--help").out
 
 

@@ -270,6 +270,11 @@ def test_callbacks_and_loggers_of_a_config_are_made_anew_for_each_trial(run, con
     assert len(list(Path("csv").rglob("metrics.csv"))) == 2
 
 
+def test_how_many_runs_tensorboard_keeps_is_a_flag(run, config):
+    assert run(config, "search", "config.yaml", "--keep-runs", "1").code == 0
+    assert len(list(Path("study").glob("trials/*/events.out.tfevents.*"))) == 1
+
+
 def test_a_monitor_that_is_never_logged_is_one_line(run, config):
     result = run(config, "search", "config.yaml", "--monitor", "val_accuracy")
     assert (result.code, result.out) == (2, "")

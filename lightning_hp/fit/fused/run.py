@@ -26,6 +26,7 @@ from lightning_hp.fit.attempt import (
     outcome_of,
     trainer_settings,
 )
+from lightning_hp.fit.conditions import note_conditions
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.feed import Feed
 from lightning_hp.fit.fused.member import Member
@@ -144,7 +145,7 @@ def _fit(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish, always: bo
         own["limit_val_batches"] = 0
     # Those that stop early are not kept.
     del members
-    kwargs = trainer_kwargs({key: value for key, value in trainer_settings(recipe, first).items() if key not in own})
+    kwargs = trainer_kwargs({key: value for key, value in trainer_settings(recipe, first).items() if key not in own}, first)
     trainer = Trainer(**{**DEFAULTS, **kwargs, **own})
     try:
         seeding.before_fit()
@@ -158,7 +159,9 @@ def _members(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish) -> lis
     for attempt in attempts:
         try:
             model = make_model(recipe, attempt.trial)
-            members.append(Member(attempt, model, make_trial_trainer(recipe, attempt)))
+            trainer = make_trial_trainer(recipe, attempt, model)
+            note_conditions(attempt.folder, trainer, together=len(attempts), step=attempt.step)
+            members.append(Member(attempt, model, trainer))
         except (Exception, SystemExit) as error:
             if out_of_memory(error):
                 raise

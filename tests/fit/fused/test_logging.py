@@ -247,7 +247,7 @@ def test_the_users_logger_gets_the_same_rows(kind, tmp_path):
         made = trained(kind, tmp_path / name, together, trainer={"logger": logger})
         assert {outcome.state for outcome in made.values()} == {"complete"}
     for number in range(3):
-        ours, theirs = (read(tmp_path / name / "csv" / f"version_{number}" / "metrics.csv") for name in ("fused", "alone"))
+        ours, theirs = (read(tmp_path / name / "csv" / f"{number:06d}" / "metrics.csv") for name in ("fused", "alone"))
         assert ours.keys() == theirs.keys()
         for key, values in theirs.items():
             assert [step for step, _ in ours[key]] == [step for step, _ in values], key

@@ -1,0 +1,51 @@
+"""Which trials keep their run in TensorBoard: the best ones, so that it still opens with thousands of trials.
+
+Beyond 500 runs TensorBoard shows none of them unless it is told which. Every trial's objective is in the run of the search, and
+its metrics are in the study.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from lightning_hp.errors import storage_errors
+from lightning_hp.study.keep import Keep
+from lightning_hp.trial import Event, Finished, Mode, Trial, trial_folder
+
+MOST_RUNS = 200
+
+
+class BestRuns:
+    """Removes the event files of trials that are no longer among the best.
+
+    Args:
+        root: the study's folder.
+        most: how many trials keep theirs; None for all.
+        mode: ``min`` or ``max``.
+        finished: the trials that are finished already.
+
+    Raises:
+        StorageError: here and in `record`, a file cannot be removed.
+    """
+
+    def __init__(self, root: Path, most: int | None, mode: Mode, finished: Iterable[Trial]) -> None:
+        self._root = root
+        self._keep = Keep(most, mode)
+        for trial in finished:
+            self._add(trial)
+
+    def record(self, event: Event) -> None:
+        if isinstance(event, Finished):
+            self._add(event.outcome.applied_to(Trial(event.number, {}, 0)))
+
+    def _add(self, trial: Trial) -> None:
+        for number in self._keep.add(trial):
+            remove_run(trial_folder(self._root, number))
+
+
+def remove_run(folder: Path) -> None:
+    """Removes a trial's event files."""
+    with storage_errors(folder):
+        for path in folder.glob("events.out.tfevents.*"):
+            path.unlink(missing_ok=True)

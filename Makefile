@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-slow lint clean
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml .ci/constraints.txt
@@ -18,7 +18,11 @@ demo: $(READY)
 
 # Two at a time, since the smallest machine that this is for has two cores.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m 'not slow and not exhaustive'
+
+# What takes longer: killed processes, workers that start anew, all that the README says.
+test-slow: $(READY)
+	$(BIN)/python -m pytest -n 2 -m 'slow and not exhaustive'
 
 lint: $(READY)
 	$(BIN)/ruff check .

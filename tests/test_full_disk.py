@@ -165,6 +165,7 @@ def test_in_a_folder_that_cannot_be_written_a_search_says_so_and_a_study_can_be_
     assert len(rows(search(root_dir=root, trials=2).run())) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CAN_FORK, reason="processes are counted by /proc")
 def test_worker_processes_on_a_full_disk_end_with_the_search_and_it_goes_on_when_there_is_space(
     search, disk, tmp_path, monkeypatch

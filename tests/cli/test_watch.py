@@ -166,6 +166,7 @@ def test_a_damaged_study_is_told(run, search):
     assert "is damaged" in result.err
 
 
+@pytest.mark.slow
 def test_it_follows_a_real_search_in_another_process(run, config):
     config["search"]["trials"] = 3
     Path("config.yaml").write_text(json.dumps(config))

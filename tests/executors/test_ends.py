@@ -53,6 +53,7 @@ def test_a_worker_that_does_not_end_when_its_work_is_over_is_killed_and_that_is_
     assert [event for event in heard if isinstance(event, Printed)] == [Printed((0,), told)]
 
 
+@pytest.mark.slow
 def test_a_worker_whose_code_cannot_be_loaded_and_whose_end_hangs_is_killed(executor, monkeypatch):
     monkeypatch.setattr(processes_module, "GRACE", 1.0)
 
@@ -106,6 +107,7 @@ def test_nothing_is_left_open(executor):
     assert [str(warning.message) for warning in caught] == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CAN_FORK, reason="nothing is forked here")
 def test_a_server_in_which_the_users_code_has_started_threads_of_its_own_kind_is_not_forked(tmp_path):
     class Work:

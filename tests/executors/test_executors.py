@@ -44,6 +44,7 @@ def jobs(story, count=2):
     return next_job
 
 
+@pytest.mark.slow
 def test_a_job_is_taken_only_after_the_one_before_it_is_known(executor):
     story = []
     executor.run(jobs(story), work, lambda event: story.append(type(event).__name__))
@@ -71,6 +72,7 @@ def test_a_search_ends_the_same_in_processes_as_inline(search, tmp_path):
     assert processes.best.load().hparams.lr == inline.best.hparams["lr"]
 
 
+@pytest.mark.slow
 def test_what_condemns_a_search_does_so_from_a_process_too(search):
     with pytest.raises(MonitorError, match="did you mean 'val_acc'"):
         search(monitor="val_accuracy", executor="processes", workers=2).run()

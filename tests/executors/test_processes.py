@@ -266,6 +266,7 @@ class Mine(LitDigits):
 """
 
 
+@pytest.mark.slow
 def test_what_a_module_cleans_up_stays_for_all_workers_and_a_worker_cleans_up_its_own(search, tmp_path, monkeypatch):
     (tmp_path / "with_folders.py").write_text(WITH_FOLDERS)
     for name in ("HERE", "SEEN"):
@@ -337,6 +338,7 @@ SearchLoop(Mine, space=dict(lr=Log(1e-2, 1.0)), data=DigitsData, monitor="val_ac
 """
 
 
+@pytest.mark.slow
 def test_a_script_needs_no_main_guard_its_prints_are_seen_and_no_file_beside_it_stands_for_one_of_pythons(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     elsewhere = tmp_path / "elsewhere"
@@ -356,6 +358,7 @@ def test_a_script_needs_no_main_guard_its_prints_are_seen_and_no_file_beside_it_
     assert "not this one" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
 def test_no_process_outlives_the_search(tmp_path, number):
     (tmp_path / "script.py").write_text(SCRIPT)

@@ -65,7 +65,9 @@ SAMPLERS = {
     "nsga-iii": lambda: optuna.samplers.NSGAIIISampler(population_size=6),
     "random": lambda: optuna.samplers.RandomSampler(),
 }
-ONE_BY_ONE = ("tpe", "gp", "random")
+# Its proposals take long.
+GP = pytest.param("gp", marks=pytest.mark.slow)
+ONE_BY_ONE = ("tpe", GP, "random")
 
 
 @pytest.fixture(params=SAMPLERS)
@@ -207,7 +209,7 @@ def propose_in_another_process(name, seed, numbers, count):
 EXHAUSTIVE = [pytest.param(name, marks=pytest.mark.exhaustive) for name in ("qmc", "nsga-iii")]
 
 
-@pytest.mark.parametrize("name", ["tpe", "gp", "cma-es", *EXHAUSTIVE])
+@pytest.mark.parametrize("name", ["tpe", GP, "cma-es", *EXHAUSTIVE])
 def test_another_process_proposes_the_same(name):
     here = OptunaSampler(SAMPLERS[name]()).propose(SPACE, 3, [16, 17], drawn(SPACE, 16))
     assert propose_in_another_process(name, 3, [16, 17], 16) == [SPACE.labels(each) for each in here]
@@ -261,7 +263,7 @@ def test_what_was_asked_before_changes_no_proposal_beside_running_trials(name):
             trials[index] = ended(index, trials[index].hparams, state)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", [GP, *(name for name in SAMPLERS if name != "gp")])
 def test_it_changes_its_mind_when_another_history_is_shown(name):
     sampler = OptunaSampler(SAMPLERS[name](), size=4)
     one, other = drawn(SPACE, 8), drawn(SPACE, 8, seed=1)
@@ -274,7 +276,7 @@ def test_it_changes_its_mind_when_another_history_is_shown(name):
 # As in Optuna
 
 
-@pytest.mark.parametrize("name", ["tpe", "gp", "cma-es", "cma-es with margin", "nsga-ii", "nsga-iii"])
+@pytest.mark.parametrize("name", ["tpe", GP, "cma-es", "cma-es with margin", "nsga-ii", "nsga-iii"])
 def test_it_proposes_what_an_optuna_study_in_rounds_would(name):
     """Also where a sampler goes on from notes that it made on its earlier trials."""
     space = Space({"x": Linear(0.0, 1.0), "y": Linear(0.0, 1.0)})

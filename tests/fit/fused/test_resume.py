@@ -269,6 +269,7 @@ def test_the_last_checkpoint_is_that_of_a_trial_by_itself(make, tmp_path):
         torch.testing.assert_close(one["state"], other["state"], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_tried_again_and_ends_as_if_it_had_not_been(search, tmp_path):
     seen = tmp_path / "seen"
 

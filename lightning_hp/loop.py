@@ -387,11 +387,14 @@ class SearchLoop:
         del asked["model"], asked["data"], asked["trainer"], asked["total"]
         if self.space.constraint is not None:
             asked["constraint"] = section_of(self.space.constraint)["class_path"]
+        asked["warm_start"] = [str(root) for root in self.warm_start] or None
         sections = {"model": self.recipe.model, "data": self.recipe.data}
+        # Where None means all, whoever goes on from the config would delete what the defaults do not keep.
+        kept = {"keep_checkpoints": self.keep_checkpoints, "keep_runs": self.keep_runs}
         return {
             **{key: section_of(value) for key, value in sections.items() if value is not None},
             "trainer": described(self.recipe.trainer),
-            "search": {"root": str(self.root), **{key: value for key, value in asked.items() if value is not None}},
+            "search": {"root": str(self.root), **{key: value for key, value in asked.items() if value is not None}, **kept},
         }
 
 

@@ -7,9 +7,9 @@ its metrics are in the study.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
-from lightning_hp.errors import storage_errors
 from lightning_hp.study.keep import Keep
 from lightning_hp.trial import Event, Finished, Mode, Trial, trial_folder
 
@@ -24,9 +24,6 @@ class BestRuns:
         most: how many trials keep theirs; None for all.
         mode: ``min`` or ``max``.
         finished: the trials that are finished already.
-
-    Raises:
-        StorageError: here and in `record`, a file cannot be removed.
     """
 
     def __init__(self, root: Path, most: int | None, mode: Mode, finished: Iterable[Trial]) -> None:
@@ -45,7 +42,7 @@ class BestRuns:
 
 
 def remove_run(folder: Path) -> None:
-    """Removes a trial's event files."""
-    with storage_errors(folder):
-        for path in folder.glob("events.out.tfevents.*"):
-            path.unlink(missing_ok=True)
+    """Removes a trial's event files. What cannot be removed is in nobody's way, and the next search tries again."""
+    for path in folder.glob("events.out.tfevents.*"):
+        with suppress(OSError):
+            path.unlink()

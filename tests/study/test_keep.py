@@ -27,6 +27,21 @@ def test_who_is_left_is_the_best_of_all(values, most, mode):
     assert left == {number for _, number in ranked[:most]}
 
 
+@pytest.mark.parametrize("other", ["pruned", "failed", "diverged"])
+def test_what_is_not_complete_comes_after_what_is_whatever_its_value(other):
+    keep = Keep(1, "max")
+    assert keep.add(Trial(0, {}, 0, other, 0.9)) == []
+    assert keep.add(Trial(1, {}, 0, "complete", 0.5)) == [0]
+    assert keep.add(Trial(2, {}, 0, other, 0.95)) == [2]
+
+
+def test_a_pruned_trial_that_was_trained_on_counts_as_what_it_is_now():
+    keep = Keep(1, "max")
+    keep.add(Trial(0, {}, 0, "pruned", 0.9))
+    assert keep.add(Trial(0, {}, 0, "complete", 0.9)) == []
+    assert keep.add(Trial(1, {}, 0, "complete", 0.5)) == [1]
+
+
 @pytest.mark.parametrize("fuse", ["never", "always"])
 def test_only_the_best_keep_their_checkpoints(search, fuse):
     loop = search(space=SPACE, trials=6, keep_checkpoints=2, fuse=fuse)

@@ -59,6 +59,15 @@ def test_what_a_killed_search_has_left_goes_when_the_next_begins(tmp_path, finis
     assert runs(tmp_path) == [0, 1]
 
 
+def test_what_cannot_be_removed_ends_no_search(tmp_path, finish):
+    best = BestRuns(tmp_path, 1, "max", [])
+    finish(best, 0, 0.5)
+    (trial_folder(tmp_path, 0) / "events.out.tfevents.0.no-file").mkdir()
+    finish(best, 1, 0.9)
+    assert [path.name for path in trial_folder(tmp_path, 0).glob("events*")] == ["events.out.tfevents.0.no-file"]
+    assert len(list(trial_folder(tmp_path, 1).glob("events*"))) == 2
+
+
 @pytest.mark.parametrize("settings", [{"executor": "inline"}, {"executor": "processes"}, {"fuse": "always"}])
 def test_a_search_keeps_so_many_and_its_study_has_all(search, settings):
     study = search(space={"lr": Log(1e-2, 1.0)}, trials=5, keep_runs=2, **settings).run()

@@ -35,7 +35,7 @@ from lightning_hp.rerun import Rerun, check_finished, rerun
 from lightning_hp.samplers import DEFAULT, STRATEGIES, Grid, InRounds, Sampler, sampler_for
 from lightning_hp.space import Declared, Space
 from lightning_hp.study import Recorder, Study
-from lightning_hp.study.comparison import TOLERANCE
+from lightning_hp.study.comparison import TOLERANCE, check_tolerance
 from lightning_hp.study.config import section_of, write_config
 from lightning_hp.study.recorder import asked_otherwise
 from lightning_hp.tracking.best_runs import MOST_RUNS, BestRuns
@@ -260,8 +260,10 @@ class SearchLoop:
             Both, and how they compare; printed, it says so in words.
 
         Raises:
-            ConfigError: there is no such trial, it has not finished, or the folder holds a study of another search.
+            ConfigError: there is no such trial, it has not finished, the tolerance is no number of at least 0, or the folder
+                holds a study of another search.
         """
+        check_tolerance(tolerance)
         study = self._study()
         if changes := asked_otherwise(study.asked, json.loads(json.dumps(self.asked())), _DECISIVE):
             raise ConfigError(f"{self.root} holds a study of another search: {'; '.join(changes)}")

@@ -18,7 +18,7 @@ from lightning_hp.study.changes import Standing, changes, standing
 from lightning_hp.study.lock import holder
 from lightning_hp.study.store import Store
 from lightning_hp.tracking.progress import Progress
-from lightning_hp.trial import Trial
+from lightning_hp.trial import FINISHED, Trial
 
 # Seconds from one look to the next: as often as a search writes how its trials stand.
 INTERVAL = 1.0
@@ -114,7 +114,7 @@ def _tell_end(study: Study, console: Console) -> None:
     counts, total = study.counts, study.asked["total"]
     if _at_work(study.root):
         told = f"the search goes on: lightning-hp watch {shlex.quote(str(study.root))}"
-    elif total is not None and sum(counts.get(state, 0) for state in ("complete", "pruned", "failed", "diverged")) >= total:
+    elif total is not None and sum(counts.get(state, 0) for state in FINISHED) >= total:
         told = "the search is over"
     else:
         told = "no search is at work there; the same search goes on from here"

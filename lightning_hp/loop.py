@@ -44,7 +44,7 @@ from lightning_hp.tracking.images import show_pictures
 from lightning_hp.tracking.progress import Progress
 from lightning_hp.tracking.search_run import SearchRun
 from lightning_hp.tracking.trial_run import end_runs
-from lightning_hp.trial import Judged, Mode, Rung, Trial, Unfused, trial_folder
+from lightning_hp.trial import Emit, Judged, Mode, Rung, Trial, Unfused, trial_folder
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -313,7 +313,10 @@ class SearchLoop:
         progress = Progress(self.total, self.recipe.monitor, self.recipe.mode, finished, self.progress)
         for line in () if trials else self.notes:
             progress.tell(f"note: {line}")
-        self._dispatch(recorder, progress, ask, finished, plan, trials=self.trials, begun=begun, ladder=ladder)
+        if self.fuse == "auto" and self._apart is not None:
+            progress.record(Unfused((), self._apart))
+        sinks = [Way(self.seconds, progress.tell).record] if self.seconds is not None else []
+        self._dispatch(recorder, progress, ask, finished, plan, sinks, trials=self.trials, begun=begun, ladder=ladder)
 
     def _finish(self, recorder: Recorder, trial: Trial) -> None:
         if not (trial_folder(self.root, trial.number) / "checkpoints").exists():
@@ -325,34 +328,33 @@ class SearchLoop:
         plan = self._plan()
         plan.add(Trial(trial.number, trial.hparams, trial.seed))
         progress = Progress(1, self.recipe.monitor, self.recipe.mode, [], self.progress)
-        self._dispatch(recorder, progress, Ask(self.space, self.sampler, self.seed), others, plan, trials=0)
+        self._dispatch(recorder, progress, Ask(self.space, self.sampler, self.seed), others, plan, [], trials=0)
 
     def _dispatch(
-        self, recorder: Recorder, progress: Progress, ask: Ask, finished: list[Trial], plan: Plan, **arguments: Any
+        self,
+        recorder: Recorder,
+        progress: Progress,
+        ask: Ask,
+        finished: list[Trial],
+        plan: Plan,
+        sinks: Sequence[Emit],
+        **arguments: Any,
     ) -> None:
         search_run = SearchRun(self.root / "search", self.space, self.recipe.monitor, self.recipe.mode, finished)
         best_runs = BestRuns(self.root, self.keep_runs, self.recipe.mode, finished)
-        way = [Way(self.seconds, progress.tell).record] if self.seconds is not None else []
+        end = partial(end_runs, self.root)
         dispatch = Dispatch(
             ask,
             deadline=time.monotonic() + self.seconds if self.seconds is not None else None,
             retries=self.retries,
             max_epochs=self.recipe.max_epochs,
             finished=finished,
-            sinks=[
-                recorder.record,
-                search_run.record,
-                progress.record,
-                partial(end_runs, self.root),
-                best_runs.record,
-                *way,
-            ],
+            # First what is to be kept.
+            sinks=[recorder.record, search_run.record, progress.record, end, best_runs.record, *sinks],
             plan=plan,
             **arguments,
         )
         with search_run, progress, quiet(self.verbose):
-            if self.fuse == "auto" and self._apart is not None:
-                progress.record(Unfused((), self._apart))
             self.executor.run(dispatch.next_job, partial(run_job, self.recipe, always=self.fuse == "always"), dispatch.take)
             show_pictures(search_run, self._study())
 

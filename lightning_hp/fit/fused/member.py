@@ -27,7 +27,7 @@ from torch import Tensor
 
 from lightning_hp.babysit import Babysitter
 from lightning_hp.errors import disk_error
-from lightning_hp.fit.attempt import Attempt, outcome_of
+from lightning_hp.fit.attempt import Attempt, outcome_of, tell_loggers
 from lightning_hp.fit.checkpoints import BEST, LAST, PREVIOUS, of_model, readable, warn_if_refused
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.hooks import call_callbacks, call_model, own_hook
@@ -118,6 +118,7 @@ class Member:
         if self._has("on_fit_start"):
             with self._own_random_numbers():
                 self.hook("on_fit_start")
+        tell_loggers(self.attempt, self.trainer, self.model)
         _log_hyperparams(self.trainer)
         if self._checkpoint is not None:
             self.trainer._checkpoint_connector.restore_training_state()

@@ -159,7 +159,7 @@ def _members(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish) -> lis
     for attempt in attempts:
         try:
             model = make_model(recipe, attempt.trial)
-            trainer = make_trial_trainer(recipe, attempt, model)
+            trainer = make_trial_trainer(recipe, attempt)
             note_conditions(attempt.folder, trainer, together=len(attempts), step=attempt.step)
             members.append(Member(attempt, model, trainer))
         except (Exception, SystemExit) as error:

@@ -43,6 +43,8 @@ class BestRuns:
 
 def remove_run(folder: Path) -> None:
     """Removes a trial's event files. What cannot be removed is in nobody's way, and the next search tries again."""
-    for path in folder.glob("events.out.tfevents.*"):
-        with suppress(OSError):
-            path.unlink()
+    # SummaryWriter.add_scalars makes a folder, and so a run, of each line of a chart.
+    for pattern in ("events.out.tfevents.*", "*/events.out.tfevents.*"):
+        for path in folder.glob(pattern):
+            with suppress(OSError):
+                path.unlink()

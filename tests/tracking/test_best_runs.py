@@ -77,6 +77,16 @@ def test_a_search_keeps_so_many_and_its_study_has_all(search, settings):
     assert sorted(point.step for point in points) == list(range(5))
 
 
+def test_lines_of_a_chart_go_with_their_trial(search):
+    class Charting(LitDigits):
+        def on_train_epoch_end(self):
+            self.logger.experiment.add_scalars("losses", {"one": 1.0, "other": 2.0}, self.current_epoch)
+
+    study = search(Charting, trials=2, keep_runs=1).run()
+    left = {path.relative_to(study.root / "trials").parts[0] for path in study.root.glob("trials/**/*tfevents*")}
+    assert left == {f"{study.best.number:06d}"}
+
+
 def test_a_search_that_goes_on_may_keep_more_or_fewer(search):
     search(trials=3, keep_runs=2).run()
     assert len(runs(search(trials=4, keep_runs=None).run().root)) == 3

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from lightning_hp.cli.show import print_leaderboard, table_console
+from lightning_hp.cli.table import print_line
 from lightning_hp.errors import ConfigError
 from lightning_hp.study import Study
 from lightning_hp.study.changes import Standing, changes, standing
@@ -55,7 +56,7 @@ def _look(folder: Path) -> tuple[dict[str, Any], dict[int, Trial]] | None:
 def _wait(folder: Path, console: Console) -> None:
     """Waits for a search to begin."""
     if _look(folder) is None:
-        console.print(f"no search has begun in {folder} yet: waiting", markup=False, highlight=False, soft_wrap=True)
+        print_line(console, f"no search has begun in {folder} yet: waiting")
     while _look(folder) is None:
         time.sleep(INTERVAL)
 
@@ -118,4 +119,4 @@ def _tell_end(study: Study, console: Console) -> None:
         told = "the search is over"
     else:
         told = "no search is at work there; the same search goes on from here"
-    console.print(told, markup=False, highlight=False, soft_wrap=True)
+    print_line(console, told)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lightning_hp import Space
 from lightning_hp.cli import main
 
 REPOSITORY = Path(__file__).parent.parent
@@ -32,11 +33,12 @@ def clone(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_its_python_runs(clone):
-    assert len(blocks("python")) == 3
+    assert len(blocks("python")) == 4
     names = {}
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), names)
     assert names["study"].best.value > 0.9
+    assert len(Space(names["space"])) == 6
     assert type(names["model"]).__name__ == "LitDigits"
     assert (clone / "runs/digits/study.db").exists()
     assert (clone / "lr.csv").read_text().startswith("step,")
@@ -45,10 +47,13 @@ def test_its_python_runs(clone):
 @pytest.mark.slow
 def test_its_commands_run(clone, capsys):
     lines = [line for block in blocks("") for line in block.splitlines() if line.startswith("lightning-hp ")]
-    assert {line.split()[1] for line in lines} == {"lint", "search", "show", "babysit"}
+    assert {line.split()[1] for line in lines} == {"lint", "search", "show", "report", "best", "rerun", "babysit"}
     for line in lines:
         assert main(shlex.split(line, comments=True)[1:]) == 0, line
-    assert "6 of 6 trials complete" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "6 of 6 trials complete" in out
+    assert "the same to the last bit" in out
+    assert (clone / "runs/cli/report/index.html").is_file()
 
 
 def test_its_config_is_the_digits_config_with_parts_left_out():

@@ -67,6 +67,11 @@ def whole_number(name: str, value: Any, least: int) -> int:
     return number
 
 
+def whole_number_or_none(name: str, value: Any, least: int) -> int | None:
+    """The same, where None says that there is no such number."""
+    return None if value is None else whole_number(name, value, least)
+
+
 def check_points(points: int) -> None:
     """Raises ConfigError unless a grid can have so many values of a scale."""
     if isinstance(points, bool) or not isinstance(points, int) or points < 1:

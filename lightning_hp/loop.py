@@ -18,12 +18,13 @@ from lightning_hp.advice import Way, lint
 from lightning_hp.advice.objective import doubt
 from lightning_hp.ask import Ask, check_constraint
 from lightning_hp.babysit import Babysitter
-from lightning_hp.bounds import whole_number
+from lightning_hp.bounds import whole_number, whole_number_or_none
+from lightning_hp.checks import babysitter_of, check_pruning, checked_fuse, trials_in_all, why_apart
 from lightning_hp.constraint import Constraint
 from lightning_hp.description import described
 from lightning_hp.dispatch import Dispatch
 from lightning_hp.earlier import earlier_roots, earlier_trials, queue_of
-from lightning_hp.errors import ConfigError, one_of
+from lightning_hp.errors import ConfigError
 from lightning_hp.executors.choose import executor_for
 from lightning_hp.fit import Recipe, load_model, run_job
 from lightning_hp.fit.quiet import quiet
@@ -32,10 +33,10 @@ from lightning_hp.ladder import Ladder
 from lightning_hp.plan import MOST_TOGETHER, Plan
 from lightning_hp.pruners import Pruner, pruner_for
 from lightning_hp.rerun import Rerun, check_finished, rerun
-from lightning_hp.samplers import DEFAULT, STRATEGIES, Grid, InRounds, Sampler, sampler_for
+from lightning_hp.samplers import DEFAULT, Sampler, described_strategy, sampler_for
 from lightning_hp.space import Declared, Space
 from lightning_hp.study import Recorder, Study
-from lightning_hp.study.comparison import TOLERANCE
+from lightning_hp.study.comparison import TOLERANCE, check_tolerance
 from lightning_hp.study.config import section_of, write_config
 from lightning_hp.study.recorder import asked_otherwise
 from lightning_hp.tracking.best_runs import MOST_RUNS, BestRuns
@@ -43,7 +44,7 @@ from lightning_hp.tracking.images import show_pictures
 from lightning_hp.tracking.progress import Progress
 from lightning_hp.tracking.search_run import SearchRun
 from lightning_hp.tracking.trial_run import end_runs
-from lightning_hp.trial import Judged, Mode, Rung, Trial, Unfused, trial_folder
+from lightning_hp.trial import Emit, Judged, Mode, Rung, Trial, Unfused, trial_folder
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
 _FREE = frozenset({"trials", "total", "max_time"})
 # What decides how a trial with such hyperparameters comes out.
 _DECISIVE = ("model", "data", "monitor", "mode", "seed", "babysit", "trainer", "space")
-FUSE = ("auto", "never", "always")
 
 
 class SearchLoop:
@@ -152,7 +152,7 @@ class SearchLoop:
     ) -> None:
         self.space = space if isinstance(space, Space) and constraint is None else Space(space, constraint)
         self.sampler = sampler_for(strategy)
-        self.trials = None if trials is None else whole_number("trials", trials, 1)
+        self.trials = whole_number_or_none("trials", trials, 1)
         self.seconds = budget.seconds(max_time)
         self.seed = whole_number("seed", seed, 0)
         check_constraint(self.space, self.sampler, self.seed)
@@ -161,9 +161,9 @@ class SearchLoop:
         self.earlier = earlier_trials(self.space, monitor, mode, self.warm_start)
         self.root = Path(root_dir).expanduser().absolute()
         self.retries = whole_number("retries", retries, 0)
-        self.keep_checkpoints = None if keep_checkpoints is None else whole_number("keep_checkpoints", keep_checkpoints, 1)
-        self.keep_runs = None if keep_runs is None else whole_number("keep_runs", keep_runs, 1)
-        self.babysitter = _babysitter(babysit)
+        self.keep_checkpoints = whole_number_or_none("keep_checkpoints", keep_checkpoints, 1)
+        self.keep_runs = whole_number_or_none("keep_runs", keep_runs, 1)
+        self.babysitter = babysitter_of(babysit)
         self.recipe = Recipe(
             model=model,
             # Without the constraint, which might not be fit to be sent to a worker.
@@ -178,7 +178,7 @@ class SearchLoop:
             babysitter=partial(self.babysitter.for_search, monitor, mode) if self.babysitter is not None else None,
         )
         self.pruner = pruner_for(pruner)
-        _check_pruning(self.pruner, self.recipe)
+        check_pruning(self.pruner, self.recipe)
         self.executor = executor_for(
             executor,
             accelerator=self.recipe.accelerator,
@@ -189,11 +189,9 @@ class SearchLoop:
             memory_limit=memory_limit,
             verbose=verbose,
         )
-        self.fuse = one_of("fuse", fuse, FUSE)
-        self._apart = _apart(self.sampler, self.recipe.devices)
-        if self.fuse == "always" and self._apart is not None:
-            raise ConfigError(f"fuse='always', but {self._apart}. Take fuse='auto'")
-        self.total = self._total()
+        self._apart = why_apart(self.sampler, self.recipe.devices)
+        self.fuse = checked_fuse(fuse, self._apart)
+        self.total = trials_in_all(self.space, self.sampler, self.trials, self.seconds, len(self.queue))
         # What is unwise in it, told when a new study begins.
         unwise = [*doubt(monitor, mode), *self.recipe.unwise]
         self.notes = [*lint(self.space, self.sampler, self.trials, len(self.earlier)), *unwise]
@@ -260,8 +258,10 @@ class SearchLoop:
             Both, and how they compare; printed, it says so in words.
 
         Raises:
-            ConfigError: there is no such trial, it has not finished, or the folder holds a study of another search.
+            ConfigError: there is no such trial, it has not finished, the tolerance is no number of at least 0, or the folder
+                holds a study of another search.
         """
+        check_tolerance(tolerance)
         study = self._study()
         if changes := asked_otherwise(study.asked, json.loads(json.dumps(self.asked())), _DECISIVE):
             raise ConfigError(f"{self.root} holds a study of another search: {'; '.join(changes)}")
@@ -280,7 +280,7 @@ class SearchLoop:
             "trials": self.trials,
             "total": self.total,
             "max_time": self.seconds,
-            **_strategy(self.sampler),
+            **described_strategy(self.sampler),
             "enqueue": [self.space.labels(each) for each in self.queue] or None,
             "pruner": described(self.pruner),
             "warm_start": [*map(str, self.warm_start), f"{len(self.earlier)} trials"] if self.warm_start else None,
@@ -313,7 +313,10 @@ class SearchLoop:
         progress = Progress(self.total, self.recipe.monitor, self.recipe.mode, finished, self.progress)
         for line in () if trials else self.notes:
             progress.tell(f"note: {line}")
-        self._dispatch(recorder, progress, ask, finished, plan, trials=self.trials, begun=begun, ladder=ladder)
+        if self.fuse == "auto" and self._apart is not None:
+            progress.record(Unfused((), self._apart))
+        sinks = [Way(self.seconds, progress.tell).record] if self.seconds is not None else []
+        self._dispatch(recorder, progress, ask, finished, plan, sinks, trials=self.trials, begun=begun, ladder=ladder)
 
     def _finish(self, recorder: Recorder, trial: Trial) -> None:
         if not (trial_folder(self.root, trial.number) / "checkpoints").exists():
@@ -325,34 +328,33 @@ class SearchLoop:
         plan = self._plan()
         plan.add(Trial(trial.number, trial.hparams, trial.seed))
         progress = Progress(1, self.recipe.monitor, self.recipe.mode, [], self.progress)
-        self._dispatch(recorder, progress, Ask(self.space, self.sampler, self.seed), others, plan, trials=0)
+        self._dispatch(recorder, progress, Ask(self.space, self.sampler, self.seed), others, plan, [], trials=0)
 
     def _dispatch(
-        self, recorder: Recorder, progress: Progress, ask: Ask, finished: list[Trial], plan: Plan, **arguments: Any
+        self,
+        recorder: Recorder,
+        progress: Progress,
+        ask: Ask,
+        finished: list[Trial],
+        plan: Plan,
+        sinks: Sequence[Emit],
+        **arguments: Any,
     ) -> None:
         search_run = SearchRun(self.root / "search", self.space, self.recipe.monitor, self.recipe.mode, finished)
         best_runs = BestRuns(self.root, self.keep_runs, self.recipe.mode, finished)
-        way = [Way(self.seconds, progress.tell).record] if self.seconds is not None else []
+        end = partial(end_runs, self.root)
         dispatch = Dispatch(
             ask,
             deadline=time.monotonic() + self.seconds if self.seconds is not None else None,
             retries=self.retries,
             max_epochs=self.recipe.max_epochs,
             finished=finished,
-            sinks=[
-                recorder.record,
-                search_run.record,
-                progress.record,
-                partial(end_runs, self.root),
-                best_runs.record,
-                *way,
-            ],
+            # First what is to be kept.
+            sinks=[recorder.record, search_run.record, progress.record, end, best_runs.record, *sinks],
             plan=plan,
             **arguments,
         )
         with search_run, progress, quiet(self.verbose):
-            if self.fuse == "auto" and self._apart is not None:
-                progress.record(Unfused((), self._apart))
             self.executor.run(dispatch.next_job, partial(run_job, self.recipe, always=self.fuse == "always"), dispatch.take)
             show_pictures(search_run, self._study())
 
@@ -372,71 +374,18 @@ class SearchLoop:
         together = self.fuse != "never" and self._apart is None
         return Plan(self.executor.at_a_time, MOST_TOGETHER if together else 1, until)
 
-    def _total(self) -> int | None:
-        """How many trials there will be; None if only time will tell."""
-        if isinstance(self.sampler, Grid):
-            size = self.sampler.size(self.space) + len(self.queue)
-            return size if self.trials is None else min(self.trials, size)
-        if self.trials is None and self.seconds is None:
-            raise ConfigError("the search has no end: give trials=, max_time= or both")
-        return self.trials
-
     def _as_config(self) -> dict[str, Any]:
         """The search as a config, as far as Python objects have a name."""
         asked = self.asked()
         del asked["model"], asked["data"], asked["trainer"], asked["total"]
         if self.space.constraint is not None:
             asked["constraint"] = section_of(self.space.constraint)["class_path"]
+        asked["warm_start"] = [str(root) for root in self.warm_start] or None
         sections = {"model": self.recipe.model, "data": self.recipe.data}
+        # Where None means all, whoever goes on from the config would delete what the defaults do not keep.
+        kept = {"keep_checkpoints": self.keep_checkpoints, "keep_runs": self.keep_runs}
         return {
             **{key: section_of(value) for key, value in sections.items() if value is not None},
             "trainer": described(self.recipe.trainer),
-            "search": {"root": str(self.root), **{key: value for key, value in asked.items() if value is not None}},
+            "search": {"root": str(self.root), **{key: value for key, value in asked.items() if value is not None}, **kept},
         }
-
-
-def _babysitter(babysit: bool | Babysitter) -> Babysitter | None:
-    if isinstance(babysit, Babysitter):
-        return babysit
-    if not isinstance(babysit, bool):
-        raise ConfigError(f"babysit needs True, False or a Babysitter(...), got {babysit!r}")
-    return Babysitter() if babysit else None
-
-
-def _apart(sampler: Sampler, devices: int) -> str | None:
-    """Why no trials of a search can train as one, whatever its model is; None if they may."""
-    if devices > 1:
-        return f"a trial trains on {devices} devices"
-    if not isinstance(sampler, InRounds):
-        return f"{type(sampler).__name__} may want to see what has finished before it proposes more"
-    return None
-
-
-def _check_pruning(pruner: Pruner | None, recipe: Recipe) -> None:
-    """Raises ConfigError where a pruner could not compare trials before they end, or have them go on."""
-    if pruner is None:
-        return
-    if recipe.trainer.get("enable_checkpointing") is False or "trainer.enable_checkpointing" in recipe.space:
-        raise ConfigError(
-            "pruner needs the checkpoints from which trials go on: leave trainer['enable_checkpointing'] out, or the pruner"
-        )
-    searched = [name for name in ("max_epochs", "max_steps") if f"trainer.{name}" in recipe.space]
-    epochs, steps = recipe.max_epochs({}), recipe.max_steps({})
-    if not searched and epochs == 1:
-        raise ConfigError("pruner compares trials at the ends of epochs, and with trainer max_epochs=1 none goes on from there")
-    unit, most = ("max_epochs", epochs) if pruner.unit == "epochs" else ("max_steps", steps)
-    if not searched and most is not None and pruner.rung(0, most) is None:
-        raise ConfigError(
-            f"pruner {described(pruner)} compares no trial before its end: let first= be below trainer {unit}={most}"
-        )
-
-
-def _strategy(sampler: Sampler) -> dict[str, Any]:
-    if isinstance(sampler, Grid):
-        return {"strategy": "grid", "points": described(sampler.points)}
-    names = {made: name for name, made in STRATEGIES.items()}
-    if type(sampler) not in names:
-        return {"strategy": described(sampler)}
-    name, default = names[type(sampler)], type(sampler)()
-    given = {key: value for key, value in vars(sampler).items() if value != getattr(default, key)}
-    return {"strategy": {"name": name, **given} if given else name}

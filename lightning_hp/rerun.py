@@ -35,21 +35,21 @@ class Rerun:
     @property
     def exact(self) -> bool:
         """Whether it has come out the same to the last bit."""
-        return self.before.state == self.after.state and self.comparison.largest is None
+        return self._ends_alike and self.comparison.largest is None
 
     @property
     def same(self) -> bool:
         """Whether it has come out the same: to the last bit or, where that cannot be expected, to float tolerance."""
-        close = self.before.state == self.after.state and self.comparison.first is None
+        close = self._ends_alike and self.comparison.first is None
         return self.exact or (close and bool(self.unlike))
 
     def __str__(self) -> str:
         trial, comparison = f"trial {self.before.number}", self.comparison
-        compared = f"{', '.join(comparison.metrics)}; epochs: {comparison.epochs}"
+        compared = f"{', '.join(comparison.metrics) or _ending(self.before)}; epochs: {comparison.epochs}"
         why = f"\nnot to be expected to the last bit: {'; '.join(self.unlike)}" if self.unlike else ""
         if self.exact:
             return f"{trial}: the same to the last bit ({compared})"
-        if self.before.state != self.after.state:
+        if not self._ends_alike:
             states = f"it was {_ending(self.before)}, is {_ending(self.after)}"
             return f"{trial}: different: {states}{self._where()}{why}"
         assert comparison.largest is not None
@@ -59,6 +59,12 @@ class Rerun:
                 return f"{trial}: the same to float tolerance ({compared}); {size}{why}"
             return f"{trial}: different in the last bits, although nothing about the run is different; {size}"
         return f"{trial}: different{self._where()}{why}"
+
+    @property
+    def _ends_alike(self) -> bool:
+        # What fails for another reason, such as data that is gone, does not come out the same.
+        alike = self.before.state != "failed" or self.before.reason == self.after.reason
+        return self.before.state == self.after.state and alike
 
     def _where(self) -> str:
         first = self.comparison.first

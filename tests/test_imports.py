@@ -28,7 +28,7 @@ LAYERS = [
     {"tracking"},
     {"fit"},
     {"executors"},
-    {"ask", "earlier", "ladder", "plan", "rerun"},
+    {"ask", "checks", "earlier", "ladder", "plan", "rerun"},
     {"dispatch"},
     {"loop"},
     {"cli", "__main__"},

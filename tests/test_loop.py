@@ -497,6 +497,7 @@ def test_the_folder_holds_what_the_design_says(search):
     assert (root / "search").is_dir()
     assert sorted(path.name for path in (root / "trials" / "000000").iterdir() if "tfevents" not in path.name) == [
         "checkpoints",
+        "conditions.jsonl",
         "hparams.yaml",
         "trial.json",
     ]

@@ -226,6 +226,23 @@ def test_what_is_interrupted_while_it_is_finished_can_be_finished_again_or_stays
     assert prune().run().trials[second].state == "pruned"
 
 
+class Drawn:
+    """A sampler of the user's own, whose trials do not train as one."""
+
+    def propose(self, space, seed, numbers, history, mode="min"):
+        return space.from_unit([[0.1 + 0.2 * number] for number in numbers])
+
+
+def test_finishing_one_tells_nothing_that_is_about_the_search(prune, capsys):
+    loop = prune(Plain, strategy=Drawn(), pruner=Halving(first=1, factor=2), trials=4, fuse="auto", progress=True)
+    number = next(trial.number for trial in loop.run().trials if trial.state == "pruned")
+    assert "not fused: Drawn may want to see" in capsys.readouterr().err
+    assert loop.finish(number).state == "complete"
+    told = capsys.readouterr().err
+    assert f"[1/1] trial {number}: complete" in told
+    assert "not fused" not in told
+
+
 def test_rungs_may_be_at_steps(prune):
     study = prune(pruner=Halving(first=10, factor=3, unit="steps")).run()
     # An epoch has seven steps: the rungs at 10 and 30 are reached at the ends of the second and the fifth, which is the last.

@@ -105,6 +105,22 @@ def test_a_trial_that_failed_fails_again(search):
     assert done.after.reason == "RuntimeError: enough"
 
 
+def test_a_trial_that_fails_for_another_reason_is_different(search):
+    class Failing(LitDigits):
+        reason = "no weights"
+
+        def configure_optimizers(self):
+            raise RuntimeError(Failing.reason)
+
+    loop = search(Failing, trials=1)
+    loop.run()
+    assert str(loop.rerun(0)) == "trial 0: the same to the last bit (failed (RuntimeError: no weights); epochs: 0)"
+    Failing.reason = "no data"
+    done = loop.rerun(0)
+    assert not done.same
+    assert "it was failed (RuntimeError: no weights), is failed (RuntimeError: no data)" in str(done)
+
+
 def test_a_trial_that_fails_only_now_is_different(search):
     class Breaking(LitDigits):
         broken = False
@@ -128,6 +144,8 @@ def test_what_cannot_be_run_again_is_told(search):
     loop.run()
     with pytest.raises(ConfigError, match=r"rerun\(3\) needs the number of a finished trial, but there is no trial 3"):
         loop.rerun(3)
+    with pytest.raises(ConfigError, match="tolerance needs a number of at least 0, got nan"):
+        loop.rerun(0, float("nan"))
     with pytest.raises(ConfigError, match="seed was 0, is 1"):
         search(trials=1, seed=1).rerun(0)
     with pytest.raises(ConfigError, match="data was 'DigitsData', is 'Other'"):

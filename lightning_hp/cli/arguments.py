@@ -166,7 +166,10 @@ def command_parser() -> argparse.ArgumentParser:
     )
     _add_trial(rerun)
     rerun.add_argument(
-        "--tolerance", type=float, default=1e-3, help="in parts of a metric, where bits may differ (default 1e-3)"
+        "--tolerance",
+        type=float,
+        default=argparse.SUPPRESS,
+        help="in parts of a metric, where bits may differ (default 1e-3)",
     )
     finish = commands.add_parser(
         "finish", help="train a pruned trial to its end", description="Trains pruned trial N on, from its last checkpoint."

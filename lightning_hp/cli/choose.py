@@ -15,8 +15,9 @@ from lightning_hp.scales import label
 from lightning_hp.study import Study
 
 _HPARAMS = "hparams."
-# What the table has anyway.
+# What the table has anyway, and what it has without a single trial.
 _HEADS = ("number", "state", "value")
+_TAILS = ("epochs", "seed", "seconds", "reason", "checkpoint")
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Chosen:
 def all_of(study: Study) -> Chosen:
     """All trials by number."""
     rows = study.to_rows()
-    return Chosen(rows, list(rows[0]) if rows else [*_HEADS, *(f"{_HPARAMS}{name}" for name in study.asked["space"])])
+    none = [*_HEADS, *(f"{_HPARAMS}{name}" for name in study.asked["space"]), *_TAILS]
+    return Chosen(rows, list(rows[0]) if rows else none)
 
 
 def choose(study: Study, sort: str | None, reverse: bool, conditions: Sequence[str]) -> Chosen:

@@ -30,7 +30,7 @@ _CONDITION = re.compile(rf"\s*(.+?)\s*({'|'.join(_OPERATORS)})\s*(.*?)\s*")
 
 @dataclass(frozen=True)
 class Condition:
-    """What a row has to fulfil in one column. A row without a value there is unequal to all, and neither less nor more."""
+    """What a row has to fulfil in one column. A row without a value there equals ``none``, and is neither less nor more."""
 
     column: str
     operator: str

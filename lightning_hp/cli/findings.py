@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lightning_hp.advice import Findings, advice
+from lightning_hp.cli.table import print_line
 from lightning_hp.space import Space
 
 # What `search` tells besides which hyperparameters matter.
@@ -35,10 +36,10 @@ def print_findings(findings: Findings, console: Console, root: Path) -> None:
     if dict(space) != dict(findings.space):
         console.print("\nthe space to search next, search.space of a config", markup=False, highlight=False)
         for line in as_yaml(space):
-            console.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
+            print_line(console, f"    {line}")
         _print_command(console, root)
         python = f"SearchLoop(..., space=Study({str(root)!r}).zoom(), warm_start={str(root)!r})"
-        console.print(f"in Python: {python}", markup=False, highlight=False, soft_wrap=True)
+        print_line(console, f"in Python: {python}")
 
 
 def print_briefly(findings: Findings, console: Console, root: Path) -> None:
@@ -75,4 +76,4 @@ def _print_item(console: Console, line: str) -> None:
 
 def _print_command(console: Console, root: Path) -> None:
     command = f"lightning-hp search --from {shlex.quote(str(root))} --zoom"
-    console.print(f"search it:       {command}", markup=False, highlight=False, soft_wrap=True)
+    print_line(console, f"search it:       {command}")

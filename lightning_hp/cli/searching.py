@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from lightning_hp.cli.follow import follow
 from lightning_hp.cli.lint import notes
 from lightning_hp.cli.printing import print_config
 from lightning_hp.cli.show import print_leaderboard, table_console
+from lightning_hp.cli.table import print_line
 from lightning_hp.errors import ConfigError
 
 
@@ -40,6 +42,6 @@ def main(config: Sequence[str], lightning: Sequence[str], make: Callable[[], Any
     print_briefly(study.findings(), console, loop.root)
     ranked = study.leaderboard(1)
     if ranked and ranked[0].checkpoint is not None:
-        console.print(f"best checkpoint: {ranked[0].checkpoint}", soft_wrap=True, highlight=False, markup=False)
-    console.print(f"curves:          tensorboard --logdir {loop.root}", soft_wrap=True, highlight=False, markup=False)
+        print_line(console, f"best checkpoint: {ranked[0].checkpoint}")
+    print_line(console, f"curves:          tensorboard --logdir {shlex.quote(str(loop.root))}")
     return 0 if ranked else 1

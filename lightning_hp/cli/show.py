@@ -14,7 +14,7 @@ from rich.text import Text
 
 from lightning_hp.cli.choose import Chosen, all_of, choose, print_chosen, write_csv
 from lightning_hp.cli.findings import print_findings
-from lightning_hp.cli.table import NAME_WIDTH, print_rows, short_names, short_value
+from lightning_hp.cli.table import NAME_WIDTH, print_line, print_rows, short_names, short_value
 from lightning_hp.errors import ConfigError
 from lightning_hp.study import Study
 from lightning_hp.study.leaderboard import headline
@@ -76,13 +76,13 @@ def print_leaderboard(study: Study, console: Console, most: int | None = None, s
     asked, counts, ranked = study.asked, study.counts, study.leaderboard(most)
     complete = counts.get("complete", 0)
     see = see or f"lightning-hp show {shlex.quote(str(study.root))}"
-    _print_line(console, f"{headline(counts, asked['total'])}; best {asked['monitor']} first ({asked['mode']})")
+    print_line(console, f"{headline(counts, asked['total'])}; best {asked['monitor']} first ({asked['mode']})")
     if ranked:
         _print_ranked(console, ranked, asked)
         _print_rest(console, len(ranked), complete, see)
     endings = study.endings
     for words, numbers in list(endings.items())[:most]:
-        _print_line(console, _ending(words, numbers, console.width))
+        print_line(console, _ending(words, numbers, console.width))
     _print_rest(console, min(len(endings), most or len(endings)), len(endings), see)
 
 
@@ -110,11 +110,7 @@ def _cut(text: str, width: int) -> str:
 
 def _print_rest(console: Console, shown: int, there: int, see: str) -> None:
     if there > shown:
-        _print_line(console, f"and {there - shown} more: {see}")
-
-
-def _print_line(console: Console, line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+        print_line(console, f"and {there - shown} more: {see}")
 
 
 def _heads(trial: Trial) -> tuple[str, str]:

@@ -41,6 +41,11 @@ def print_rows(console: Console, heads: Sequence[str], names: Sequence[str], row
         console.print(Padding(Text(pairs, overflow="fold"), (0, 0, 0, 2), expand=False))
 
 
+def print_line(console: Console, line: str) -> None:
+    """Prints a line as it is: a terminal may wrap it, and nothing in it is markup."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 def short_names(names: Iterable[str]) -> list[str]:
     """Hyperparameters' names without their target, where that leaves no two alike."""
     long = list(names)

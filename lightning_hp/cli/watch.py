@@ -12,13 +12,14 @@ from typing import Any
 from rich.console import Console
 
 from lightning_hp.cli.show import print_leaderboard, table_console
+from lightning_hp.cli.table import print_line
 from lightning_hp.errors import ConfigError
 from lightning_hp.study import Study
 from lightning_hp.study.changes import Standing, changes, standing
 from lightning_hp.study.lock import holder
 from lightning_hp.study.store import Store
 from lightning_hp.tracking.progress import Progress
-from lightning_hp.trial import Trial
+from lightning_hp.trial import FINISHED, Trial
 
 # Seconds from one look to the next: as often as a search writes how its trials stand.
 INTERVAL = 1.0
@@ -55,7 +56,7 @@ def _look(folder: Path) -> tuple[dict[str, Any], dict[int, Trial]] | None:
 def _wait(folder: Path, console: Console) -> None:
     """Waits for a search to begin."""
     if _look(folder) is None:
-        console.print(f"no search has begun in {folder} yet: waiting", markup=False, highlight=False, soft_wrap=True)
+        print_line(console, f"no search has begun in {folder} yet: waiting")
     while _look(folder) is None:
         time.sleep(INTERVAL)
 
@@ -114,8 +115,8 @@ def _tell_end(study: Study, console: Console) -> None:
     counts, total = study.counts, study.asked["total"]
     if _at_work(study.root):
         told = f"the search goes on: lightning-hp watch {shlex.quote(str(study.root))}"
-    elif total is not None and sum(counts.get(state, 0) for state in ("complete", "pruned", "failed", "diverged")) >= total:
+    elif total is not None and sum(counts.get(state, 0) for state in FINISHED) >= total:
         told = "the search is over"
     else:
         told = "no search is at work there; the same search goes on from here"
-    console.print(told, markup=False, highlight=False, soft_wrap=True)
+    print_line(console, told)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lightning_hp.bounds import whole_number
+from lightning_hp.bounds import whole_number, whole_number_or_none
 from lightning_hp.errors import ConfigError, one_of
 from lightning_hp.executors import Executor
 from lightning_hp.executors.inline import Inline
@@ -40,7 +40,7 @@ def executor_for(
         ConfigError: an argument is wrong, or does not go with the executor.
     """
     one_of("executor", name, EXECUTORS)
-    workers = None if workers is None else whole_number("workers", workers, 1)
+    workers = whole_number_or_none("workers", workers, 1)
     jobs_per_device = whole_number("jobs_per_device", jobs_per_device, 1)
     if memory_limit is not None and not (_is_number(memory_limit) and memory_limit > 0):
         raise ConfigError(f"memory_limit needs a number of GiB above 0, got {memory_limit!r}")

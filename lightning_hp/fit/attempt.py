@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,19 @@ from lightning_hp.trial import LONGEST_REASON, Emit, EpochEnded, Event, Finished
 
 @dataclass(frozen=True)
 class Attempt:
-    """A trial that is about to train."""
+    """A trial that is about to train.
+
+    Attributes:
+        trial: which it is.
+        labels: its hyperparameters as plain values.
+        folder: of the trial.
+        reporter: keeps its record.
+        logger: of its curves.
+        checkpoint: where it goes on; None where it begins.
+    """
 
     trial: Trial
+    labels: Mapping[str, Any]
     folder: Path
     reporter: Reporter
     logger: TrialLogger
@@ -61,21 +72,23 @@ def trainer_settings(recipe: Recipe, trial: Trial) -> dict[str, Any]:
     return recipe.trainer_settings(trial.hparams)
 
 
-def make_trial_trainer(recipe: Recipe, attempt: Attempt, model: LightningModule, *first: Callback) -> Trainer:
+def make_trial_trainer(recipe: Recipe, attempt: Attempt, *first: Callback) -> Trainer:
     """A trial's Trainer, which keeps its record; with the babysitter, if there is one.
 
     Args:
         recipe: what all trials share.
         attempt: the trial.
-        model: the trial's.
         first: callbacks to stand before all others.
     """
     babysitters = [recipe.babysitter()] if recipe.babysitter is not None else []
     callbacks = [*first, attempt.reporter, *babysitters]
     trial = attempt.trial
-    trainer = make_trainer(trainer_settings(recipe, trial), trial, attempt.folder, attempt.logger, callbacks)
-    log_hparams([each for each in trainer.loggers if each is not attempt.logger], recipe.space.labels(trial.hparams), model)
-    return trainer
+    return make_trainer(trainer_settings(recipe, trial), trial, attempt.folder, attempt.logger, callbacks)
+
+
+def tell_loggers(attempt: Attempt, trainer: Trainer, model: LightningModule) -> None:
+    """Tells the user's loggers a trial's hyperparameters, which begins their runs: once nothing speaks against its training."""
+    log_hparams([each for each in trainer.loggers if each is not attempt.logger], attempt.labels, model)
 
 
 def is_interrupt(error: BaseException) -> bool:
@@ -106,7 +119,7 @@ def begin(recipe: Recipe, trial: Trial, emit: Emit, until: Rung | None = None) -
         shutil.rmtree(folder, ignore_errors=True)
     logger = TrialLogger(folder, resumed_step=checkpoint.step if checkpoint is not None else None)
     logger.begin(recipe.space, trial.hparams)
-    return Attempt(trial, folder, reporter, logger, checkpoint)
+    return Attempt(trial, recipe.space.labels(trial.hparams), folder, reporter, logger, checkpoint)
 
 
 def end(attempt: Attempt, outcome: Outcome) -> None:

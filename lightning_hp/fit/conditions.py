@@ -74,8 +74,15 @@ def note_conditions(folder: Path, trainer: Trainer, together: int, step: int) ->
 
 
 def read_conditions(folder: Path) -> list[Conditions]:
-    """The conditions of a trial's attempts, in order; none where nothing is known of them."""
+    """The conditions under which a trial has come to its end, in order; none where nothing is known of them.
+
+    An attempt is left out of which nothing remains, since a later one has begun at the same step or before.
+    """
+    found: list[Conditions] = []
     try:
-        return [Conditions(**json.loads(line)) for line in (folder / FILE).read_text().splitlines()]
+        for line in (folder / FILE).read_text().splitlines():
+            attempt = Conditions(**json.loads(line))
+            found = [*(each for each in found if each.step < attempt.step), attempt]
     except (OSError, ValueError, TypeError):
         return []
+    return found

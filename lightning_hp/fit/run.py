@@ -18,6 +18,7 @@ from lightning_hp.fit.attempt import (
     make_trial_trainer,
     outcome_of,
     paused_before,
+    tell_loggers,
 )
 from lightning_hp.fit.conditions import note_conditions
 from lightning_hp.fit.fused.run import run_fused
@@ -103,7 +104,8 @@ def _fit(recipe: Recipe, attempt: Attempt) -> None:
     data = make_data(recipe, attempt.trial)
     model = make_model(recipe, attempt.trial)
     seeding = Seeding(recipe.seed, attempt.trial.seed)
-    trainer = make_trial_trainer(recipe, attempt, model, seeding)
+    trainer = make_trial_trainer(recipe, attempt, seeding)
+    tell_loggers(attempt, trainer, model)
     note_conditions(attempt.folder, trainer, together=1, step=attempt.step)
     try:
         seeding.before_fit()

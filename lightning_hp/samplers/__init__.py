@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, cast, runtime_checkable
 
+from lightning_hp.description import described
 from lightning_hp.errors import ConfigError, one_of
 from lightning_hp.samplers.grid import Grid
 from lightning_hp.samplers.optuna import NAME as OPTUNA
@@ -32,6 +33,7 @@ __all__ = [
     "Random",
     "Sampler",
     "WantsRunning",
+    "described_strategy",
     "sampler_for",
 ]
 
@@ -112,6 +114,22 @@ def sampler_for(strategy: str | Sampler | BaseSampler) -> Sampler:
     if strategy == OPTUNA or strategy.startswith(f"{OPTUNA}."):
         return optuna_sampler(strategy)
     return STRATEGIES[one_of("strategy", strategy, NAMES)]()
+
+
+def described_strategy(sampler: Sampler) -> dict[str, Any]:
+    """A sampler as a config's ``strategy``, with what is not its default; a grid with its ``points``.
+
+    >>> described_strategy(Random()), described_strategy(Grid(5))
+    ({'strategy': 'random'}, {'strategy': 'grid', 'points': 5})
+    """
+    if isinstance(sampler, Grid):
+        return {"strategy": "grid", "points": described(sampler.points)}
+    names = {made: name for name, made in STRATEGIES.items()}
+    if type(sampler) not in names:
+        return {"strategy": described(sampler)}
+    name, default = names[type(sampler)], type(sampler)()
+    given = {key: value for key, value in vars(sampler).items() if value != getattr(default, key)}
+    return {"strategy": {"name": name, **given} if given else name}
 
 
 def _is_optunas(strategy: object) -> TypeGuard[BaseSampler]:

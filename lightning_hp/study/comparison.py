@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 
+from lightning_hp.errors import ConfigError
 from lightning_hp.trial import Metrics
 
 # Of a metric's largest value. Fused fits of most models stay below a hundredth of it.
@@ -53,40 +56,47 @@ def compare(before: Metrics, after: Metrics, tolerance: float = TOLERANCE) -> Co
         after: of the other.
         tolerance: how far values may lie apart, in parts of the metric's largest.
 
+    Raises:
+        ConfigError: the tolerance is no number of at least 0.
+
     >>> print(compare({"loss": [0.5, 0.25]}, {"loss": [0.5, 0.26]}).first)
     loss in epoch 1 was 0.25, is 0.26
     >>> compare({"loss": [0.5, 0.25]}, {"loss": [0.5, 0.25]}).largest is None
     True
     """
+    check_tolerance(tolerance)
     names = tuple(dict.fromkeys([*before, *after]))
     epochs = max((len(values) for metrics in (before, after) for values in metrics.values()), default=0)
-    found = [
-        difference
-        for epoch in range(epochs)
-        for name in names
-        if (difference := _difference(name, epoch, before.get(name, []), after.get(name, []))) is not None
-    ]
+    found = [each for name in names for each in _differences(name, before.get(name, []), after.get(name, []))]
+    beyond = (each for each in found if each.size > tolerance)
     return Comparison(
         epochs,
         names,
         largest=max(found, key=lambda each: each.size, default=None),
-        first=next((each for each in found if each.size > tolerance), None),
+        first=min(beyond, key=lambda each: each.epoch, default=None),
     )
 
 
-def _difference(name: str, epoch: int, before: list[float | None], after: list[float | None]) -> Difference | None:
-    one, other = _at(before, epoch), _at(after, epoch)
-    if one == other or (one is not None and other is not None and math.isnan(one) and math.isnan(other)):
-        return None
-    if one is None or other is None or not (math.isfinite(one) and math.isfinite(other)):
-        return Difference(name, epoch, one, other, math.inf)
+def check_tolerance(tolerance: float) -> None:
+    """Raises ConfigError unless values can lie so far apart."""
+    if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not tolerance >= 0:
+        raise ConfigError(f"tolerance needs a number of at least 0, got {tolerance!r}")
+
+
+def _differences(name: str, before: list[float | None], after: list[float | None]) -> Iterator[Difference]:
+    """The differences in one metric, by epoch."""
     # Of a value near 0 a share would say nothing.
-    scale = max(abs(value) for value in (*before, *after) if value is not None and math.isfinite(value))
-    return Difference(name, epoch, one, other, abs(one - other) / scale)
+    scale = max((abs(value) for value in (*before, *after) if value is not None and math.isfinite(value)), default=0.0)
+    for epoch, (one, other) in enumerate(zip_longest(before, after)):
+        both_nan = one is not None and other is not None and math.isnan(one) and math.isnan(other)
+        if one != other and not both_nan:
+            yield Difference(name, epoch, one, other, _size(one, other, scale))
 
 
-def _at(values: list[float | None], epoch: int) -> float | None:
-    return values[epoch] if epoch < len(values) else None
+def _size(one: float | None, other: float | None, scale: float) -> float:
+    if one is None or other is None or not (math.isfinite(one) and math.isfinite(other)):
+        return math.inf
+    return abs(one - other) / scale
 
 
 def _shown(value: float | None) -> str:

@@ -259,13 +259,16 @@ class Store:
             return self._connection.execute(query, values).fetchall()
 
     def _trials(self, rows: list[Any]) -> list[Trial]:
-        # One by one, by the table's key: of a study with many trials, often a few are asked for.
-        some = self._has("rungs") and bool(self._read("SELECT 1 FROM rungs LIMIT 1"))
-        return [self._trial(row, self._rungs(row[0]) if some else ()) for row in rows]
+        rungs = self._rungs([row[0] for row in rows]) if rows and self._has("rungs") else {}
+        return [self._trial(row, tuple(rungs.get(row[0], ()))) for row in rows]
 
-    def _rungs(self, number: int) -> tuple[tuple[int, float], ...]:
-        query = "SELECT rung, value FROM rungs WHERE number = ? AND value IS NOT NULL ORDER BY rung"
-        return tuple(self._read(query, (number,)))
+    def _rungs(self, numbers: list[int]) -> dict[int, list[tuple[int, float]]]:
+        """The rungs of trials, by number; of those between them as well, since one query takes less than one for each."""
+        query = "SELECT number, rung, value FROM rungs WHERE number BETWEEN ? AND ? AND value IS NOT NULL ORDER BY number, rung"
+        found: dict[int, list[tuple[int, float]]] = {}
+        for number, rung, value in self._read(query, (min(numbers), max(numbers))):
+            found.setdefault(number, []).append((rung, value))
+        return found
 
     def _trial(self, row: tuple[Any, ...], rungs: tuple[tuple[int, float], ...]) -> Trial:
         number, hparams, seed, state, value, epochs, metrics, reason, checkpoint, traceback = row

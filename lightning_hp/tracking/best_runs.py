@@ -7,9 +7,9 @@ its metrics are in the study.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
-from lightning_hp.errors import storage_errors
 from lightning_hp.study.keep import Keep
 from lightning_hp.trial import Event, Finished, Mode, Trial, trial_folder
 
@@ -24,9 +24,6 @@ class BestRuns:
         most: how many trials keep theirs; None for all.
         mode: ``min`` or ``max``.
         finished: the trials that are finished already.
-
-    Raises:
-        StorageError: here and in `record`, a file cannot be removed.
     """
 
     def __init__(self, root: Path, most: int | None, mode: Mode, finished: Iterable[Trial]) -> None:
@@ -45,7 +42,9 @@ class BestRuns:
 
 
 def remove_run(folder: Path) -> None:
-    """Removes a trial's event files."""
-    with storage_errors(folder):
-        for path in folder.glob("events.out.tfevents.*"):
-            path.unlink(missing_ok=True)
+    """Removes a trial's event files. What cannot be removed is in nobody's way, and the next search tries again."""
+    # SummaryWriter.add_scalars makes a folder, and so a run, of each line of a chart.
+    for pattern in ("events.out.tfevents.*", "*/events.out.tfevents.*"):
+        for path in folder.glob(pattern):
+            with suppress(OSError):
+                path.unlink()

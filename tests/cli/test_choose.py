@@ -95,6 +95,8 @@ def test_trials_are_sorted_by_anything_and_those_without_a_value_are_last(number
         (["value!=0.9"], [0, 1, 3]),
         (["number>=2", "epochs=3"], [2]),
         (["number>99"], []),
+        (["reason=none"], [0, 2]),
+        (["reason!=none"], [1, 3]),
     ],
 )
 def test_trials_are_filtered_by_all_conditions(numbers, conditions, left):
@@ -186,3 +188,12 @@ def test_of_many_the_first_twenty_are_shown(run, tmp_path):
     lines = run(None, "show", "many", "--sort", "number").out.splitlines()
     assert (lines[0], lines[-1]) == ("30 of 30 trials", "and 10 more: --all")
     assert "more: --all" not in run(None, "show", "many", "--sort", "number", "--all").out
+
+
+def test_a_study_whose_first_trial_has_not_been_written_has_no_rows(run, tmp_path):
+    asked = {"monitor": "val_acc", "mode": "max", "total": 4, "space": SPACE.describe()}
+    Recorder(tmp_path / "new", asked, frozenset(), SPACE).close()
+    assert run(None, "show", "new", "--sort", "epochs", "--filter", "lr<1").out == "0 of 0 trials\n"
+    [header] = run(None, "show", "new", "--csv").out.splitlines()
+    assert header.startswith("number,state,value,hparams.model.lr,")
+    assert header.endswith(",epochs,seed,seconds,reason,checkpoint")

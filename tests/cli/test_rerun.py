@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from examples.digits import DigitsData, LitDigits
-from lightning_hp import Log, SearchLoop, Study
+from lightning_hp import Halving, Log, SearchLoop, Study
 from lightning_hp.study.store import Store
 
 
@@ -99,3 +99,42 @@ def test_finish_trains_a_pruned_trial_to_its_end(run, config):
     shown = json.loads(run(None, "show", "study", "--json").out)
     assert shown["trials"][number]["state"] == "complete"
     assert run(None, "rerun", "study", str(number)).code == 0
+
+
+def in_python(root, **changes):
+    """A search that was begun in Python, and can be made from its config."""
+    space = {"lr": Log(0.01, 1.0)}
+    arguments = {"trials": 12, "strategy": "random", "trainer": {"max_epochs": 2, "accelerator": "cpu"}, "executor": "inline"}
+    return SearchLoop(
+        LitDigits,
+        data=DigitsData,
+        space=space,
+        monitor="val_acc",
+        mode="max",
+        root_dir=root,
+        progress=False,
+        **arguments | changes,
+    )
+
+
+def test_finish_leaves_all_that_a_search_of_python_was_to_keep(run):
+    pruner = Halving(first=1, factor=4)
+    study = in_python("mine", pruner=pruner, keep_checkpoints=None, keep_runs=None).run()
+    kept = files(study.root, "checkpoints/best.ckpt"), files(study.root, "events.out.tfevents.*")
+    assert len(kept[0]) == 12
+    number = next(trial.number for trial in study.trials if trial.state == "pruned")
+    result = run(None, "finish", "mine", str(number))
+    assert result.code == 0, result.err
+    assert kept[0] <= files(study.root, "checkpoints/best.ckpt")
+    assert kept[1] <= files(study.root, "events.out.tfevents.*")
+
+
+def files(root, pattern):
+    return set(root.glob(f"trials/*/{pattern}"))
+
+
+def test_a_search_of_python_with_a_warm_start_can_be_made_from_its_config(run):
+    in_python("earlier", trials=2).run()
+    in_python("mine", trials=1, warm_start="earlier").run()
+    result = run(None, "rerun", "mine", "0")
+    assert result.code == 0, result.err

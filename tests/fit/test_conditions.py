@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import json
+from dataclasses import asdict, replace
+
+import pytest
 import torch
 
-from lightning_hp import Log
-from lightning_hp.fit.conditions import read_conditions
+from lightning_hp import Log, Study
+from lightning_hp.errors import StorageError
+from lightning_hp.fit.conditions import FILE, Conditions, read_conditions
 from lightning_hp.trial import trial_folder
 
 
@@ -30,3 +36,22 @@ def test_what_is_not_there_or_not_to_be_read_is_not_known(tmp_path):
     assert read_conditions(tmp_path) == []
     (tmp_path / "conditions.jsonl").write_text("{}\n")
     assert read_conditions(tmp_path) == []
+
+
+def test_an_attempt_of_which_nothing_remains_is_left_out(tmp_path):
+    begun = Conditions("here", "cpu", 1, 1, "2.9", together=1)
+    # Refused as one with others, then by itself, from the same checkpoint.
+    attempts = [begun, replace(begun, step=30), replace(begun, together=4, step=60), replace(begun, step=60)]
+    (tmp_path / FILE).write_text("".join(f"{json.dumps(asdict(each))}\n" for each in attempts))
+    assert read_conditions(tmp_path) == [begun, replace(begun, step=30), replace(begun, step=60)]
+
+
+def test_a_full_disk_ends_the_search_and_no_trial_of_those_that_train_as_one(search, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("lightning_hp.fit.fused.run.note_conditions", full)
+    loop = search(space={"lr": Log(1e-2, 0.3)}, fuse="always")
+    with pytest.raises(StorageError, match="No space left"):
+        loop.run()
+    assert not any(trial.finished for trial in Study(loop.root).trials)

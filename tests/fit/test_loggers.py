@@ -92,6 +92,23 @@ def test_a_factory_that_asks_for_the_trial_gets_it(search, server, lane):
         assert "success" in run["status"]
 
 
+def test_trials_that_turn_out_not_to_train_as_one_begin_one_run_each(search, server, tmp_path):
+    class Refused(LitDigits):
+        def __init__(self, lr):
+            super().__init__(lr=lr)
+            self._log_hyperparams = False
+
+        def on_after_backward(self):
+            """Of which a fused fit knows nothing."""
+
+    loggers = [lambda trial: Server(f"{trial.number}-{len(server)}"), partial(CSVLogger, tmp_path / "csv")]
+    trainer = {"max_epochs": 1, "accelerator": "cpu", "logger": loggers}
+    study = search(Refused, space={"lr": Log(1e-2, 0.3)}, trainer=trainer, fuse="auto").run()
+    assert [trial.state for trial in study.trials] == ["complete"] * 3
+    assert sorted(server) == ["0-0", "1-1", "2-2"]
+    assert {folder.name for folder in (tmp_path / "csv/lightning_logs").iterdir()} == {"000000", "000001", "000002"}
+
+
 def test_hyperparameters_that_the_model_does_not_save_are_told_as_well(search, server):
     class Silent(LitDigits):
         def __init__(self, lr):

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from lightning_hp import ConfigError
 from lightning_hp.study.comparison import compare
 
 
@@ -46,3 +47,9 @@ def test_what_is_missing_or_not_finite_is_beyond_any_tolerance(before, after, to
 
 def test_without_metrics_there_is_nothing_to_differ():
     assert compare({}, {}).largest is None
+
+
+@pytest.mark.parametrize("tolerance", [-1.0, math.nan, True, "0.1", None])
+def test_a_tolerance_that_is_none_is_refused(tolerance):
+    with pytest.raises(ConfigError, match="tolerance needs a number of at least 0, got"):
+        compare({}, {}, tolerance)

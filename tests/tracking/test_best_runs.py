@@ -59,6 +59,15 @@ def test_what_a_killed_search_has_left_goes_when_the_next_begins(tmp_path, finis
     assert runs(tmp_path) == [0, 1]
 
 
+def test_what_cannot_be_removed_ends_no_search(tmp_path, finish):
+    best = BestRuns(tmp_path, 1, "max", [])
+    finish(best, 0, 0.5)
+    (trial_folder(tmp_path, 0) / "events.out.tfevents.0.no-file").mkdir()
+    finish(best, 1, 0.9)
+    assert [path.name for path in trial_folder(tmp_path, 0).glob("events*")] == ["events.out.tfevents.0.no-file"]
+    assert len(list(trial_folder(tmp_path, 1).glob("events*"))) == 2
+
+
 @pytest.mark.parametrize("settings", [{"executor": "inline"}, {"executor": "processes"}, {"fuse": "always"}])
 def test_a_search_keeps_so_many_and_its_study_has_all(search, settings):
     study = search(space={"lr": Log(1e-2, 1.0)}, trials=5, keep_runs=2, **settings).run()
@@ -66,6 +75,16 @@ def test_a_search_keeps_so_many_and_its_study_has_all(search, settings):
     assert all(trial.metrics["val_acc"] for trial in study.trials)
     points = EventAccumulator(str(study.root / "search")).Reload().Scalars("search/objective")
     assert sorted(point.step for point in points) == list(range(5))
+
+
+def test_lines_of_a_chart_go_with_their_trial(search):
+    class Charting(LitDigits):
+        def on_train_epoch_end(self):
+            self.logger.experiment.add_scalars("losses", {"one": 1.0, "other": 2.0}, self.current_epoch)
+
+    study = search(Charting, trials=2, keep_runs=1).run()
+    left = {path.relative_to(study.root / "trials").parts[0] for path in study.root.glob("trials/**/*tfevents*")}
+    assert left == {f"{study.best.number:06d}"}
 
 
 def test_a_search_that_goes_on_may_keep_more_or_fewer(search):

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from lightning_hp.babysit import Babysitter
 from lightning_hp.errors import disk_error
-from lightning_hp.fit.attempt import Attempt
+from lightning_hp.fit.attempt import Attempt, outcome_of, tell_loggers
 from lightning_hp.fit.checkpoints import BEST, LAST, PREVIOUS, of_model, readable, warn_if_refused
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.hooks import call_callbacks, call_model, own_hook
@@ -37,7 +37,7 @@ from lightning_hp.fit.fused.unsupported import unsupported
 from lightning_hp.fit.reporter import Reporter
 from lightning_hp.fit.rng import rng_states, set_rng_states
 from lightning_hp.fit.together import Part, cut_out
-from lightning_hp.trial import Trial
+from lightning_hp.trial import Outcome, Trial
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,7 @@ class Member:
         if self._has("on_fit_start"):
             with self._own_random_numbers():
                 self.hook("on_fit_start")
+        tell_loggers(self.attempt, self.trainer, self.model)
         _log_hyperparams(self.trainer)
         if self._checkpoint is not None:
             self.trainer._checkpoint_connector.restore_training_state()
@@ -285,8 +286,9 @@ class Member:
         loop.update_lr_schedulers(interval, update_plateau_schedulers=plateaus)
 
     def standing(self) -> Trial:
-        """The trial with its best value so far."""
-        return replace(self.attempt.trial, value=self.reporter.best)
+        """The trial as it would end now, without what it has written."""
+        outcome = outcome_of(self.reporter) if self.error is None else Outcome("failed")
+        return replace(self.attempt.trial, state=outcome.state, value=outcome.value)
 
     def drop(self) -> None:
         """Gives up the trial's checkpoints."""

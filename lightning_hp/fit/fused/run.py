@@ -159,11 +159,11 @@ def _members(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish) -> lis
     for attempt in attempts:
         try:
             model = make_model(recipe, attempt.trial)
-            trainer = make_trial_trainer(recipe, attempt, model)
+            trainer = make_trial_trainer(recipe, attempt)
             note_conditions(attempt.folder, trainer, together=len(attempts), step=attempt.step)
             members.append(Member(attempt, model, trainer))
         except (Exception, SystemExit) as error:
-            if out_of_memory(error):
+            if out_of_memory(error) or disk_error(error) is not None:
                 raise
             finish(attempt, error, False)
     return members

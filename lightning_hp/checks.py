@@ -1,0 +1,83 @@
+"""What of a search's arguments hangs together, checked before anything trains."""
+
+from __future__ import annotations
+
+from lightning_hp.babysit import Babysitter
+from lightning_hp.description import described
+from lightning_hp.errors import ConfigError, one_of
+from lightning_hp.fit import Recipe
+from lightning_hp.pruners import Pruner
+from lightning_hp.samplers import Grid, InRounds, Sampler
+from lightning_hp.space import Space
+
+FUSE = ("auto", "never", "always")
+
+
+def trials_in_all(space: Space, sampler: Sampler, trials: int | None, seconds: float | None, queued: int) -> int | None:
+    """How many trials there will be; None if only time will tell.
+
+    Args:
+        space: that is searched.
+        sampler: which may come to an end by itself.
+        trials: how many are asked for.
+        seconds: after which no further trial begins.
+        queued: how many come before the sampler is asked.
+
+    Raises:
+        ConfigError: the search has no end.
+    """
+    if isinstance(sampler, Grid):
+        size = sampler.size(space) + queued
+        return size if trials is None else min(trials, size)
+    if trials is None and seconds is None:
+        raise ConfigError("the search has no end: give trials=, max_time= or both")
+    return trials
+
+
+def babysitter_of(babysit: bool | Babysitter) -> Babysitter | None:
+    """The Babysitter that is asked for, None where none is. Raises ConfigError where it is neither."""
+    if isinstance(babysit, Babysitter):
+        return babysit
+    if not isinstance(babysit, bool):
+        raise ConfigError(f"babysit needs True, False or a Babysitter(...), got {babysit!r}")
+    return Babysitter() if babysit else None
+
+
+def why_apart(sampler: Sampler, devices: int) -> str | None:
+    """Why no trials of a search can train as one, whatever its model is; None if they may."""
+    if devices > 1:
+        return f"a trial trains on {devices} devices"
+    if not isinstance(sampler, InRounds):
+        return f"{type(sampler).__name__} may want to see what has finished before it proposes more"
+    return None
+
+
+def checked_fuse(fuse: str, apart: str | None) -> str:
+    """Whether trials train as one. Raises ConfigError where they have to and may not.
+
+    Args:
+        fuse: one of `FUSE`.
+        apart: why they may not.
+    """
+    if one_of("fuse", fuse, FUSE) == "always" and apart is not None:
+        raise ConfigError(f"fuse='always', but {apart}. Take fuse='auto'")
+    return fuse
+
+
+def check_pruning(pruner: Pruner | None, recipe: Recipe) -> None:
+    """Raises ConfigError where a pruner could not compare trials before they end, or have them go on."""
+    if pruner is None:
+        return
+    if recipe.trainer.get("enable_checkpointing") is False or "trainer.enable_checkpointing" in recipe.space:
+        raise ConfigError(
+            "pruner needs the checkpoints from which trials go on: leave trainer['enable_checkpointing'] out, or the pruner"
+        )
+    searched = [name for name in ("max_epochs", "max_steps") if f"trainer.{name}" in recipe.space]
+    epochs, steps = recipe.max_epochs({}), recipe.max_steps({})
+    if not searched and epochs == 1:
+        raise ConfigError("pruner compares trials at the ends of epochs, and with trainer max_epochs=1 none goes on from there")
+    unit, most = ("max_epochs", epochs) if pruner.unit == "epochs" else ("max_steps", steps)
+    if not searched and most is not None and pruner.rung(0, most) is None:
+        raise ConfigError(
+            f"pruner {described(pruner)} compares no trial before its end: let first= be below trainer {unit}={most}"
+        )

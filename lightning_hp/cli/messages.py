@@ -19,6 +19,7 @@ _SHORTER = {
     r"Problem with given class_path '([^']+)'": r"\1",
     r"Expected a (\w+), got": r"Expected \1, got",
     r"Subcommand '\w+' does not accept option '([\w.]+)'": r"\1 is not an argument",
+    r"(?:Validation failed: )?Subcommand '\w+' does not accept nested key '([\w.]+)'": r"\1 is not an argument",
     r"Group '(\w+)' does not accept option '([\w.]+)'": r"\1.\2 is not an argument",
     r"typing\.Literal\[([^\]]*)\]": r"\1",
 }

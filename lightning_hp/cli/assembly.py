@@ -18,15 +18,14 @@ from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters_c
 
 from lightning_hp.cli.names import Config, Keys, drop, given_at, locate, put, put_all
 from lightning_hp.cli.optimizers import Optimizers
-from lightning_hp.cli.unrun import fit_parser, instantiated, of_fit, plain, says_all, sections_of, told, unrun
+from lightning_hp.cli.parsing import Parsing
+from lightning_hp.cli.unrun import fit_parser, instantiated, of_fit, plain, sections_of, unrun
 from lightning_hp.space import Hparams
 
 # What a LightningCLI calls before and after a fit.
 HOOKS = ("after_instantiate_classes", "before_fit", "after_fit")
 # What is described by itself, or is no part of what a trial is.
 _APART = frozenset({"model", "data", "trainer", "seed_everything", "ckpt_path", "weights_only"})
-# Of so many kinds of trials the parser's work is kept.
-_MOST_KINDS = 256
 _TRAINER_DEFAULTS = {name: each.default for name, each in inspect.signature(Trainer).parameters.items()}
 
 
@@ -45,7 +44,7 @@ class Assembly:
         self._make = make
         self._cli: LightningCLI | None = None
         self._kept: tuple[Hparams, Namespace] | None = None
-        self._alike: dict[str, Namespace] = {}
+        self._parsing = Parsing()
         self._keys: dict[str, Keys] = {}
         self.given = copy.deepcopy(given)
         self.defaults: Config = self._parser.get_defaults().as_dict()
@@ -117,27 +116,13 @@ class Assembly:
         """
         # A trial asks for its model, its data and its Trainer one after another.
         if self._kept is None or self._kept[0] != hparams:
-            self._say(self._parse(hparams))
+            located = {name: self.locate(name) for name in hparams}
+            self._say(self._parsing.parse(self.cli, self.config(hparams), hparams, located))
             self.cli.before_instantiate_classes()
             self._kept = copy.deepcopy(hparams), of_fit(self.cli, self.cli.config)
         kept = self._kept[1]
         self._say(kept)
         return kept
-
-    def _parse(self, hparams: Hparams) -> Namespace:
-        config, kind = self.config(hparams), repr({name: _form(value) for name, value in hparams.items()})
-        with told():
-            if kind in self._alike:
-                # Most of the time goes into defaults, which numbers do not change.
-                changed = self._parser.parse_object(config, defaults=False)
-                like = copy.deepcopy(self._alike[kind])
-                for name in filter(lambda name: _numbers(hparams[name]), hparams):
-                    _copy(changed, like, self.locate(name))
-                return like
-            parsed: Namespace = self._parser.parse_object(config)
-        if says_all(self.cli) and len(self._alike) < _MOST_KINDS:
-            self._alike[kind] = copy.deepcopy(parsed)
-        return parsed
 
     def _say(self, parsed: Namespace) -> None:
         """Has the CLI's own code find a trial's config where it looks for it."""
@@ -251,7 +236,14 @@ class Assembly:
         # A class of the user's script can be imported by no other process.
         script = {path: getattr(sys.modules["__main__"], path, None) for path in _of_script([self.given, self.defaults])}
         state = {key: value for key, value in vars(self).items() if key != "_give"}
-        return {**state, "_cli": None, "_kept": None, "_alike": {}, "_script": script, "_last": self._kept and self._kept[0]}
+        return {
+            **state,
+            "_cli": None,
+            "_kept": None,
+            "_parsing": Parsing(),
+            "_script": script,
+            "_last": self._kept and self._kept[0],
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, made in state.pop("_script").items():
@@ -266,26 +258,6 @@ class Assembly:
 
 def _namespace(values: dict[str, Any]) -> Namespace:
     return Namespace(values)  # type: ignore[no-untyped-call]
-
-
-def _form(value: Any) -> Any:
-    """A hyperparameter, or of numbers how many they are."""
-    return (len(value) if isinstance(value, list) else "number") if _numbers(value) else [value]
-
-
-def _numbers(value: Any) -> bool:
-    """Whether a hyperparameter is a number, or a list of numbers."""
-    if isinstance(value, list):
-        return all(map(_numbers, value))
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _copy(source: Namespace, to: Namespace, keys: Keys) -> None:
-    first, rest = keys[0], keys[1:]
-    if rest and isinstance(source[first], Namespace):
-        _copy(source[first], to[first], rest)
-    else:
-        to[first] = source[first]
 
 
 def _plain(value: Any) -> bool:

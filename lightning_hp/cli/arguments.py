@@ -14,7 +14,9 @@ _CONFIG_HELP = "YAML with model, data, trainer and so on, as LightningCLI has th
 # For which shtab writes completions.
 SHELLS = ("bash", "zsh", "tcsh")
 # Commands that take a config, and the first words of LightningCLI's flags.
-CONFIGURED = ("search", "babysit", "lint")
+_CONFIGURED = ("search", "babysit", "lint")
+# Those that a LightningCLI of the user's makes a difference to.
+WITH_CLI = (*_CONFIGURED, "rerun", "finish")
 _SECTIONS = frozenset({"model", "data", "trainer", "optimizer", "lr_scheduler", "seed_everything", "ckpt_path"})
 _FILTER_HELP = (
     "only trials like 'lr<0.01', state=failed or 'val_acc>=0.9' (of the best epoch; last.val_acc of the last); may be repeated"
@@ -70,7 +72,7 @@ def parse_arguments(arguments: Sequence[str], own_cli: bool = False) -> dict[str
         hint = did_you_mean(named, _flags(options.command))
         prog = f"{parser.prog} {options.command}"
         parser.exit(2, f"{prog}: unknown argument {named}{hint}; see {prog} --help\n")
-    if options.command in CONFIGURED:
+    if options.command in _CONFIGURED:
         options.config += options.more_configs
         del options.more_configs
         options.lightning = lightning
@@ -82,7 +84,7 @@ def parse_arguments(arguments: Sequence[str], own_cli: bool = False) -> dict[str
 def _apart(arguments: Sequence[str], own_cli: bool) -> tuple[list[str], list[str]]:
     """Our arguments, and those that are flags of LightningCLI, each with its value."""
     command, *rest = arguments or [""]
-    if command not in CONFIGURED:
+    if command not in _CONFIGURED:
         return list(arguments), []
     ours, lightning = [command], list[str]()
     known = {*_flags(command), "--config", "--print-config", "--help"}
@@ -212,7 +214,7 @@ def _add_configs(parser: argparse.ArgumentParser, nargs: str, ending: str = "") 
     parser.epilog = (
         "Flags of LightningCLI's fit, such as --trainer.max_epochs 3 or --model MyModel, overrule the files. Its environment "
         "variables, such as PL_FIT__TRAINER__MAX_EPOCHS, count as well with JSONARGPARSE_DEFAULT_ENV=true. A LightningCLI of "
-        "your own is searched by lightning_hp.cli.search in your script, which has lint and babysit, too."
+        "your own is searched by lightning_hp.cli.search in your script, which takes lint, babysit, rerun and finish, too."
     )
 
 

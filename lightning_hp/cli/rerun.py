@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+from lightning.pytorch.cli import LightningCLI
+
 from lightning_hp.cli.rebuild import rebuild
 
 
-def main(root: str, number: int, tolerance: float) -> int:
-    done = rebuild(root, f"loop.rerun({number})").rerun(number, tolerance)
+def main(root: str, number: int, tolerance: float, make: Callable[[], Any] = LightningCLI) -> int:
+    done = rebuild(root, f"loop.rerun({number})", make).rerun(number, tolerance)
     print(done)
     return 0 if done.same else 1

@@ -42,9 +42,10 @@ def _rerun(searched: Searched, trial: Trial, root: str) -> Iterator[tuple[str, s
             "Train it once more, with the same seeds, and compare, in the script of the search:",
             f"loop.rerun({trial.number})",
         )
-    # A LightningCLI that names its model itself is known to its script only.
-    elif "class_path" in (searched.config.get("model") or {}):
-        yield "Train it once more, with the same seeds, and compare:", f"lightning-hp rerun {root} {trial.number}"
+    else:
+        # A LightningCLI that names its model itself is known to its script only.
+        command = "lightning-hp" if "class_path" in (searched.config.get("model") or {}) else "python SCRIPT"
+        yield "Train it once more, with the same seeds, and compare:", f"{command} rerun {root} {trial.number}"
 
 
 def _weights(trial: Trial) -> Iterator[tuple[str, str]]:

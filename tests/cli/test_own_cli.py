@@ -285,6 +285,19 @@ def test_its_config_can_be_checked(searched):
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_its_trials_can_be_rerun(searched, monkeypatch, capsys):
+    made = partial(search, LightningCLI, Net, Blobs)
+    complete(searched(made, config()))
+    assert main(["rerun", "study", "1"]) == 2
+    assert "give its script the same command" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["script.py", "rerun", "study", "1"])
+    with pytest.raises(SystemExit) as ended:
+        made()
+    assert ended.value.code == 0
+    assert "trial 1: the same to the last bit" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_one_fit_of_its_config_can_be_babysat(searched):
     fitted = []
 

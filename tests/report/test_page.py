@@ -116,13 +116,12 @@ def test_the_best_trial_can_be_had_again(everything):
         ("mine.Lit", "lightning-hp rerun"),
         ("__main__.Lit", "loop.rerun(0)"),
         ("mine.make.<locals>.lit", "loop.rerun(0)"),
-        (None, ""),
+        (None, "python SCRIPT rerun"),
     ],
 )
 def test_another_run_is_told_as_it_works(tmp_path, model, told):
     text = page(study(tmp_path / "s", trials(["complete"]), model=model)).text
     assert told in text
-    assert ("rerun" in text) == bool(told)
 
 
 def test_weights_are_loaded_as_it_says(tmp_path):

@@ -31,6 +31,6 @@ def rebuild(root: str, call: str, make: Callable[[], Any]) -> SearchLoop:
         return build(str(path), load(str(path), {"root": str(folder)}, make=make), make)
     except ConfigError as error:
         raise ConfigError(
-            f"{error}; for a search that was begun in Python call {call} of its SearchLoop, for one with a LightningCLI of your "
-            "own give its script the same command"
+            f"{error}; for a search that was begun in Python call {call} of its SearchLoop, and for one with a LightningCLI of "
+            "your own give its script the same command"
         ) from None

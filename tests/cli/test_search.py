@@ -150,6 +150,7 @@ def test_every_setting_is_a_flag(run, config):
         "jobs_per_device": 1,
         "retries": 1,
         "keep_checkpoints": 3,
+        "keep_runs": 5,
         "trial_timeout": "00:00:05:00",
         "memory_limit": 8,
         "seed": 4,

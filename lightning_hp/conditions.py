@@ -128,6 +128,7 @@ def _condition(name: str, given: Any) -> Condition:
 
 
 def _bounds(name: str, given: Mapping[Any, Any]) -> Condition:
+    given = {key: value.item() if isinstance(value, np.generic) else value for key, value in given.items()}
     for key, value in given.items():
         if key not in _BOUNDS:
             hint = did_you_mean(str(key), _BOUNDS)

@@ -95,6 +95,7 @@ def test_conditions_may_be_written_in_yaml():
         (range(2, 9), {2, 3, 4}),
         (range(1, 4, 2), {1, 3}),
         ({"at_least": 3}, {3, 4}),
+        ({"at_least": np.int64(3)}, {3, 4}),
         ({"at_most": 2}, {1, 2}),
         ({"at_least": 2, "at_most": 3}, {2, 3}),
         (np.int64(2), {2}),

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lightning_hp.cli.arguments import REQUESTS, parse_arguments
+from lightning_hp.cli.arguments import REQUESTS, WITH_CLI, parse_arguments
 from lightning_hp.cli.messages import in_yaml
 from lightning_hp.errors import ConfigError, LightningHPError
 
@@ -37,7 +37,8 @@ def search(cli: Callable[..., Any], *arguments: Any, **keywords: Any) -> NoRetur
     A script that ends with ``MyCLI(MyModel, MyData)`` becomes one that searches by ``search(MyCLI, MyModel, MyData)``. It takes
     the flags of ``lightning-hp search`` beside those of the CLI: ``python script.py config.yaml --trials 20 --model.depth 3``.
     What the CLI does to its parser (links, defaults, forced callbacks, an optimizer's class), ``before_fit`` and ``after_fit``
-    hold for each trial.
+    hold for each trial. ``python script.py lint config.yaml`` is that command of ``lightning-hp`` with this CLI; so are
+    ``babysit``, ``rerun`` and ``finish``.
 
     Args:
         cli: LightningCLI, a subclass of it, or a function that makes one.
@@ -48,7 +49,9 @@ def search(cli: Callable[..., Any], *arguments: Any, **keywords: Any) -> NoRetur
         SystemExit: always, with the exit code of the command.
     """
     make = partial(cli, *arguments, **keywords) if arguments or keywords else cli
-    raise SystemExit(_run({**parse_arguments(["search", *sys.argv[1:]], own_cli=True), "make": make}))
+    given = sys.argv[1:]
+    command = [] if given and given[0] in WITH_CLI else ["search"]
+    raise SystemExit(_run({**parse_arguments([*command, *given], own_cli=True), "make": make}))
 
 
 def _run(options: dict[str, Any]) -> int:

@@ -15,6 +15,8 @@ _CONFIG_HELP = "YAML with model, data, trainer and so on, as LightningCLI has th
 SHELLS = ("bash", "zsh", "tcsh")
 # Commands that take a config, and the first words of LightningCLI's flags.
 _CONFIGURED = ("search", "babysit", "lint")
+# Those that a LightningCLI of the user's makes a difference to.
+WITH_CLI = (*_CONFIGURED, "rerun", "finish")
 _SECTIONS = frozenset({"model", "data", "trainer", "optimizer", "lr_scheduler", "seed_everything", "ckpt_path"})
 _FILTER_HELP = (
     "only trials like 'lr<0.01', state=failed or 'val_acc>=0.9' (of the best epoch; last.val_acc of the last); may be repeated"
@@ -215,7 +217,7 @@ def _add_configs(parser: argparse.ArgumentParser, nargs: str, ending: str = "") 
     parser.epilog = (
         "Flags of LightningCLI's fit, such as --trainer.max_epochs 3 or --model MyModel, overrule the files. Its environment "
         "variables, such as PL_FIT__TRAINER__MAX_EPOCHS, count as well with JSONARGPARSE_DEFAULT_ENV=true. A LightningCLI of "
-        "your own is searched by lightning_hp.cli.search in your script."
+        "your own is searched by lightning_hp.cli.search in your script, which takes lint, babysit, rerun and finish, too."
     )
 
 

@@ -16,8 +16,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, _get_module_type
 from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters_context
 
-from lightning_hp.cli.names import Config, Keys, drop, given_at, locate, put
-from lightning_hp.cli.unrun import fit_parser, instantiated, of_fit, plain, sections_of, told, unrun
+from lightning_hp.cli.names import Config, Keys, drop, given_at, locate, put, put_all
+from lightning_hp.cli.optimizers import Optimizers
+from lightning_hp.cli.parsing import Parsing
+from lightning_hp.cli.unrun import fit_parser, instantiated, of_fit, plain, sections_of, unrun
 from lightning_hp.space import Hparams
 
 # What a LightningCLI calls before and after a fit.
@@ -42,6 +44,7 @@ class Assembly:
         self._make = make
         self._cli: LightningCLI | None = None
         self._kept: tuple[Hparams, Namespace] | None = None
+        self._parsing = Parsing()
         self._keys: dict[str, Keys] = {}
         self.given = copy.deepcopy(given)
         self.defaults: Config = self._parser.get_defaults().as_dict()
@@ -102,8 +105,7 @@ class Assembly:
     def config(self, hparams: Hparams) -> Config:
         """The config with a trial's hyperparameters, as ``fit`` takes it."""
         config = copy.deepcopy(self.given)
-        for name, value in hparams.items():
-            put(config, self.locate(name), copy.deepcopy(value), self.defaults)
+        put_all(config, ((self.locate(name), value) for name, value in hparams.items()), self.defaults)
         return config
 
     def parsed(self, hparams: Hparams) -> Namespace:
@@ -114,9 +116,8 @@ class Assembly:
         """
         # A trial asks for its model, its data and its Trainer one after another.
         if self._kept is None or self._kept[0] != hparams:
-            with told():
-                parsed = self._parser.parse_object(self.config(hparams))
-            self._say(parsed)
+            located = {name: self.locate(name) for name in hparams}
+            self._say(self._parsing.parse(self.cli, self.config(hparams), hparams, located))
             self.cli.before_instantiate_classes()
             self._kept = copy.deepcopy(hparams), of_fit(self.cli, self.cli.config)
         kept = self._kept[1]
@@ -235,7 +236,14 @@ class Assembly:
         # A class of the user's script can be imported by no other process.
         script = {path: getattr(sys.modules["__main__"], path, None) for path in _of_script([self.given, self.defaults])}
         state = {key: value for key, value in vars(self).items() if key != "_give"}
-        return {**state, "_cli": None, "_kept": None, "_script": script, "_last": self._kept and self._kept[0]}
+        return {
+            **state,
+            "_cli": None,
+            "_kept": None,
+            "_parsing": Parsing(),
+            "_script": script,
+            "_last": self._kept and self._kept[0],
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, made in state.pop("_script").items():
@@ -246,32 +254,6 @@ class Assembly:
             # It takes seconds the first time: where processes are forked from this one, better before than in each.
             with suppress(Exception):
                 self.parsed(last)
-
-
-class Optimizers:
-    """Stands in the place of a model's ``configure_optimizers``.
-
-    Args:
-        give: gives a model the method that returns what a config says.
-        model: whose they are.
-        config: what they are.
-    """
-
-    # At which Lightning looks to see that the model has some.
-    __wrapped__ = LightningCLI.configure_optimizers
-
-    def __init__(self, give: Callable[[LightningModule, Namespace], None], model: LightningModule, config: Namespace) -> None:
-        self.give = give
-        self.model = model
-        self.config = config
-
-    def __call__(self) -> Any:
-        own = self.model.__dict__.pop("configure_optimizers")
-        try:
-            self.give(self.model, self.config)
-            return self.model.configure_optimizers()
-        finally:
-            self.model.__dict__["configure_optimizers"] = own
 
 
 def _namespace(values: dict[str, Any]) -> Namespace:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,17 @@ from lightning_hp.tracking.fit_progress import FitProgress
 _MOST_SEED = 2**32 - 1
 
 
-def main(config: Sequence[str], lightning: Sequence[str], replay: str | None = None, **flags: Any) -> int:
-    asked = load(config, flags, lightning)
+def main(
+    config: Sequence[str],
+    lightning: Sequence[str],
+    replay: str | None = None,
+    make: Callable[[], Any] = LightningCLI,
+    **flags: Any,
+) -> int:
+    asked = load(config, flags, lightning, make)
     verbose = asked["search"].get("verbose", False)
     with naming(config), quiet(verbose):
-        trainer, reporter, model, data = _prepare(asked, default_root(config, "-babysit"), verbose, replay)
+        trainer, reporter, model, data = _prepare(asked, make, default_root(config, "-babysit"), verbose, replay)
         began = time.monotonic()
         try:
             trainer.fit(model, datamodule=data)
@@ -50,10 +56,10 @@ def main(config: Sequence[str], lightning: Sequence[str], replay: str | None = N
 
 
 def _prepare(
-    asked: Mapping[str, Any], root: str, verbose: bool, replay: str | None
+    asked: Mapping[str, Any], make: Callable[[], Any], root: str, verbose: bool, replay: str | None
 ) -> tuple[Trainer, Reporter, LightningModule, LightningDataModule | None]:
     search = asked["search"]
-    assembly = assembled(asked, LightningCLI)
+    assembly = assembled(asked, make)
     assembly.parsed({})
     monitor, mode = search.get("monitor", "val_loss"), search.get("mode", "min")
     babysitter = babysitter_for(search.get("babysit")).for_search(monitor, mode) if replay is None else Replay(replay)

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from lightning_hp.cli.follow import searched_space
-from lightning_hp.cli.names import Keys, locate, put
+from lightning_hp.cli.names import Keys, locate, put_all
 from lightning_hp.cli.settings import read_config
 from lightning_hp.errors import ConfigError
 from lightning_hp.study import Study
@@ -35,8 +35,7 @@ def main(root: str, number: int | None = None) -> int:
 def config_of(config: Mapping[str, Any], trial: Trial) -> dict[str, Any]:
     """A study's config with a trial's hyperparameters and seed in the place of the search."""
     given = {key: value for key, value in config.items() if key != "search"}
-    for name, value in trial.hparams.items():
-        put(given, _keys(name, given), value, {})
+    put_all(given, [(_keys(name, given), value) for name, value in trial.hparams.items()], {})
     return {"seed_everything": trial.seed, **given}
 
 

@@ -32,8 +32,9 @@ def check_keys(where: str, section: Mapping[str, Any], names: Collection[str] = 
         hint = f": write it under {where}.init_args" if key in names else did_you_mean(str(key), KEYS)
         raise ConfigError(f"{where}.{key} is not one of {', '.join(KEYS)}{hint}")
     for key in KEYS[1:]:
-        if not isinstance(section.get(key), Mapping | None):
-            raise ConfigError(f"{where}.{key} needs a mapping of arguments by name, got {section[key]!r}")
+        if not isinstance(section.get(key, {}), Mapping):
+            hint = ": leave it out where it has none" if section[key] is None else ""
+            raise ConfigError(f"{where}.{key} needs a mapping of arguments by name, got {section[key]!r}{hint}")
 
 
 def check_names(where: str, given: Iterable[Any], made: Any, name: str) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from lightning.pytorch.cli import LightningCLI
 
 from lightning_hp.cli.classes import import_class
 from lightning_hp.cli.config import build, label, load
@@ -13,8 +16,8 @@ from lightning_hp.errors import did_you_mean
 from lightning_hp.loop import SearchLoop
 
 
-def main(config: Sequence[str], lightning: Sequence[str]) -> int:
-    loop = build(config, load(config, {}, lightning))
+def main(config: Sequence[str], lightning: Sequence[str], make: Callable[[], Any] = LightningCLI) -> int:
+    loop = build(config, load(config, {}, lightning, make), make)
     lines = notes(loop)
     for line in lines:
         print(f"{label(config)}: {line}")

@@ -18,6 +18,11 @@ _SHORTER = {
     r"<class '(?:\w+\.)*(\w+)'>": r"\1",
     r"Problem with given class_path '([^']+)'": r"\1",
     r"Expected a (\w+), got": r"Expected \1, got",
+    # What jsonargparse 4.40 says in other words than later versions.
+    r'(?:Validation failed: )?Key "([\w.]+)" is required but not included in config object or its value is None\.?': (
+        r"the following arguments are required: \1"
+    ),
+    r"(?:Validation failed: )?Subcommand '\w+' does not accept nested key '([\w.]+)'": r"\1 is not an argument",
     r"Subcommand '\w+' does not accept option '([\w.]+)'": r"\1 is not an argument",
     r"Group '(\w+)' does not accept option '([\w.]+)'": r"\1.\2 is not an argument",
     r"typing\.Literal\[([^\]]*)\]": r"\1",
@@ -41,6 +46,8 @@ def helpful(message: str) -> str:
     "model: Option 'hiden' is not accepted"
     >>> helpful("Parser key \\"x\\":\\n  Errors:\\n    - Expected a <class 'int'>\\n    - Expected a <class 'float'>")
     'x: Expected int or float'
+    >>> helpful('Validation failed: Key "fit.model" is required but not included in config object or its value is None.')
+    'the following arguments are required: fit.model'
     """
     lines = [(len(line) - len(line.lstrip()), line.strip()) for line in message.splitlines() if line.strip()]
     told = list(dict.fromkeys(_told(lines)))

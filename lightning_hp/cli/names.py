@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from jsonargparse import ArgumentParser
@@ -63,10 +63,25 @@ def locate(
     return found
 
 
+def put_all(config: Config, values: Iterable[tuple[Keys, Any]], defaults: Mapping[str, Any]) -> None:
+    """Sets what keys lead to: classes before their arguments, in whatever order they come."""
+    for keys, value in sorted(values, key=lambda each: len(each[0])):
+        put(config, keys, copy.deepcopy(value), defaults)
+
+
 def put(config: Config, keys: Keys, value: Any, defaults: Mapping[str, Any]) -> None:
-    """Sets what keys lead to. A class on the way that the config leaves to its default comes with it."""
+    """Sets what keys lead to. A class on the way that the config leaves to its default comes with it.
+
+    >>> config = {"optimizer": "torch.optim.SGD"}
+    >>> put(config, ("optimizer", "init_args", "lr"), 0.1, {})
+    >>> config
+    {'optimizer': {'class_path': 'torch.optim.SGD', 'init_args': {'lr': 0.1}}}
+    """
     node: Any = config
     for depth, key in enumerate(keys[:-1], start=1):
+        if isinstance(node.get(key), str) and keys[depth] in KEYS:
+            # A class without arguments may be written as its name alone.
+            node[key] = {"class_path": node[key]}
         if not isinstance(node.get(key), dict):
             default = _at(defaults, keys[:depth])
             node[key] = copy.deepcopy(dict(default)) if isinstance(default, Mapping) and "class_path" in default else {}

@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch.cli import LightningCLI
 
 from lightning_hp.cli.names import Config, drop, given_at, locate
-from lightning_hp.cli.unrun import fit_parser, of_fit, plain, sections_of, told
+from lightning_hp.cli.unrun import fit_parser, of_fit, plain, says_all, sections_of, told
 from lightning_hp.errors import ConfigError, did_you_mean
 from lightning_hp.space import Hparams, Space
 
@@ -68,13 +68,8 @@ def _parsed(cli: LightningCLI, files: Mapping[str, Config], flags: Sequence[str]
     after = [argument for path in files if path not in by_command for argument in ("--config", path)]
     command = [] if cli.subcommand is None else [cli.subcommand]
     with told():
-        parsed = cli.parser.parse_args([*before, *command, *after, *flags], defaults=not _says_all(cli))
-    return plain(fit_parser(cli), of_fit(cli, parsed), without_defaults=not _says_all(cli))
-
-
-def _says_all(cli: LightningCLI) -> bool:
-    """Whether what a config says can be parsed without defaults: on those of its own, other arguments of a CLI may depend."""
-    return type(cli) is LightningCLI and cli.subclass_mode_model and cli.subclass_mode_data
+        parsed = cli.parser.parse_args([*before, *command, *after, *flags], defaults=not says_all(cli))
+    return plain(fit_parser(cli), of_fit(cli, parsed), without_defaults=not says_all(cli))
 
 
 def _of_fit(config: Config) -> Config:

@@ -70,6 +70,11 @@ def sections_of(parser: LightningArgumentParser) -> dict[str, list[str]]:
     return found
 
 
+def says_all(cli: LightningCLI) -> bool:
+    """Whether what a config says can be parsed without defaults: on those of its own, other arguments of a CLI may depend."""
+    return type(cli) is LightningCLI and cli.subclass_mode_model and cli.subclass_mode_data
+
+
 def plain(parser: LightningArgumentParser, parsed: Namespace, without_defaults: bool = False) -> dict[str, Any]:
     """What was parsed as the plain values of a config."""
     # What is null was given, too.

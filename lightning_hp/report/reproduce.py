@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lightning_hp.report.searched import Searched
@@ -21,15 +21,40 @@ def lines(searched: Searched, trial: Trial) -> list[tuple[str, str]]:
     """
     root, name = shlex.quote(str(searched.root)), searched.asked.get("model") or "model"
     told = [
-        ("Train it once more, with the same seeds, and compare:", f"lightning-hp rerun {root} {trial.number}"),
+        *_rerun(searched, trial, root),
         ("Its hyperparameters as a config:", f"lightning-hp best {root}"),
-        ("Its weights, in the script of the search, whose loop.run() trains nothing again:", "model = loop.run().best.load()"),
         ("By hand, in full precision:", _by_hand(trial, str(name) if isinstance(name, str) else "model")),
+        *_weights(trial),
     ]
     decides = {"seed of the trial": trial.seed, "seed of the search": searched.asked.get("seed")}
     decides |= {key: searched.asked.get(key) or None for key in ("strategy", "pruner", "babysit", "trainer")}
+    decides["trained on"] = searched.machines.get(trial.number)
     rows = [f"{key:<20}{value}" for key, value in decides.items() if value is not None]
     return [*told, ("What else decides the result:", "\n".join(rows))]
+
+
+def _rerun(searched: Searched, trial: Trial, root: str) -> Iterator[tuple[str, str]]:
+    """The command, or the Python where no other process can import what the search was made of."""
+    classes = [each["class_path"] for each in searched.config.values() if isinstance(each, Mapping) and "class_path" in each]
+    made_in_script = any(path.startswith("__main__.") or "<" in path for path in classes)
+    if made_in_script:
+        yield (
+            "Train it once more, with the same seeds, and compare, in the script of the search:",
+            f"loop.rerun({trial.number})",
+        )
+    else:
+        # A LightningCLI that names its model itself is known to its script only.
+        command = "lightning-hp" if "class_path" in (searched.config.get("model") or {}) else "python SCRIPT"
+        yield "Train it once more, with the same seeds, and compare:", f"{command} rerun {root} {trial.number}"
+
+
+def _weights(trial: Trial) -> Iterator[tuple[str, str]]:
+    if trial.checkpoint is not None:
+        loaded = f"torch.load({str(trial.checkpoint)!r}, weights_only=False)"
+        yield (
+            "Its weights, into that model; in the script of a search, model = loop.run().best.load() does both:",
+            f'model.load_state_dict({loaded}["state_dict"])',
+        )
 
 
 def _by_hand(trial: Trial, model: str) -> str:

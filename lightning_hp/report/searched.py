@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lightning_hp.advice import Findings
 from lightning_hp.report.interventions import Intervention
+from lightning_hp.report.machines import Machine
 from lightning_hp.scales import Scale
 from lightning_hp.space import Space
 from lightning_hp.trial import Mode, RoundBegan, Trial
@@ -34,6 +35,8 @@ class Searched:
         times: when each trial began and ended, by number, in seconds since the epoch of the clock.
         findings: what the finished trials say.
         interventions: what a babysitter, or a person, has done to trials.
+        machines: what trials trained on, by number, as far as it is known.
+        config: its config.yaml, empty where there is none.
     """
 
     root: Path
@@ -44,6 +47,8 @@ class Searched:
     times: Mapping[int, tuple[float, float | None]]
     findings: Findings
     interventions: Sequence[Intervention] = field(default=())
+    machines: Mapping[int, Machine] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def monitor(self) -> str:

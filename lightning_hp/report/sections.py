@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
 from lightning_hp.advice import Advice, advice
 from lightning_hp.report.captions import CAPTIONS, caption
-from lightning_hp.report.pictures.times import busy_times, spans_of
+from lightning_hp.report.pictures.times import Span, busy_times, spans_of
 from lightning_hp.report.reproduce import lines
 from lightning_hp.report.searched import Searched
 from lightning_hp.report.words import duration, number
@@ -152,10 +152,23 @@ def _times(searched: Searched) -> Iterator[Section]:
         ["at a time, on average", f"{sum(lengths) / busy:.1f}" if busy > 0 else "?"],
         ["a trial, median", duration(median(lengths))],
         ["the longest", f"{duration(max(lengths))} (trial {max(spans, key=lambda each: spans[each][1] - spans[each][0])})"],
+        *_machines(searched, spans, busy),
         *([f"trainer {key}", str(trainer[key])] for key in ("accelerator", "devices", "precision") if key in trainer),
     ]
     caption = "A bar is a trial, at its place in time; trials below each other ran at the same time."
     yield Section("times", "Time", caption, picture=True, heads=("", ""), rows=rows)
+
+
+def _machines(searched: Searched, spans: Mapping[int, Span], busy: float) -> Iterator[list[str]]:
+    """How many trials trained on which devices, and for how much of the search's time."""
+    there: dict[str, list[Span]] = {}
+    for trial, machine in searched.machines.items():
+        if trial in spans:
+            there.setdefault(machine.place, []).append(spans[trial])
+    for place, trained in there.items():
+        used = sum(end - start for start, end in busy_times(trained, 0.0))
+        count = f"{len(trained)} trial{'s' if len(trained) > 1 else ''}"
+        yield [place, f"{count}, busy {used / busy:.0%} of the time" if busy > 0 else count]
 
 
 def _reproduce(searched: Searched) -> Iterator[Section]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from lightning_hp.bounds import whole_number
 from lightning_hp.errors import ConfigError, one_of
-from lightning_hp.samplers.mirror import Mirror
+from lightning_hp.samplers.mirror import Mirror, quiet
 from lightning_hp.samplers.reseed import reseeded
 from lightning_hp.seeds import proposal_seed, sobol_seed
 from lightning_hp.space import Hparams, Space
@@ -194,7 +194,9 @@ def _made(name: str) -> BaseSampler:
     known = [each for each in samplers.__all__ if each.endswith("Sampler") and not inspect.isabstract(getattr(samplers, each))]
     made: type[BaseSampler] = getattr(samplers, one_of(f"strategy: {NAME}.samplers.", name, known))
     try:
-        return made()
+        # Those that Optuna calls experimental warn.
+        with quiet():
+            return made()
     except (TypeError, ImportError) as error:
         raise ConfigError(f"strategy: {NAME}.samplers.{name} cannot be made: {error}") from error
 

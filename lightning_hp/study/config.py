@@ -24,6 +24,15 @@ def write_config(root: Path, config: Mapping[str, Any]) -> None:
     write_whole(root / FILE, yaml.safe_dump(dict(config), sort_keys=False))
 
 
+def read_config(root: Path) -> dict[str, Any]:
+    """The config of a study; empty where it has none that can be read."""
+    try:
+        config = yaml.safe_load((root / FILE).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
 def section_of(value: Any) -> dict[str, Any]:
     """A class or function as a ``class_path`` section, with the arguments of a partial."""
     named = getattr(value, "func", value)

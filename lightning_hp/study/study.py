@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_hp.advice import Advice, Findings, Importance, advice, find
 from lightning_hp.errors import ConfigError
-from lightning_hp.report import Searched, draw_rounds, interventions, pngs, write_report
+from lightning_hp.report import Searched, draw_rounds, interventions, machines, pngs, write_report
 from lightning_hp.space import Space
+from lightning_hp.study.config import read_config
 from lightning_hp.study.leaderboard import headline, leaderboard_html
 from lightning_hp.study.rows import flat_rows
 from lightning_hp.study.store import Store
@@ -253,8 +254,9 @@ class Study:
             asked, rounds, times, trials = store.asked(), store.rounds(), store.times(), self._given(store.trials())
         space = self._searched()
         found = find(space, trials, asked["mode"], rounds)
-        done = interventions(self.root, [trial.number for trial in trials])
-        return Searched(self.root, asked, space, trials, rounds, times, found, done)
+        numbers = [trial.number for trial in trials]
+        done, trained_on = interventions(self.root, numbers), machines(self.root, numbers)
+        return Searched(self.root, asked, space, trials, rounds, times, found, done, trained_on, read_config(self.root))
 
     def _given(self, trials: list[Trial]) -> list[Trial]:
         return [replace(trial, hparams=self._values(trial.hparams), loader=self._loader) for trial in trials]

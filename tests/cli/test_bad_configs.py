@@ -25,6 +25,7 @@ BAD = {
     "a class that a class lacks": (("model", "class_path"), "examples.digits.LitDigits.Inner", ["'Inner'"]),
     "arguments in a list": (("model", "init_args"), [1], ["model.init_args needs a mapping", "[1]"]),
     "arguments in a word": (("model", "init_args"), "hidden", ["model.init_args needs a mapping", "'hidden'"]),
+    "no arguments at all": (("model", "init_args"), None, ["model.init_args needs a mapping", "leave it out"]),
     "a misspelt key beside class_path": (
         ("model",),
         {"class_path": DIGITS, "init_arg": {"hidden": 3}},

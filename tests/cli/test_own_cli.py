@@ -39,13 +39,13 @@ def searched(tmp_path, monkeypatch, capsys):
     """Runs a script that ends with ``search(...)`` on a config; gives code, out, err and the trials."""
     monkeypatch.chdir(tmp_path)
 
-    def script(make, content, *arguments):
+    def script(make, content, *arguments, command=()):
         Path("config.yaml").write_text(yaml.safe_dump(content))
-        monkeypatch.setattr(sys, "argv", ["script.py", "config.yaml", *arguments])
+        monkeypatch.setattr(sys, "argv", ["script.py", *command, "config.yaml", *arguments])
         with pytest.raises(SystemExit) as ended:
             make()
         captured = capsys.readouterr()
-        trials = Study("study").trials if Path("study").exists() else []
+        trials = Study("study").trials if Path("study", "study.db").exists() else []
         return SimpleNamespace(code=ended.value.code, out=captured.out, err=captured.err, trials=trials)
 
     return script
@@ -273,6 +273,42 @@ def test_mistakes_are_told_in_one_line(searched, change, arguments, told):
     assert (result.code, result.out) == (2, "")
     (line,) = result.err.splitlines()
     assert told in line
+
+
+def test_its_config_can_be_checked(searched):
+    made = partial(search, LightningCLI, Net, Blobs)
+    result = searched(made, config(), command=["lint"])
+    assert (result.code, result.out) == (0, "config.yaml: nothing to complain about\n")
+    result = searched(made, config({"model.lrr": LR}), command=["lint"])
+    assert (result.code, len(result.err.splitlines())) == (2, 1)
+    assert "model has no argument 'lrr'" in result.err
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_its_trials_can_be_rerun(searched, monkeypatch, capsys):
+    made = partial(search, LightningCLI, Net, Blobs)
+    complete(searched(made, config()))
+    assert main(["rerun", "study", "1"]) == 2
+    assert "give its script the same command" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["script.py", "rerun", "study", "1"])
+    with pytest.raises(SystemExit) as ended:
+        made()
+    assert ended.value.code == 0
+    assert "trial 1: the same to the last bit" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_one_fit_of_its_config_can_be_babysat(searched):
+    fitted = []
+
+    class Told(LightningCLI):
+        def after_fit(self):
+            fitted.append((self.config["model"]["lr"], self.trainer.current_epoch))
+
+    result = searched(partial(search, Told, Net, Blobs, run=False), config(), "--model.lr", "0.3", command=["babysit"])
+    assert result.code == 0, result.err
+    assert "best val_loss" in result.out
+    assert fitted == [(0.3, 1)]
 
 
 SCRIPT = """

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 
 from lightning_hp import Choice, Int, Log, ReverseLog, Space, Study, Trial
+from lightning_hp.fit.conditions import FILE, Conditions
+from lightning_hp.study.config import write_config
 from lightning_hp.study.store import Store
 from lightning_hp.trial import RoundBegan, trial_folder
 
@@ -34,7 +37,7 @@ def trials(states, space=SPACE):
     return [trial(number, hparams, state) for number, (hparams, state) in enumerate(points)]
 
 
-def study(root, made, space=SPACE, rounds=(), **asked):
+def study(root, made, space=SPACE, rounds=(), model="mine.Lit", **asked):
     """A study of these trials, each a second long, two at a time."""
     root.mkdir(exist_ok=True)
     store = Store(root, create=True)
@@ -44,7 +47,18 @@ def study(root, made, space=SPACE, rounds=(), **asked):
     for began in rounds:
         store.write_round(began)
     store.close()
+    write_config(root, {"model": {"class_path": model}} if model is not None else {"trainer": {}})
     return Study(root)
+
+
+def trained_on(root, number, *attempts):
+    """Writes a conditions.jsonl: host and device of each attempt."""
+    folder = trial_folder(root, number)
+    folder.mkdir(parents=True, exist_ok=True)
+    for host, device in attempts:
+        here = Conditions(host, device, devices=1, threads=4, torch="2.9", together=1)
+        with (folder / FILE).open("a") as file:
+            file.write(f"{json.dumps(asdict(here))}\n")
 
 
 def region(space, first):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import builtins
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+import torch
 
 from lightning_hp import Choice, ConfigError, Linear, Log, Space, StorageError, Study
 from lightning_hp.advice import find
 from lightning_hp.report import Searched, write_report
-from tests.report.made import SPACE, babysat, region, study, trial, trials
+from tests.report.made import SPACE, babysat, region, study, trained_on, trial, trials
 
 PNG = b"\x89PNG\r\n\x1a\n"
 ALL_STATES = ["complete"] * 20 + ["failed", "failed", "diverged", "pruned", "running", "waiting"]
@@ -106,6 +108,45 @@ def test_the_best_trial_can_be_had_again(everything):
     assert f"seed of the trial {best.seed}" in found.text
     assert "seed of the search 7" in found.text
     assert "strategy random" in found.text
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ("mine.Lit", "lightning-hp rerun"),
+        ("__main__.Lit", "loop.rerun(0)"),
+        ("mine.make.<locals>.lit", "loop.rerun(0)"),
+        (None, "python SCRIPT rerun"),
+    ],
+)
+def test_another_run_is_told_as_it_works(tmp_path, model, told):
+    text = page(study(tmp_path / "s", trials(["complete"]), model=model)).text
+    assert told in text
+
+
+def test_weights_are_loaded_as_it_says(tmp_path):
+    net, path = torch.nn.Linear(2, 1), tmp_path / "it's" / "best.ckpt"
+    path.parent.mkdir()
+    torch.save({"state_dict": net.state_dict()}, path)
+    made = trials(["complete"])
+    text = page(study(path.parent, [replace(made[0], checkpoint=path)])).text
+    (line,) = re.findall(r"model\.load_state_dict\(.*?\[\"state_dict\"\]\)", text)
+    model = torch.nn.Linear(2, 1)
+    exec(line, {"model": model, "torch": torch})
+    assert torch.equal(model.weight, net.weight)
+
+
+def test_where_trials_trained_is_told_with_how_busy_it_was(tmp_path):
+    made = study(tmp_path / "s", trials(["complete"] * 4))
+    trained_on(made.root, 0, ("a", "cpu"), ("b", "NVIDIA H100"))
+    trained_on(made.root, 1, ("a", "cpu"))
+    trained_on(made.root, 2, ("b", "NVIDIA H100"))
+    trained_on(made.root, 3)
+    text = page(made).text
+    assert "NVIDIA H100 of b 2 trials, busy 100% of the time" in text
+    assert "cpu of a 1 trial, busy 50% of the time" in text
+    machine = {0: "NVIDIA H100 of b", 1: "cpu of a", 2: "NVIDIA H100 of b"}.get(made.best.number)
+    assert machine is None or f"trained on {machine}, 4 threads, torch 2.9" in text
 
 
 def test_the_same_study_gives_the_same_page(everything):

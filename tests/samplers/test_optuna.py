@@ -403,6 +403,7 @@ def test_a_sampler_of_optunas_is_known_as_one():
     ("name", "kind"),
     [("optuna", "TPESampler"), ("optuna.samplers.GPSampler", "GPSampler"), ("optuna.samplers.QMCSampler", "QMCSampler")],
 )
+@pytest.mark.filterwarnings("error")
 def test_a_name_gives_a_sampler(name, kind):
     assert type(sampler_for(name).sampler).__name__ == kind
 

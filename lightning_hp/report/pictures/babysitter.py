@@ -27,9 +27,8 @@ def draw_babysitter(searched: Searched, width: Width) -> Any:
         by_trial.setdefault(each.number, []).append(each)
     if not by_trial:
         return None
-    order = [trial for trial in searched.ranked if trial.number in by_trial]
-    order += [trial for trial in searched.trials if trial.number in by_trial and trial not in order]
-    order = order[:MOST_ROWS]
+    best_first = {trial.number: trial for trial in [*searched.ranked, *searched.trials]}
+    order = [trial for number, trial in best_first.items() if number in by_trial][:MOST_ROWS]
     figure, axes = single(width, 0.21 * len(order) + 0.1, Margins(left=0.85, bottom=0.45, top=0.4, right=0.75))
     rules(axes, "x")
     for row, trial in enumerate(order):

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint docs clean
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml .ci/constraints.txt
@@ -28,6 +28,11 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Importing all names first: two of them are only imported when they are used.
+docs: $(READY)
+	$(BIN)/python -c 'from lightning_hp import *; from pdoc.__main__ import cli; cli()' --docformat google --output-directory build/docs lightning_hp
+	@echo "read them:       build/docs/lightning_hp.html"
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info

@@ -56,4 +56,6 @@ def __getattr__(name: str) -> Any:
     except AttributeError as error:
         # `from lightning_hp import SearchLoop` would say of it only that the name cannot be imported.
         raise ImportError(f"{_HEAVY[name]} cannot be imported: {error}") from error
-    return getattr(module, name)
+    # Found at once from now on, by tools that read the module's names as well.
+    found = globals()[name] = getattr(module, name)
+    return found

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import webbrowser
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
+from lightning_hp.cli import report
 
 
 @pytest.fixture
@@ -19,6 +23,14 @@ def test_it_prints_where_the_page_is(run, searched):
     page = Path(result.out.strip())
     assert page == Path("study/report/index.html").absolute()
     assert "val_acc" in page.read_text(encoding="utf-8")
+
+
+def test_a_terminal_shows_that_it_draws(searched, capsys):
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, _environ={})
+    assert report.main("study", in_browser=False, console=console) == 0
+    assert "drawing 1 trial " in console.file.getvalue()
+    # What stands on standard output can be piped.
+    assert capsys.readouterr().out.strip() == str(Path("study/report/index.html").absolute())
 
 
 def test_it_opens_a_browser_when_asked(run, searched, monkeypatch):

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from matplotlib.collections import PathCollection
 
 from lightning_hp import Choice, Int, Linear, Log, LogInt, ReverseLog, Space, Trial
 from lightning_hp.report import Searched
@@ -21,7 +22,7 @@ from lightning_hp.report.style import RANKS, look, rank_colours
 from lightning_hp.report.ticks import labels
 from lightning_hp.report.window import window
 from tests.advice.studies import trials as advised
-from tests.report.made import SPACE, study, trials
+from tests.report.made import SPACE, study, trial, trials
 
 
 @pytest.fixture(autouse=True)
@@ -135,6 +136,14 @@ def test_curves_name_the_best_and_cross_those_that_ended_badly(tmp_path):
     (crosses,) = [line for line in axes.lines if line.get_marker() == "x"]
     assert len(crosses.get_xdata()) == 2
     assert sum(len(lines.get_segments()) for lines in axes.collections) == 8
+
+
+def test_a_trial_of_one_epoch_is_a_point(tmp_path):
+    made = trials(["complete"] * 5)
+    short = trial(5, made[0].hparams, "pruned", epochs=1)
+    (axes,) = draw_curves(searched(tmp_path, [*made, short]), "wide").axes
+    (points,) = [each for each in axes.collections if isinstance(each, PathCollection)]
+    assert points.get_offsets().tolist() == [[1.0, short.value]]
 
 
 def test_a_trial_may_have_logged_no_curve(tmp_path):

@@ -30,13 +30,16 @@ from lightning_hp.trial import Trial
 Array = NDArray[np.float64]
 # So many of the best are labelled.
 NAMED = 3
+# The area of a curve that is one epoch long.
+_POINT = 10
 _HEIGHTS: dict[Width, float] = {"wide": 3.3, "narrow": 2.6}
 
 
 def draw_curves(searched: Searched, width: Width) -> Any:
     """Draws the monitored metric over the epochs, a line a trial, the best trials on top and named.
 
-    Crosses are where failed and diverged trials ended; lines without a rank's colour are those of trials that have none.
+    A trial of one epoch is a point. Crosses are where failed and diverged trials ended; lines without a rank's colour are
+    those of trials that have none.
     """
     ranked = searched.ranked
     others = [trial for trial in searched.trials if trial.value is None]
@@ -81,6 +84,11 @@ def _lines(axes: Any, curves: Sequence[Array], colours: Sequence[str], size: flo
     # Of a metric that is logged every few epochs, only those.
     lines = [line[np.isfinite(line[:, 1])] for line in lines]
     axes.add_collection(LineCollection(lines, colors=colours, linewidths=size, alpha=alpha, rasterized=pixels), autolim=False)
+    # A line of one epoch, as a pruned trial may have, shows nothing.
+    points = [(*line[0], colour) for line, colour in zip(lines, colours, strict=True) if len(line) == 1]
+    if points:
+        epochs, values, inks = zip(*points, strict=True)
+        axes.scatter(epochs, values, s=_POINT, c=inks, alpha=alpha, linewidths=0, rasterized=pixels, clip_on=False)
 
 
 def _ends(axes: Any, curves: Sequence[Array], shows: Window, dense: bool) -> None:

@@ -46,6 +46,8 @@ def helpful(message: str) -> str:
     "model: Option 'hiden' is not accepted"
     >>> helpful("Parser key \\"x\\":\\n  Errors:\\n    - Expected a <class 'int'>\\n    - Expected a <class 'float'>")
     'x: Expected int or float'
+    >>> helpful("x:\\n  Errors:\\n    - Expected a <class 'float'>\\n    - Expected a dot import path string: y")
+    'x: Expected float'
     >>> helpful('Validation failed: Key "fit.model" is required but not included in config object or its value is None.')
     'the following arguments are required: fit.model'
     """
@@ -64,13 +66,18 @@ def _told(lines: list[tuple[int, str]]) -> list[str]:
     """What lines of some indentation say that helps, each followed by what those below it say."""
     told: list[str] = []
     types: list[str] = []
+    paths: list[str] = []
     starts = [index for index, (indent, _) in enumerate(lines) if indent <= lines[0][0]]
     for start, end in pairwise([*starts, len(lines)]):
         line, below = lines[start][1].removeprefix("- ").rstrip(":"), _told(lines[start + 1 : end])
         if expected := _EXPECTED.fullmatch(line):
             # Null means that the argument is not given, which is seldom what was meant.
             types += [expected[1]] if "NoneType" not in expected[1] else []
+        elif line.startswith("Expected a dot import path"):
+            paths.append(line)
         else:
             told += below if _NOISE.fullmatch(line) else [line, *below]
+    # Any text may be the name of something to import: what else was expected says more.
+    told += paths if not types else []
     # Of a union's types, one that says what is wrong is the one that was meant.
     return told if told or not types else [f"Expected {' or '.join(types)}"]

@@ -44,4 +44,4 @@ def _about_names(loop: SearchLoop) -> Iterator[str]:
             hint = did_you_mean(keys[-1], known)
             yield f"{section.class_path} takes **kwargs and names no {keys[-1]!r}{hint}: make sure that it is used"
         if given_at(assembly.given, keys):
-            yield f"search.space.{name} takes the place of {'.'.join(keys)}: leave one of them out"
+            yield f"search.space.{name} is searched; the config's own {'.'.join(keys)} counts for fit alone"

@@ -35,8 +35,8 @@ def test_a_name_that_is_both_fixed_and_searched_is_told(run, config):
     config["model"]["init_args"]["lr"] = 0.1
     config["search"]["space"]["trainer.max_epochs"] = {"scale": "int", "low": 1, "high": 2}
     assert linted(run, config) == [
-        "search.space.model.lr takes the place of model.init_args.lr: leave one of them out",
-        "search.space.trainer.max_epochs takes the place of trainer.max_epochs: leave one of them out",
+        "search.space.model.lr is searched; the config's own model.init_args.lr counts for fit alone",
+        "search.space.trainer.max_epochs is searched; the config's own trainer.max_epochs counts for fit alone",
     ]
 
 

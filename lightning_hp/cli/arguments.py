@@ -124,7 +124,16 @@ def command_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="lightning-hp", description="Hyperparameter search and babysitting for PyTorch Lightning models.")
     parser.add_argument("--version", action="version", version=lightning_hp.__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_training(commands)
+    _add_reading(commands)
+    _add_mending(commands)
+    for kind, text in REQUESTS.items():
+        _add_request(commands, kind, text)
+    _add_configuring(commands)
+    return parser
 
+
+def _add_training(commands: Any) -> None:
     search = commands.add_parser("search", help="run a search, or go on with one", description="Runs or resumes a search.")
     _add_configs(search, "*", "; may be left out with --from")
     search.add_argument(
@@ -136,6 +145,8 @@ def command_parser() -> argparse.ArgumentParser:
     _add_configs(babysit, "+")
     _add_settings(babysit, BABYSIT_SETTINGS)
 
+
+def _add_reading(commands: Any) -> None:
     show = commands.add_parser("show", help="the leaderboard of a study", description="Shows the leaderboard of a study.")
     show.add_argument("root", metavar="DIR", help="the study's folder")
     show.add_argument("--json", action="store_true", dest="as_json", help="everything, as JSON")
@@ -158,6 +169,8 @@ def command_parser() -> argparse.ArgumentParser:
     report.add_argument("root", metavar="DIR", help="the study's folder")
     report.add_argument("--open", action="store_true", dest="in_browser", help="show it in a browser")
 
+
+def _add_mending(commands: Any) -> None:
     repair = commands.add_parser(
         "repair", help="rebuild a damaged study", description="Rebuilds DIR/study.db from the trials' own records."
     )
@@ -178,9 +191,8 @@ def command_parser() -> argparse.ArgumentParser:
     )
     _add_trial(finish)
 
-    for kind, text in REQUESTS.items():
-        _add_request(commands, kind, text)
 
+def _add_configuring(commands: Any) -> None:
     lint = commands.add_parser("lint", help="check a config", description="Says what is wrong or unwise, training nothing.")
     _add_configs(lint, "+")
 
@@ -199,7 +211,6 @@ def command_parser() -> argparse.ArgumentParser:
         'completion bash)"',
     )
     completion.add_argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS))
-    return parser
 
 
 def _add_configs(parser: argparse.ArgumentParser, nargs: str, ending: str = "") -> None:

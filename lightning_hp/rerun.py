@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from lightning_hp.attempts import Conditions, read_conditions
 from lightning_hp.babysit import log
 from lightning_hp.errors import ConfigError
 from lightning_hp.executors import Executor
 from lightning_hp.executors.scratch import scratch_folder
 from lightning_hp.fit import Recipe, run_job
-from lightning_hp.fit.conditions import Conditions, read_conditions
 from lightning_hp.study.comparison import TOLERANCE, Comparison, compare
 from lightning_hp.trial import Emit, Event, Finished, Job, Outcome, Paused, Rung, Started, Trial, trial_folder
 

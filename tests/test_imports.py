@@ -20,7 +20,7 @@ LAYERS = [
     {"scales"},
     {"constraint", "declaration", "layout"},
     {"space"},
-    {"seeds", "trial", "budget"},
+    {"attempts", "seeds", "trial", "budget"},
     {"samplers", "pruners"},
     {"advice", "report"},
     {"study"},

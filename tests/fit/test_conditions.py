@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from lightning_hp import Log, Study
+from lightning_hp.attempts import FILE, Conditions, read_conditions
 from lightning_hp.errors import StorageError
-from lightning_hp.fit.conditions import FILE, Conditions, read_conditions
 from lightning_hp.trial import trial_folder
 
 

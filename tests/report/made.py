@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict
 
 from lightning_hp import Choice, Int, Log, ReverseLog, Space, Study, Trial
-from lightning_hp.fit.conditions import FILE, Conditions
+from lightning_hp.attempts import FILE, Conditions
 from lightning_hp.study.config import write_config
 from lightning_hp.study.store import Store
 from lightning_hp.trial import RoundBegan, trial_folder

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from lightning_hp.errors import ConfigError, LightningHPError, MonitorError, SearchStoppedError, StorageError
+from lightning_hp.executors.ray import RayCluster
 from lightning_hp.pruners import Asha, Halving
 from lightning_hp.samplers import CoarseToFine, Grid, OptunaSampler, Quasi, Random
 from lightning_hp.scales import Choice, Int, Linear, Log, LogInt, ReverseLog
@@ -35,6 +36,7 @@ __all__ = [
     "OptunaSampler",
     "Quasi",
     "Random",
+    "RayCluster",
     "ReverseLog",
     "SearchLoop",
     "SearchStoppedError",

@@ -26,7 +26,8 @@ from lightning_hp.dispatch import Dispatch
 from lightning_hp.earlier import earlier_roots, earlier_trials, queue_of
 from lightning_hp.errors import ConfigError
 from lightning_hp.executors.choose import executor_for
-from lightning_hp.fit import Recipe, load_model, run_job
+from lightning_hp.executors.ray import RayCluster
+from lightning_hp.fit import Recipe, Training, load_model
 from lightning_hp.fit.quiet import quiet
 from lightning_hp.interrupts import interruptible
 from lightning_hp.ladder import Ladder
@@ -85,7 +86,8 @@ class SearchLoop:
             unless ``devices`` says otherwise, on the accelerator that Lightning finds unless ``accelerator`` does.
         babysit: True, or a `Babysitter` whose copy watches each trial, by the search's monitor if it has none of its own.
         executor: ``"inline"``, one trial after another in this process; ``"processes"``, many at a time, each in a process of
-            its own; ``"auto"`` takes processes where there is more than one GPU, or none and more than one core.
+            its own; ``"ray"``, or a `RayCluster`, many at a time on the machines of a Ray cluster; ``"auto"`` takes processes
+            where there is more than one GPU, or none and more than one core.
         fuse: ``"auto"`` trains trials whose models have the same structure as one vectorised fit, where that can be done and
             is faster; ``"never"`` does not; ``"always"`` fails where it cannot.
         workers: how many trials run at a time: by default one per GPU, or per core where there is none, and the cores are
@@ -136,7 +138,7 @@ class SearchLoop:
         pruner: str | Pruner | None = None,
         trainer: Mapping[str, Any] | None = None,
         babysit: bool | Babysitter = False,
-        executor: str = "auto",
+        executor: str | RayCluster = "auto",
         fuse: str = "auto",
         workers: int | None = None,
         jobs_per_device: int = 1,
@@ -355,7 +357,7 @@ class SearchLoop:
             **arguments,
         )
         with search_run, progress, quiet(self.verbose):
-            self.executor.run(dispatch.next_job, partial(run_job, self.recipe, always=self.fuse == "always"), dispatch.take)
+            self.executor.run(dispatch.next_job, Training(self.recipe, self.fuse == "always"), dispatch.take)
             show_pictures(search_run, self._study())
 
     def _ladder(self, ask: Ask, judged: list[Judged], finished: list[Trial]) -> Ladder:

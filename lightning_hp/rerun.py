@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from lightning_hp.attempts import Conditions, read_conditions
@@ -11,7 +10,7 @@ from lightning_hp.babysit import log
 from lightning_hp.errors import ConfigError
 from lightning_hp.executors import Executor
 from lightning_hp.executors.scratch import scratch_folder
-from lightning_hp.fit import Recipe, run_job
+from lightning_hp.fit import Recipe, Training
 from lightning_hp.study.comparison import TOLERANCE, Comparison, compare
 from lightning_hp.trial import Emit, Event, Finished, Job, Outcome, Paused, Rung, Started, Trial, trial_folder
 
@@ -118,7 +117,7 @@ def _run(recipe: Recipe, executor: Executor, trial: Trial, until: Rung | None, s
             event = Finished(event.number, event.outcome, event.time)
         sink(event)
 
-    executor.run(next_job, partial(run_job, recipe), take)
+    executor.run(next_job, Training(recipe), take)
     return outcomes[-1]
 
 

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from lightning_hp.trial import Emit, Job
 
 # The next job, or None when there is none now; one may come when another has finished.
 NextJob: TypeAlias = Callable[[], Job | None]
-Work: TypeAlias = Callable[[Job, Emit], None]
+
+
+class Work(Protocol):
+    """What is done with a job. It can be sent to other processes.
+
+    Attributes:
+        root: the study's folder.
+    """
+
+    @property
+    def root(self) -> Path: ...
+
+    def under(self, root: Path) -> Work:
+        """The same in another folder."""
+
+    def __call__(self, job: Job, emit: Emit) -> None:
+        """Trains a job, reporting its events."""
 
 
 class Executor(Protocol):

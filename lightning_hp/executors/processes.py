@@ -20,9 +20,9 @@ from lightning_hp.errors import ConfigError
 from lightning_hp.executors import NextJob, Work
 from lightning_hp.executors.channel import receive, send
 from lightning_hp.executors.launch import CAN_FORK, ForkServer, Launcher, Process, Spawner
-from lightning_hp.executors.resources import Place
+from lightning_hp.executors.messages import Broken, Lost, Order, Raised, RankFailed
+from lightning_hp.executors.place import Place
 from lightning_hp.executors.scratch import scratch_folder
-from lightning_hp.executors.worker import Broken, Lost, Order, Raised, RankFailed
 from lightning_hp.trial import LONGEST_REASON, Emit, EpochEnded, Event, Finished, Job, Outcome, Paused, Printed, Unfused
 
 # Seconds without a look at the clock; a queue takes no infinity.

@@ -3,26 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 import torch
 
 from lightning_hp.errors import ConfigError
-
-
-@dataclass(frozen=True)
-class Place:
-    """Room for one job.
-
-    Attributes:
-        devices: of the GPUs that the job sees, as CUDA_VISIBLE_DEVICES names them; empty for the CPU.
-        threads: that torch may use in each process of the job.
-        processes: of the job; more than one for a trial that trains on several devices.
-    """
-
-    devices: tuple[str, ...]
-    threads: int
-    processes: int = 1
+from lightning_hp.executors.place import Place
 
 
 def places(accelerator: str, workers: int | None, jobs_per_device: int, devices: int) -> list[Place]:

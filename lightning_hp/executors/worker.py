@@ -14,7 +14,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,63 +22,14 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from lightning_hp.errors import LightningHPError
 from lightning_hp.executors.channel import receive, send
+from lightning_hp.executors.messages import Broken, Lost, Order, Raised, RankFailed
 from lightning_hp.executors.pickling import send_by_value
 from lightning_hp.executors.scratch import keep_sockets_in
 from lightning_hp.fit.quiet import quiet
-from lightning_hp.trial import Event, Finished, Job, Outcome
+from lightning_hp.trial import Event, Finished, Job
 
 # Seconds from one look at the worker's memory to the next.
 MEMORY_CHECK_INTERVAL = 0.2
-
-
-@dataclass(frozen=True)
-class Order:
-    """What a worker is told to do.
-
-    Attributes:
-        job: to run.
-        environment: variables to set, such as the devices that the job may see.
-        threads: that torch may use.
-        rank: of this process among those of the job; 0 reports.
-        memory_limit: bytes that the process may use; None for no limit.
-        verbose: let Lightning say what it has to say.
-    """
-
-    job: Job
-    environment: dict[str, str] = field(default_factory=dict)
-    threads: int = 1
-    rank: int = 0
-    memory_limit: int | None = None
-    verbose: bool = False
-
-
-@dataclass(frozen=True)
-class Broken:
-    """The job could not even begin: a module of the user's cannot be imported, or what was sent cannot be read."""
-
-    reason: str
-    traceback: str
-
-
-@dataclass(frozen=True)
-class Lost:
-    """The process ends itself, for a reason that is not the fault of the user's code."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class RankFailed:
-    """The trial failed in a process other than the first."""
-
-    outcome: Outcome
-
-
-@dataclass(frozen=True)
-class Raised:
-    """What condemns the search, and not only the job."""
-
-    error: LightningHPError
 
 
 def serve(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from pathlib import Path
+
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -56,6 +59,31 @@ def run_job(recipe: Recipe, job: Job, emit: Emit, always: bool = False) -> None:
                 emit(ended(trial, outcome))
         for trial in run_fused(recipe, trials, emit, always, job.until) if len(trials) > 1 else trials:
             emit(ended(trial, _run_trial(recipe, trial, emit, job.until)))
+
+
+@dataclass(frozen=True)
+class Training:
+    """What executors run: `run_job` for the jobs of one search.
+
+    Args:
+        recipe: what all trials share.
+        always: train several as one even where that is slower.
+    """
+
+    recipe: Recipe
+    always: bool = False
+
+    @property
+    def root(self) -> Path:
+        """The study's folder."""
+        return self.recipe.root
+
+    def under(self, root: Path) -> Training:
+        """The same in another folder, such as one of another machine."""
+        return replace(self, recipe=replace(self.recipe, root=root))
+
+    def __call__(self, job: Job, emit: Emit) -> None:
+        run_job(self.recipe, job, emit, self.always)
 
 
 def load_model(recipe: Recipe, trial: Trial) -> LightningModule:

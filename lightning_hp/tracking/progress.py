@@ -123,7 +123,8 @@ class Progress:
                 self._told.add(kind)
                 self.tell(f"not fused: {event.reason}")
         elif isinstance(event, Printed):
-            self.tell(f"trial {', '.join(map(str, event.numbers))}: {event.line}")
+            whose = f"trial {', '.join(map(str, event.numbers))}: " if event.numbers else ""
+            self.tell(f"{whose}{event.line}")
 
     def _show(self, number: int) -> None:
         if number not in self._epochs and len(self._epochs) < MOST_BARS:

@@ -17,8 +17,8 @@ import pytest
 from lightning_hp import Trial
 from lightning_hp.executors import processes as processes_module
 from lightning_hp.executors.launch import CAN_FORK, Spawner
+from lightning_hp.executors.place import Place
 from lightning_hp.executors.processes import Processes
-from lightning_hp.executors.resources import Place
 from lightning_hp.trial import Finished, Job, Outcome, Printed
 
 ONE = [Place((), threads=1)]

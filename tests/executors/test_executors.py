@@ -9,8 +9,8 @@ from lightning_hp import ConfigError, MonitorError, SearchStoppedError, Trial
 from lightning_hp.executors.choose import executor_for
 from lightning_hp.executors.inline import Inline
 from lightning_hp.executors.launch import CAN_FORK
+from lightning_hp.executors.place import Place
 from lightning_hp.executors.processes import Processes
-from lightning_hp.executors.resources import Place
 from lightning_hp.trial import EpochEnded, Finished, Job, Outcome
 
 ONE = [Place((), threads=1)]
@@ -88,15 +88,15 @@ def test_what_condemns_a_search_does_so_from_a_process_too(search):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"name": "thread"}, "executor='thread' is not one of auto, inline, processes"),
-        ({"name": ["inline"]}, r"executor=\['inline'\] is not one of"),
-        ({"name": "inline", "workers": 2}, "workers needs executor='processes'"),
-        ({"name": "inline", "trial_timeout": 3.0}, "trial_timeout needs executor='processes'"),
-        ({"name": "inline", "devices": 2}, "devices above 1 needs executor='processes'"),
-        ({"name": "auto", "workers": 0}, "workers needs a whole number of at least 1, got 0"),
-        ({"name": "auto", "jobs_per_device": True}, "jobs_per_device needs a whole number of at least 1, got True"),
-        ({"name": "auto", "jobs_per_device": 1.5}, "jobs_per_device needs a whole number of at least 1, got 1.5"),
-        ({"name": "auto", "memory_limit": -1}, "memory_limit needs a number of GiB above 0, got -1"),
+        ({"asked": "thread"}, "executor='thread' is not one of auto, inline, processes, ray"),
+        ({"asked": ["inline"]}, r"executor=\['inline'\] is not one of"),
+        ({"asked": "inline", "workers": 2}, "workers needs executor='processes'"),
+        ({"asked": "inline", "trial_timeout": 3.0}, "trial_timeout needs executor='processes'"),
+        ({"asked": "inline", "devices": 2}, "devices above 1 needs executor='processes'"),
+        ({"asked": "auto", "workers": 0}, "workers needs a whole number of at least 1, got 0"),
+        ({"asked": "auto", "jobs_per_device": True}, "jobs_per_device needs a whole number of at least 1, got True"),
+        ({"asked": "auto", "jobs_per_device": 1.5}, "jobs_per_device needs a whole number of at least 1, got 1.5"),
+        ({"asked": "auto", "memory_limit": -1}, "memory_limit needs a number of GiB above 0, got -1"),
     ],
 )
 def test_what_an_executor_cannot_do_is_told(arguments, told):

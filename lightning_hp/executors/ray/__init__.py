@@ -1,0 +1,71 @@
+"""Jobs on the machines of a Ray cluster. Ray starts the processes there, places them, and carries what they tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lightning_hp.errors import ConfigError
+
+__all__ = ["RayCluster"]
+
+
+@dataclass(frozen=True)
+class RayCluster:
+    """Where and how trials run on a Ray cluster: ``SearchLoop(executor=RayCluster(...))``. ``"ray"`` is all defaults.
+
+    Needs ``pip install 'lightning-hp[ray]'``, on every machine of the cluster. The search itself, and with it the study's
+    folder, stays in the process that runs it, which has to be on one of these machines.
+
+    Args:
+        address: of the cluster, as `ray.init` takes it: ``"auto"`` for the one that this machine belongs to, ``"host:port"``
+            of its head. None takes the one in the environment variable ``RAY_ADDRESS``, or that this machine belongs to, or
+            starts one on this machine. Where Ray is initialised already, that is used.
+        num_cpus: cores that a job takes, and threads that torch may use; None for one for each device of a trial.
+        num_gpus: GPUs that a job takes, fractions allowed; None for the devices of a trial, divided by ``jobs_per_device``,
+            where the cluster has GPUs and the Trainer's accelerator takes them.
+        resources: others that it takes, by name, such as ``{"accelerator_type:H100": 0.001}`` for machines of one kind.
+        scheduling_strategy: how Ray places jobs: ``"DEFAULT"``, or ``"SPREAD"`` over as many machines as possible.
+        runtime_env: what Ray shall bring to the machines, such as ``{"working_dir": ".", "pip": ["timm"]}``; see
+            "Environment Dependencies" in Ray's documentation.
+        shared: whether all machines see the study's folder under its path, so that trials write there themselves. Otherwise
+            what they write comes through Ray. None tries it out on each machine.
+
+    Raises:
+        ConfigError: an argument is wrong.
+
+    >>> RayCluster(num_gpus=0.5).num_gpus
+    0.5
+    """
+
+    address: str | None = None
+    num_cpus: float | None = None
+    num_gpus: float | None = None
+    resources: Mapping[str, float] = field(default_factory=dict)
+    scheduling_strategy: str = "DEFAULT"
+    runtime_env: Mapping[str, Any] = field(default_factory=dict)
+    shared: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.address is not None and (not isinstance(self.address, str) or not self.address):
+            raise ConfigError(f"RayCluster: address needs 'auto', 'host:port' or None, got {self.address!r}")
+        for name, amount in (("num_cpus", self.num_cpus), ("num_gpus", self.num_gpus)):
+            if amount is not None:
+                _check_amount(name, amount)
+        for name, value in (("resources", self.resources), ("runtime_env", self.runtime_env)):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"RayCluster: {name} needs a dict, got {value!r}")
+        for name, amount in self.resources.items():
+            _check_amount(f"resources[{name!r}]", amount)
+        if self.scheduling_strategy not in ("DEFAULT", "SPREAD"):
+            raise ConfigError(f"RayCluster: scheduling_strategy needs 'DEFAULT' or 'SPREAD', got {self.scheduling_strategy!r}")
+        if self.shared not in (None, True, False):
+            raise ConfigError(f"RayCluster: shared needs True, False or None, got {self.shared!r}")
+
+
+def _check_amount(name: str, amount: Any) -> None:
+    if not isinstance(amount, (int, float)) or isinstance(amount, bool) or not 0 <= amount < float("inf"):
+        raise ConfigError(f"RayCluster: {name} needs a number of at least 0, got {amount!r}")
+    if amount > 1 and amount != int(amount):
+        raise ConfigError(f"RayCluster: {name} needs a whole number where it is above 1, as Ray has it, got {amount!r}")

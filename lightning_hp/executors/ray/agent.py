@@ -1,0 +1,203 @@
+"""What runs on a machine of the cluster: an actor that has jobs run, one at a time, in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import platform
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+from lightning_hp.errors import LightningHPError
+from lightning_hp.executors import Work
+from lightning_hp.executors.messages import Raised
+from lightning_hp.executors.place import Place
+from lightning_hp.executors.processes import Processes
+from lightning_hp.executors.ray.mirror import Change, Copy, Mirror
+from lightning_hp.executors.scratch import scratch_folder
+from lightning_hp.trial import Event, Finished, Job, Paused
+
+# Messages that wait for the search to take them; then the training waits, too.
+MOST_WAITING = 1000
+# Seconds from one look at what has changed in the trials' folders to the next, at least; looking and sending takes at most one
+# part in so many of the time.
+LOOK_INTERVAL, PARTS = 1.0, 10
+
+Message: TypeAlias = Event | Change | Raised
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an agent runs jobs.
+
+    Attributes:
+        root: the study's folder on the machine of the search.
+        token: the content of the file `TOKEN` in there.
+        shared: whether that folder is seen here; None to look.
+        processes: of a job.
+        threads: that torch may use in each.
+        uses_gpus: whether the job sees the GPUs that Ray has given to the agent.
+        trial_timeout: seconds that a trial may take.
+        memory_limit: bytes that a process may use.
+        verbose: let Lightning say what it has to say.
+    """
+
+    root: str
+    token: str
+    shared: bool | None
+    processes: int
+    threads: int
+    uses_gpus: bool
+    trial_timeout: float | None
+    memory_limit: int | None
+    verbose: bool
+
+
+# In the study's folder; by its content a machine knows whether it sees that folder.
+TOKEN = ".ray"
+
+
+class Agent:
+    """Has jobs run in this machine's processes, which are forked from one that has all loaded.
+
+    Args:
+        payload: the pickled work, see `Work`.
+        settings: how it runs jobs.
+    """
+
+    def __init__(self, payload: bytes, settings: Settings) -> None:
+        self._payload = payload
+        self._settings = settings
+        self.shared = _is_shared(settings)
+        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        # None after the last message of a job.
+        self._messages: queue.Queue[Message | None] = queue.Queue(MOST_WAITING)
+        self._root = Path(settings.root)
+        self._idle = False
+        ready = threading.Event()
+        threading.Thread(target=self._serve, args=(ready.set,), daemon=True).start()
+        ready.wait()
+
+    def where(self) -> tuple[str, bool]:
+        """The machine's name, and whether it sees the study's folder, once the agent is ready."""
+        return platform.node(), self.shared
+
+    def run(self, job: Job, folders: Sequence[Any]) -> Iterator[list[Message]]:
+        """Runs one job.
+
+        Args:
+            job: what is to be run.
+            folders: where the study's folder is not seen here, references to what is in the trials' folders.
+
+        Yields:
+            What it tells, and before a trial is over, all that has changed in its folder.
+        """
+        mirror = None
+        if not self.shared:
+            mirror = Mirror(self._root, [trial.number for trial in job.trials])
+            mirror.remove()
+            self._fetch(folders)
+            mirror.accept()
+        self._jobs.put(job)
+        look, over = time.monotonic() + LOOK_INTERVAL, False
+        while not over:
+            messages = self._waiting()
+            over = messages[-1:] == [None]
+            ends = over or any(isinstance(each, (Finished, Paused)) for each in messages)
+            if mirror is not None and (ends or time.monotonic() >= look):
+                began = time.monotonic()
+                yield from cast(Iterator[list[Message]], mirror.changes())
+                look = time.monotonic() + max(LOOK_INTERVAL, (PARTS - 1) * (time.monotonic() - began))
+            if told := [self._as_there(each) for each in messages if each is not None]:
+                yield told
+        if mirror is not None:
+            mirror.remove()
+
+    def _fetch(self, folders: Sequence[Any]) -> None:
+        import ray
+
+        copy = Copy(self._root)
+        for reference in folders:
+            for change in ray.get(reference):
+                copy.apply(change)
+
+    def _serve(self, ready: Callable[[], None]) -> None:
+        """Runs what comes, as long as this process lives."""
+        asked = self._settings
+        devices = tuple(filter(None, os.environ.get("CUDA_VISIBLE_DEVICES", "").split(","))) if asked.uses_gpus else ()
+        place = Place(devices, asked.threads, asked.processes)
+        processes = Processes([place], asked.trial_timeout, asked.memory_limit, verbose=asked.verbose)
+        try:
+            with scratch_folder() as folder:
+                if not self.shared:
+                    self._root = folder
+                self._ready = ready
+                processes.run(self._next_job, _Sent(self._payload, self._root), self._messages.put)
+        except LightningHPError as error:
+            self._messages.put(Raised(error))
+        except Exception as error:
+            self._messages.put(Raised(LightningHPError(f"{platform.node()}: {type(error).__name__}: {error}")))
+        finally:
+            ready()
+            self._messages.put(None)
+
+    def _next_job(self) -> Job:
+        if self._idle:
+            self._messages.put(None)
+        self._idle = True
+        self._ready()
+        return self._jobs.get()
+
+    def _waiting(self) -> list[Message | None]:
+        """The messages that are there, or come within the time of one look, up to the end of the job."""
+        messages: list[Message | None] = []
+        try:
+            messages.append(self._messages.get(timeout=LOOK_INTERVAL))
+            while messages[-1] is not None and len(messages) < MOST_WAITING:
+                messages.append(self._messages.get_nowait())
+        except queue.Empty:
+            pass
+        return messages
+
+    def _as_there(self, message: Message) -> Message:
+        """A message that names files as they are called where the search is."""
+        if not isinstance(message, (Finished, Paused)) or message.outcome.checkpoint is None or self.shared:
+            return message
+        checkpoint = Path(self._settings.root, message.outcome.checkpoint.relative_to(self._root))
+        return replace(message, outcome=replace(message.outcome, checkpoint=checkpoint))
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """Work as it has come: loaded only where it is done, since that imports all that the user's code needs."""
+
+    payload: bytes
+    root: Path
+
+    def under(self, root: Path) -> Work:
+        return replace(self, root=root)
+
+    def __call__(self, job: Job, emit: Callable[[Event], None]) -> None:
+        _loaded(self.payload, self.root)(job, emit)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _loaded, (self.payload, self.root)
+
+
+def _loaded(payload: bytes, root: Path) -> Work:
+    work: Work = pickle.loads(payload)
+    return work.under(root)
+
+
+def _is_shared(settings: Settings) -> bool:
+    if settings.shared is not None:
+        return settings.shared
+    try:
+        return Path(settings.root, TOKEN).read_text() == settings.token
+    except OSError:
+        return False

@@ -1,0 +1,252 @@
+"""The search's side of a Ray cluster: it keeps agents there, gives them jobs, and takes what they tell."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_hp.errors import ConfigError, LightningHPError, storage_errors
+from lightning_hp.executors import NextJob, Work
+from lightning_hp.executors.messages import Raised
+from lightning_hp.executors.ray.agent import TOKEN, Agent, Message, Settings
+from lightning_hp.executors.ray.mirror import Copy, Gone, Mirror, Piece, Same
+from lightning_hp.executors.ray.session import end_leftovers
+from lightning_hp.trial import LONGEST_REASON, Emit, Finished, Job, Outcome, Paused, Printed, Unfused
+
+if TYPE_CHECKING:
+    from lightning_hp.executors.ray.executor import OnRay
+
+# Seconds from one look at how many agents there should be to the next.
+GROW_INTERVAL = 2.0
+# Seconds after which a machine that has had nothing to do is given back to the cluster.
+IDLE = 60.0
+# Seconds after which a person is told that nothing runs, since the cluster has no room.
+PATIENCE = 20.0
+# Answers of an agent that may be on their way. Then it waits, and with it the training: nothing is lost, no memory is filled.
+MOST_UNREAD = 8
+# Agents that may be lost one after another before they are ready: what stops one will stop the next.
+START_TRIES = 4
+
+
+@dataclass
+class _Worker:
+    """An agent on the cluster, as it stands."""
+
+    handle: Any
+    # What it will tell next: that it is ready, or a part of what its job tells. None while it has no job.
+    coming: Any
+    host: str = ""
+    shared: bool = False
+    ready: bool = False
+    since: float = field(default_factory=time.monotonic)
+    job: Job | None = None
+    unfinished: set[int] = field(default_factory=set)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        return tuple(trial.number for trial in self.job.trials) if self.job is not None else ()
+
+
+class Driver:
+    """One run of the executor.
+
+    Ray's own retries are off: a job that is lost comes back to the search, which knows how often that has been, and gives it
+    out again, perhaps to another machine. Of a lost one nothing more is heard, even if its machine should come back.
+
+    Args:
+        executor: its settings.
+        ray: the module, connected.
+        work: what is done with a job.
+        emit: takes the events.
+    """
+
+    def __init__(self, executor: OnRay, ray: Any, work: Work, emit: Emit) -> None:
+        self._executor = executor
+        self._ray = ray
+        self._work = work
+        self._emit = emit
+        self._copy = Copy(work.root)
+        self._workers: list[_Worker] = []
+        self._needs = executor.needs()
+        self._token = _token(work.root)
+        self._failed_starts = 0
+        self._told = False
+
+    def run(self, first: Job, next_job: NextJob) -> None:
+        """Runs jobs until none runs and there is no next.
+
+        Args:
+            first: the first of them.
+            next_job: gives the others.
+        """
+        self._prepare()
+        waiting: Job | None = first
+        more = True
+        try:
+            while True:
+                # While all others wait for what runs, there is no use for more machines.
+                if more:
+                    self._grow()
+                for worker in [each for each in self._workers if each.ready and each.job is None]:
+                    job, waiting = waiting or next_job(), None
+                    more = job is not None
+                    if job is None:
+                        break
+                    self._start(worker, job)
+                if waiting is None and not any(each.job for each in self._workers):
+                    # All that worked may have been lost.
+                    waiting = next_job()
+                    if waiting is None:
+                        return
+                    more = True
+                    continue
+                self._take_what_comes()
+                self._release_idle()
+        finally:
+            for worker in self._workers:
+                self._end(worker)
+
+    def _prepare(self) -> None:
+        from ray import cloudpickle
+
+        try:
+            payload: bytes = cloudpickle.dumps(self._work)  # type: ignore[no-untyped-call]
+        except Exception as error:
+            raise ConfigError(
+                f"the model, the data or the Trainer's arguments cannot be sent to other machines: {error}. executor='inline' "
+                "trains in this process"
+            ) from error
+        end_leftovers(self._ray, self._prefix)
+        self._payload = self._ray.put(payload)
+        executor = self._executor
+        self._settings = Settings(
+            root=str(self._work.root),
+            token=self._token,
+            shared=executor.cluster.shared,
+            processes=executor.devices,
+            threads=max(1, int(self._needs["CPU"]) // executor.devices),
+            uses_gpus=self._needs["GPU"] > 0,
+            trial_timeout=executor.trial_timeout,
+            memory_limit=executor.memory_limit,
+            verbose=executor.verbose,
+        )
+        self._agent = self._ray.remote(
+            num_cpus=self._needs["CPU"],
+            num_gpus=self._needs["GPU"],
+            memory=self._needs.get("memory"),
+            resources=dict(executor.cluster.resources),
+            scheduling_strategy=executor.cluster.scheduling_strategy,
+            max_restarts=0,
+            max_task_retries=0,
+        )(Agent)
+
+    @property
+    def _prefix(self) -> str:
+        return f"lightning-hp {self._token} "
+
+    def _grow(self) -> None:
+        while len(self._workers) < self._executor.at_a_time:
+            handle = self._agent.options(name=f"{self._prefix}{uuid.uuid4().hex}").remote(self._payload, self._settings)
+            self._workers.append(_Worker(handle, coming=handle.where.remote()))
+
+    def _start(self, worker: _Worker, job: Job) -> None:
+        worker.job, worker.unfinished = job, {trial.number for trial in job.trials}
+        folders = [] if worker.shared else [self._ray.put(each) for each in Mirror(self._work.root, worker.numbers).changes()]
+        run = worker.handle.run.options(num_returns="streaming", _generator_backpressure_num_objects=MOST_UNREAD)
+        worker.coming = run.remote(job, folders)
+
+    def _take_what_comes(self) -> None:
+        workers = {each.coming: each for each in self._workers if each.coming is not None}
+        coming = list(workers)
+        wait = self._ray.wait
+        ready, _ = wait(coming, num_returns=len(coming), timeout=0, fetch_local=False)
+        if not ready:
+            ready, _ = wait(coming, num_returns=1, timeout=GROW_INTERVAL, fetch_local=False)
+        for each in ready:
+            self._take(workers[each])
+        if not any(worker.ready for worker in self._workers):
+            self._tell_of_waiting()
+
+    def _take(self, worker: _Worker) -> None:
+        try:
+            if worker.ready:
+                messages = self._ray.get(next(worker.coming))
+            else:
+                worker.host, worker.shared = self._ray.get(worker.coming)
+                worker.ready, worker.coming, worker.since = True, None, time.monotonic()
+                self._failed_starts = 0
+                return
+        except StopIteration:
+            worker.job, worker.coming, worker.since = None, None, time.monotonic()
+            return
+        except self._ray.exceptions.RayError as error:
+            self._lose(worker, error)
+            return
+        for message in messages:
+            self._hear(worker, message)
+
+    def _hear(self, worker: _Worker, message: Message) -> None:
+        if isinstance(message, (Piece, Same, Gone)):
+            self._copy.apply(message)
+            return
+        if isinstance(message, Raised):
+            raise message.error
+        if isinstance(message, (Finished, Paused)):
+            worker.unfinished.discard(message.number)
+        elif isinstance(message, Unfused):
+            worker.unfinished.difference_update(message.numbers)
+        self._emit(message)
+
+    def _lose(self, worker: _Worker, error: Exception) -> None:
+        """Gives up an agent, and has its trials tried again."""
+        self._end(worker)
+        self._workers.remove(worker)
+        told = _in_short(error)
+        if not worker.ready:
+            self._failed_starts += 1
+            if self._failed_starts == START_TRIES or isinstance(error, self._ray.exceptions.RuntimeEnvSetupError):
+                raise LightningHPError(f"no agent could be started on the cluster: {told}") from error
+            return
+        self._copy.drop_parts(worker.numbers)
+        outcome = Outcome("failed", reason=f"the worker on {worker.host} was lost: {told}"[:LONGEST_REASON], retriable=True)
+        for number in sorted(worker.unfinished):
+            self._emit(Finished(number, outcome, time.time()))
+
+    def _release_idle(self) -> None:
+        now = time.monotonic()
+        for worker in [each for each in self._workers if each.ready and each.job is None and now - each.since >= IDLE]:
+            self._end(worker)
+            self._workers.remove(worker)
+
+    def _end(self, worker: _Worker) -> None:
+        with suppress(self._ray.exceptions.RayError):
+            self._ray.kill(worker.handle)
+
+    def _tell_of_waiting(self) -> None:
+        if self._told or time.monotonic() - min(each.since for each in self._workers) < PATIENCE:
+            return
+        self._told = True
+        needs = ", ".join(f"{amount:g} {name}" for name, amount in self._needs.items() if amount)
+        self._emit(Printed((), f"waiting for the cluster to have room for a job, which takes {needs}"))
+
+
+def _token(root: Path) -> str:
+    """What the study's folder is known by: the same in each run."""
+    path = root / TOKEN
+    with storage_errors(path):
+        if not path.exists():
+            root.mkdir(parents=True, exist_ok=True)
+            path.write_text(uuid.uuid4().hex)
+        return path.read_text()
+
+
+def _in_short(error: Exception) -> str:
+    """Ray's reason in one line, without the table of what the actor was."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return " ".join(
+        line for line in lines if line and not line.startswith(("class_name:", "actor_id:", "pid:", "namespace:", "ip:"))
+    )

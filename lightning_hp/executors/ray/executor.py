@@ -1,0 +1,86 @@
+"""The executor of a Ray cluster: what a job needs of a machine, and how many the cluster has room for."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+
+from lightning_hp.executors import NextJob, Work
+from lightning_hp.executors.ray import RayCluster
+from lightning_hp.executors.ray.driver import Driver
+from lightning_hp.executors.ray.session import Session, room
+from lightning_hp.trial import Emit
+
+# Seconds from one look at the machines of the cluster to the next.
+LOOK_INTERVAL = 5.0
+
+
+@dataclass
+class OnRay:
+    """Runs jobs on a Ray cluster, as many at a time as it has room for. Machines that join later are used.
+
+    Args:
+        cluster: where, and what a job takes.
+        accelerator: the Trainer's.
+        devices: how many of them a trial trains on.
+        workers: how many jobs run at the same time; None for as many as there is room for.
+        jobs_per_device: how many jobs share a GPU.
+        trial_timeout: seconds that a trial may take.
+        memory_limit: bytes that a process may use.
+        verbose: let Lightning say what it has to say.
+    """
+
+    cluster: RayCluster
+    accelerator: str = "auto"
+    devices: int = 1
+    workers: int | None = None
+    jobs_per_device: int = 1
+    trial_timeout: float | None = None
+    memory_limit: int | None = None
+    verbose: bool = False
+    _session: Session = field(init=False)
+    # How many jobs there is room for, and when this was so.
+    _room: tuple[int, float] = field(default=(0, -math.inf), init=False)
+
+    def __post_init__(self) -> None:
+        self._session = Session(self.cluster)
+
+    @property
+    def at_a_time(self) -> int:
+        if self.workers is not None:
+            return self.workers
+        count, looked = self._room
+        now = time.monotonic()
+        if now - looked >= LOOK_INTERVAL:
+            # One at least: a cluster may grow when something is asked for.
+            count = max(1, room(self._session.connect(), self.needs()))
+            self._room = count, now
+        return count
+
+    def needs(self) -> dict[str, float]:
+        """What a job takes of a machine, by Ray's names of resources."""
+        cpus = self.cluster.num_cpus if self.cluster.num_cpus is not None else self.devices
+        needs = {"CPU": cpus, "GPU": self._gpus(), **self.cluster.resources}
+        if self.memory_limit is not None:
+            needs["memory"] = self.memory_limit * self.devices
+        return needs
+
+    def _gpus(self) -> float:
+        if self.cluster.num_gpus is not None:
+            return self.cluster.num_gpus
+        has_some = self._session.connect().cluster_resources().get("GPU", 0) > 0
+        if self.accelerator not in ("auto", "gpu", "cuda") or not has_some:
+            return 0
+        share = self.devices / self.jobs_per_device
+        return share if share < 1 else math.ceil(share)
+
+    def run(self, next_job: NextJob, work: Work, emit: Emit) -> None:
+        try:
+            # Where nothing is left to do, nothing is started.
+            first = next_job()
+            if first is not None:
+                Driver(self, self._session.connect(), work, emit).run(first, next_job)
+        finally:
+            self._session.close()
+            self._room = 0, -math.inf

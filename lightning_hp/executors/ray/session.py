@@ -1,0 +1,100 @@
+"""A connection to Ray: made where there is none, and closed again by whom it was made for."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from lightning_hp.errors import ConfigError, LightningHPError
+from lightning_hp.executors.ray import RayCluster
+
+# Seconds that what a dead search has left on the cluster is waited for to end.
+_END_PATIENCE = 60.0
+
+
+def import_ray() -> Any:
+    """The module.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise ConfigError(f"Ray cannot be imported ({error}): pip install 'lightning-hp[ray]'") from error
+    return ray
+
+
+class Session:
+    """Ray, connected to a cluster when it is first needed.
+
+    Args:
+        cluster: which one.
+    """
+
+    def __init__(self, cluster: RayCluster) -> None:
+        self._cluster = cluster
+        self._is_ours = False
+
+    def connect(self) -> Any:
+        """Ray's module, connected. A connection that was there before is used.
+
+        Raises:
+            ConfigError: Ray is not installed, there is no such cluster, or it cannot be worked with from here.
+        """
+        ray = import_ray()
+        if ray.is_initialized():
+            return ray
+        address = self._cluster.address or os.environ.get("RAY_ADDRESS", "")
+        if address.startswith("ray://"):
+            raise ConfigError(
+                f"the search has to run on a machine of the cluster, and {address!r} is for those that do not: start it there, "
+                "or by ray job submit, with address 'auto'"
+            )
+        try:
+            ray.init(
+                address=self._cluster.address,
+                runtime_env=dict(self._cluster.runtime_env) or None,
+                # What workers print comes as events, each line with its trial.
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+            )
+        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+            told = " ".join(str(error).split())
+            raise ConfigError(f"no Ray cluster at address {self._cluster.address!r}: {told}") from error
+        self._is_ours = True
+        return ray
+
+    def close(self) -> None:
+        """Ends a connection that was made here, and with it a cluster that was started for it."""
+        if self._is_ours:
+            self._is_ours = False
+            import_ray().shutdown()
+
+
+def room(ray: Any, needs: Mapping[str, float]) -> int:
+    """How many jobs that need so much the machines have room for, whatever else runs there."""
+    amounts = {name: amount for name, amount in needs.items() if amount > 0}
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return sum(min((math.floor(node.get(name, 0) / amount) for name, amount in amounts.items()), default=1) for node in nodes)
+
+
+def end_leftovers(ray: Any, prefix: str) -> None:
+    """Ends the actors of this name that a search has left behind which was killed: Ray does so as well, a little later.
+
+    Raises:
+        LightningHPError: they do not end.
+    """
+    due = time.monotonic() + _END_PATIENCE
+    while names := [each for each in ray.util.list_named_actors(all_namespaces=True) if each["name"].startswith(prefix)]:
+        for each in names:
+            with suppress(ValueError, ray.exceptions.RayError):
+                ray.kill(ray.get_actor(each["name"], each["namespace"]))
+        if time.monotonic() >= due:
+            raise LightningHPError(f"{len(names)} actors that an earlier run of this search has left on the cluster do not end")
+        time.sleep(0.1)

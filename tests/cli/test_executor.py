@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 
 import pytest
 import yaml
@@ -11,6 +13,7 @@ from lightning_hp import RayCluster
 from lightning_hp.cli.config import build, load
 from lightning_hp.executors.inline import Inline
 from lightning_hp.executors.ray.executor import OnRay
+from lightning_hp.study import Study
 
 
 @pytest.fixture
@@ -78,3 +81,59 @@ def test_neither_lint_nor_printing_the_config_starts_ray(run, config, no_ray):
     search = yaml.safe_load(printed.out)["search"]
     assert search["executor"] == {"name": "ray", "num_gpus": 0.5, "address": "auto"}
     assert "ray_address" not in search
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """A cluster with one machine, which commands find by RAY_ADDRESS."""
+    pytest.importorskip("ray", reason="pip install 'lightning-hp[ray]'")
+    # The paths of Ray's sockets, in there, may not be long.
+    folder = tempfile.mkdtemp(prefix="rt", dir="/tmp")
+    monkeypatch.setenv("RAY_TMPDIR", folder)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 * 2**20}
+    made = Cluster(initialize_head=True, head_node_args=head)
+    monkeypatch.setenv("RAY_ADDRESS", made.address)
+    try:
+        yield made
+    finally:
+        made.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_a_study_goes_on_with_ray_and_without_it_and_a_module_that_machines_lack_is_told(
+    run, config, cluster, tmp_path, monkeypatch
+):
+    config["search"]["fuse"] = "never"
+    assert run(config, "search", "config.yaml", "--trials", "3", "--root", "inline").code == 0
+
+    def search(trials, *flags):
+        result = run(None, "search", "config.yaml", "--trials", trials, *flags)
+        assert result.code == 0, result.err
+        return result
+
+    search("1", "--executor", "ray", "--ray-address", "auto")
+    assert yaml.safe_load((tmp_path / "study/config.yaml").read_text())["search"]["executor"] == {
+        "name": "ray",
+        "address": "auto",
+    }
+    search("2", "--executor", "inline")
+    told = search("3", "--executor", f"{{name: ray, address: '{cluster.address}', shared: false}}")
+    assert [line.split(":")[0] for line in told.err.splitlines()] == ["[3/3] trial 2"]
+    both = [[(trial.hparams, trial.metrics) for trial in Study(root).trials] for root in ("study", "inline")]
+    assert both[0] == both[1]
+
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "far_away.py").write_text("from examples.digits import LitDigits\n\nclass Far(LitDigits): ...\n")
+    monkeypatch.syspath_prepend(here)
+    config["model"]["class_path"] = "far_away.Far"
+    config["search"] |= {"executor": {"name": "ray"}, "root": "far", "trials": 1}
+    lacking = run(config, "search", "config.yaml")
+    assert lacking.code == 1
+    assert "No module named 'far_away'; runtime_env={'working_dir': '.'}" in lacking.err
+    brought = run(None, "search", "config.yaml", "--executor", f"{{name: ray, runtime_env: {{working_dir: {here}}}}}")
+    assert brought.code == 0, brought.err

@@ -255,9 +255,7 @@ def _with_advice(finished: Finished) -> Finished:
     reason = finished.outcome.reason
     if reason is None or "No module named" not in reason:
         return finished
-    advice = (
-        "; RayCluster(runtime_env={'working_dir': '.'}) brings what is in this folder to all machines, 'pip' installs packages"
-    )
+    advice = "; runtime_env={'working_dir': '.'} of the executor brings what is in this folder to the machines"
     return replace(finished, outcome=replace(finished.outcome, reason=f"{reason[: LONGEST_REASON - len(advice)]}{advice}"))
 
 

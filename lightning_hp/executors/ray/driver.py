@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from lightning_hp.executors import NextJob, Work
 from lightning_hp.executors.messages import Raised
 from lightning_hp.executors.ray.agent import TOKEN, Agent, Message, Settings
 from lightning_hp.executors.ray.mirror import Copy, Gone, Mirror, Piece, Same
-from lightning_hp.executors.ray.session import end_leftovers
+from lightning_hp.executors.ray.session import end_leftovers, room
 from lightning_hp.trial import LONGEST_REASON, Emit, Finished, Job, Outcome, Paused, Printed, Unfused
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class Driver:
             worker.unfinished.discard(message.number)
         elif isinstance(message, Unfused):
             worker.unfinished.difference_update(message.numbers)
-        self._emit(message)
+        self._emit(_with_advice(message) if isinstance(message, Finished) else message)
 
     def _lose(self, worker: _Worker, error: Exception) -> None:
         """Gives up an agent, and has its trials tried again."""
@@ -227,11 +227,17 @@ class Driver:
             self._ray.kill(worker.handle)
 
     def _tell_of_waiting(self) -> None:
-        if self._told or time.monotonic() - min(each.since for each in self._workers) < PATIENCE:
+        now = time.monotonic()
+        # All may just have been lost.
+        if self._told or now - min((each.since for each in self._workers), default=now) < PATIENCE:
             return
         self._told = True
         needs = ", ".join(f"{amount:g} {name}" for name, amount in self._needs.items() if amount)
-        self._emit(Printed((), f"waiting for the cluster to have room for a job, which takes {needs}"))
+        if room(self._ray, self._needs) > 0:
+            told = f"waiting for a machine of the cluster to be free and ready for a job, which takes {needs}"
+        else:
+            told = f"no machine of the cluster has what a job takes: {needs}; waiting for one to join"
+        self._emit(Printed((), told))
 
 
 def _token(root: Path) -> str:
@@ -242,6 +248,15 @@ def _token(root: Path) -> str:
             root.mkdir(parents=True, exist_ok=True)
             path.write_text(uuid.uuid4().hex)
         return path.read_text()
+
+
+def _with_advice(finished: Finished) -> Finished:
+    """With what to do where the machine has none of the user's modules."""
+    reason = finished.outcome.reason
+    if reason is None or "No module named" not in reason:
+        return finished
+    advice = "; runtime_env={'working_dir': '.'} of the executor brings what is in this folder to the machines"
+    return replace(finished, outcome=replace(finished.outcome, reason=f"{reason[: LONGEST_REASON - len(advice)]}{advice}"))
 
 
 def _in_short(error: Exception) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from lightning_hp.errors import ConfigError, LightningHPError
+from lightning_hp.errors import ConfigError, LightningHPError, did_you_mean
 from lightning_hp.executors.ray import RayCluster
+from lightning_hp.executors.ray.address import check_answers
 
 # Seconds that what a dead search has left on the cluster is waited for to end.
 _END_PATIENCE = 60.0
@@ -56,6 +59,9 @@ class Session:
                 f"the search has to run on a machine of the cluster, and {address!r} is for those that do not: start it there, "
                 "or by ray job submit, with address 'auto'"
             )
+        check_answers(address)
+        _check_fields(self._cluster.runtime_env)
+        terminated = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(
                 address=self._cluster.address,
@@ -64,9 +70,14 @@ class Session:
                 log_to_driver=False,
                 logging_level=logging.WARNING,
             )
-        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-            told = " ".join(str(error).split())
-            raise ConfigError(f"no Ray cluster at address {self._cluster.address!r}: {told}") from error
+        except (ConnectionError, TimeoutError) as error:
+            raise ConfigError(_no_cluster(self._cluster.address, error)) from error
+        except (ValueError, RuntimeError) as error:
+            given = f"address={self._cluster.address!r}, runtime_env={dict(self._cluster.runtime_env)}"
+            raise ConfigError(f"Ray refuses {given}: {_in_line(error)}") from error
+        if threading.current_thread() is threading.main_thread():
+            # Ray has put its own in this place, which prints where each thread is.
+            signal.signal(signal.SIGTERM, terminated)
         self._is_ours = True
         return ray
 
@@ -75,6 +86,28 @@ class Session:
         if self._is_ours:
             self._is_ours = False
             import_ray().shutdown()
+
+
+def _no_cluster(address: str | None, error: Exception) -> str:
+    # Ray tells the reason on stderr only, in C++.
+    return (
+        f"no Ray cluster at address {address!r}: {_in_line(error)}. If it asks for a token, this machine needs "
+        "RAY_AUTH_MODE=token and the same ~/.ray/auth_token"
+    )
+
+
+def _check_fields(runtime_env: Mapping[str, Any]) -> None:
+    """Raises ConfigError for what Ray would not even look at."""
+    from ray.runtime_env import RuntimeEnv
+
+    for name in runtime_env:
+        if name not in RuntimeEnv.known_fields:
+            hint = did_you_mean(str(name), RuntimeEnv.known_fields)
+            raise ConfigError(f"RayCluster: runtime_env has {name!r}, which is not one of Ray's fields{hint}")
+
+
+def _in_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def room(ray: Any, needs: Mapping[str, float]) -> int:

@@ -87,12 +87,17 @@ class Agent:
         """The machine's name, and whether it sees the study's folder, once the agent is ready."""
         return platform.node(), self.shared
 
-    def run(self, job: Job, folders: Sequence[Any]) -> Iterator[list[Message]]:
+    def take(self, changes: Sequence[Change]) -> None:
+        """Takes a part of what is in the folders of the trials that run next, where the study's folder is not seen here."""
+        copy = Copy(self._root)
+        for change in changes:
+            copy.apply(change)
+
+    def run(self, job: Job) -> Iterator[list[Message]]:
         """Runs one job.
 
         Args:
             job: what is to be run.
-            folders: where the study's folder is not seen here, references to what is in the trials' folders.
 
         Yields:
             What it tells, and before a trial is over, all that has changed in its folder.
@@ -100,8 +105,6 @@ class Agent:
         mirror = None
         if not self.shared:
             mirror = Mirror(self._root, [trial.number for trial in job.trials])
-            mirror.remove()
-            self._fetch(folders)
             mirror.accept()
         self._jobs.put(job)
         look, over = time.monotonic() + LOOK_INTERVAL, False
@@ -117,14 +120,6 @@ class Agent:
                 yield told
         if mirror is not None:
             mirror.remove()
-
-    def _fetch(self, folders: Sequence[Any]) -> None:
-        import ray
-
-        copy = Copy(self._root)
-        for reference in folders:
-            for change in ray.get(reference):
-                copy.apply(change)
 
     def _serve(self, ready: Callable[[], None]) -> None:
         """Runs what comes, as long as this process lives."""

@@ -6,7 +6,6 @@ import time
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_hp.errors import ConfigError, LightningHPError, storage_errors
@@ -72,7 +71,8 @@ class Driver:
         self._copy = Copy(work.root)
         self._workers: list[_Worker] = []
         self._needs = executor.needs()
-        self._token = _token(work.root)
+        # By its content a machine knows whether it sees the study's folder; a copy of that has what an earlier run has left.
+        self._token = uuid.uuid4().hex
         self._failed_starts = 0
         self._told = False
 
@@ -120,7 +120,7 @@ class Driver:
                 f"the model, the data or the Trainer's arguments cannot be sent to other machines: {error}. executor='inline' "
                 "trains in this process"
             ) from error
-        end_leftovers(self._ray, self._prefix)
+        self._begin()
         self._payload = self._ray.put(payload)
         executor = self._executor
         self._settings = Settings(
@@ -144,20 +144,39 @@ class Driver:
             max_task_retries=0,
         )(Agent)
 
-    @property
-    def _prefix(self) -> str:
-        return f"lightning-hp {self._token} "
+    def _begin(self) -> None:
+        """Ends what an earlier run of this search has left, and leaves a note by which what this one leaves is known."""
+        path = self._work.root / TOKEN
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                end_leftovers(self._ray, _named(path.read_text()))
+            path.write_text(self._token)
 
     def _grow(self) -> None:
         while len(self._workers) < self._executor.at_a_time:
-            handle = self._agent.options(name=f"{self._prefix}{uuid.uuid4().hex}").remote(self._payload, self._settings)
+            name = f"{_named(self._token)}{uuid.uuid4().hex}"
+            handle = self._agent.options(name=name).remote(self._payload, self._settings)
             self._workers.append(_Worker(handle, coming=handle.where.remote()))
 
     def _start(self, worker: _Worker, job: Job) -> None:
         worker.job, worker.unfinished = job, {trial.number for trial in job.trials}
-        folders = [] if worker.shared else [self._ray.put(each) for each in Mirror(self._work.root, worker.numbers).changes()]
-        run = worker.handle.run.options(num_returns="streaming", _generator_backpressure_num_objects=MOST_UNREAD)
-        worker.coming = run.remote(job, folders)
+        try:
+            if not worker.shared:
+                self._send_folders(worker)
+            run = worker.handle.run.options(num_returns="streaming", _generator_backpressure_num_objects=MOST_UNREAD)
+            worker.coming = run.remote(job)
+        except self._ray.exceptions.RayError as error:
+            self._lose(worker, error)
+
+    def _send_folders(self, worker: _Worker) -> None:
+        """Gives an agent what is in its trials' folders, a few pieces at a time."""
+        sent = []
+        for changes in Mirror(self._work.root, worker.numbers).changes():
+            sent.append(worker.handle.take.remote(changes))
+            if len(sent) > MOST_UNREAD:
+                self._ray.get(sent.pop(0))
+        self._ray.get(sent)
 
     def _take_what_comes(self) -> None:
         workers = {each.coming: each for each in self._workers if each.coming is not None}
@@ -234,14 +253,9 @@ class Driver:
         self._emit(Printed((), f"waiting for the cluster to have room for a job, which takes {needs}"))
 
 
-def _token(root: Path) -> str:
-    """What the study's folder is known by: the same in each run."""
-    path = root / TOKEN
-    with storage_errors(path):
-        if not path.exists():
-            root.mkdir(parents=True, exist_ok=True)
-            path.write_text(uuid.uuid4().hex)
-        return path.read_text()
+def _named(token: str) -> str:
+    """How the names of a run's agents begin."""
+    return f"lightning-hp {token} "
 
 
 def _in_short(error: Exception) -> str:

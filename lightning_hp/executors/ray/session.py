@@ -74,8 +74,8 @@ class Session:
             _check_is_of_the_cluster("ray://")
         if self._cluster.runtime_env:
             raise ConfigError(
-                "RayCluster: runtime_env comes too late, since Ray is initialised already: give it to ray.init instead, or leave "
-                "ray.init out"
+                "RayCluster: runtime_env comes too late, since Ray is initialised already: give it to ray.init instead, or do "
+                "without ray.init"
             )
 
     def close(self) -> None:

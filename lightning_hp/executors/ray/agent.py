@@ -74,13 +74,15 @@ class Agent:
         self._payload = payload
         self._settings = settings
         self.shared = _is_shared(settings)
-        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        # None after the last one.
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         # None after the last message of a job.
         self._messages: queue.Queue[Message | None] = queue.Queue(MOST_WAITING)
         self._root = Path(settings.root)
         self._idle = False
         ready = threading.Event()
-        threading.Thread(target=self._serve, args=(ready.set,), daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, args=(ready.set,), daemon=True)
+        self._thread.start()
         ready.wait()
 
     def where(self) -> tuple[str, bool]:
@@ -121,6 +123,11 @@ class Agent:
         if mirror is not None:
             mirror.remove()
 
+    def end(self) -> None:
+        """Leaves nothing on this machine, when no more jobs will come."""
+        self._jobs.put(None)
+        self._thread.join()
+
     def _serve(self, ready: Callable[[], None]) -> None:
         """Runs what comes, as long as this process lives."""
         asked = self._settings
@@ -141,7 +148,7 @@ class Agent:
             ready()
             self._messages.put(None)
 
-    def _next_job(self) -> Job:
+    def _next_job(self) -> Job | None:
         if self._idle:
             self._messages.put(None)
         self._idle = True

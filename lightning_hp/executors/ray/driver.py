@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 GROW_INTERVAL = 2.0
 # Seconds after which a machine that has had nothing to do is given back to the cluster.
 IDLE = 60.0
+# Seconds that agents may take to end in order.
+END_PATIENCE = 5.0
 # Seconds after which a person is told that nothing runs, since the cluster has no room.
 PATIENCE = 20.0
 # Answers of an agent that may be on their way. Then it waits, and with it the training: nothing is lost, no memory is filled.
@@ -44,6 +46,10 @@ class _Worker:
     since: float = field(default_factory=time.monotonic)
     job: Job | None = None
     unfinished: set[int] = field(default_factory=set)
+
+    @property
+    def is_idle(self) -> bool:
+        return self.ready and self.job is None
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -91,7 +97,7 @@ class Driver:
                 # While all others wait for what runs, there is no use for more machines.
                 if more:
                     self._grow()
-                for worker in [each for each in self._workers if each.ready and each.job is None]:
+                for worker in [each for each in self._workers if each.is_idle]:
                     job, waiting = waiting or next_job(), None
                     more = job is not None
                     if job is None:
@@ -107,8 +113,7 @@ class Driver:
                 self._take_what_comes()
                 self._release_idle()
         finally:
-            for worker in self._workers:
-                self._end(worker)
+            self._end(self._workers)
 
     def _prepare(self) -> None:
         from ray import cloudpickle
@@ -182,9 +187,10 @@ class Driver:
         workers = {each.coming: each for each in self._workers if each.coming is not None}
         coming = list(workers)
         wait = self._ray.wait
-        ready, _ = wait(coming, num_returns=len(coming), timeout=0, fetch_local=False)
+        # What is ready is here: one that hangs keeps nobody else waiting.
+        ready, _ = wait(coming, num_returns=len(coming), timeout=0)
         if not ready:
-            ready, _ = wait(coming, num_returns=1, timeout=GROW_INTERVAL, fetch_local=False)
+            ready, _ = wait(coming, num_returns=1, timeout=GROW_INTERVAL)
         for each in ready:
             self._take(workers[each])
         if not any(worker.ready for worker in self._workers):
@@ -222,8 +228,8 @@ class Driver:
 
     def _lose(self, worker: _Worker, error: Exception) -> None:
         """Gives up an agent, and has its trials tried again."""
-        self._end(worker)
         self._workers.remove(worker)
+        self._end([worker])
         told = _in_short(error)
         if not worker.ready:
             self._failed_starts += 1
@@ -237,13 +243,17 @@ class Driver:
 
     def _release_idle(self) -> None:
         now = time.monotonic()
-        for worker in [each for each in self._workers if each.ready and each.job is None and now - each.since >= IDLE]:
-            self._end(worker)
-            self._workers.remove(worker)
+        idle = [each for each in self._workers if each.is_idle and now - each.since >= IDLE]
+        self._workers = [each for each in self._workers if each not in idle]
+        self._end(idle)
 
-    def _end(self, worker: _Worker) -> None:
-        with suppress(self._ray.exceptions.RayError):
-            self._ray.kill(worker.handle)
+    def _end(self, workers: list[_Worker]) -> None:
+        """Ends agents: those that have nothing to do in order, so that they leave nothing on their machines."""
+        if ending := [each.handle.end.remote() for each in workers if each.is_idle]:
+            self._ray.wait(ending, num_returns=len(ending), timeout=END_PATIENCE)
+        for worker in workers:
+            with suppress(self._ray.exceptions.RayError):
+                self._ray.kill(worker.handle)
 
     def _tell_of_waiting(self) -> None:
         if self._told or time.monotonic() - min(each.since for each in self._workers) < PATIENCE:

@@ -80,6 +80,8 @@ class Driver:
         # By its content a machine knows whether it sees the study's folder; a copy of that has what an earlier run has left.
         self._token = uuid.uuid4().hex
         self._failed_starts = 0
+        # Since when no agent has been ready.
+        self._waiting_since = time.monotonic()
         self._told = False
 
     def run(self, first: Job, next_job: NextJob) -> None:
@@ -193,7 +195,9 @@ class Driver:
             ready, _ = wait(coming, num_returns=1, timeout=GROW_INTERVAL)
         for each in ready:
             self._take(workers[each])
-        if not any(worker.ready for worker in self._workers):
+        if any(worker.ready for worker in self._workers):
+            self._waiting_since = time.monotonic()
+        else:
             self._tell_of_waiting()
 
     def _take(self, worker: _Worker) -> None:
@@ -256,7 +260,7 @@ class Driver:
                 self._ray.kill(worker.handle)
 
     def _tell_of_waiting(self) -> None:
-        if self._told or time.monotonic() - min(each.since for each in self._workers) < PATIENCE:
+        if self._told or time.monotonic() - self._waiting_since < PATIENCE:
             return
         self._told = True
         needs = ", ".join(f"{amount:g} {name}" for name, amount in self._needs.items() if amount)

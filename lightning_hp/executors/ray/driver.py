@@ -273,8 +273,8 @@ def _named(token: str) -> str:
 
 
 def _in_short(error: Exception) -> str:
-    """Ray's reason in one line, without the table of what the actor was."""
+    """Ray's reason in one line, without the table of what the actor was and all that may have been the cause."""
+    table = ("class_name:", "actor_id:", "pid:", "name:", "namespace:", "ip:")
     lines = [line.strip() for line in str(error).splitlines()]
-    return " ".join(
-        line for line in lines if line and not line.startswith(("class_name:", "actor_id:", "pid:", "namespace:", "ip:"))
-    )
+    told = " ".join(line for line in lines if line and not line.startswith(table))
+    return told.partition(" Some common causes")[0]

@@ -52,34 +52,43 @@ class Session:
         """
         ray = import_ray()
         if ray.is_initialized():
+            if not self._is_ours:
+                self._check_made_before(ray)
             return ray
         address = self._cluster.address or os.environ.get("RAY_ADDRESS", "")
-        if address.startswith("ray://"):
-            raise ConfigError(
-                f"the search has to run on a machine of the cluster, and {address!r} is for those that do not: start it there, "
-                "or by ray job submit, with address 'auto'"
-            )
+        _check_is_of_the_cluster(address)
         check_answers(address)
         _check_fields(self._cluster.runtime_env)
-        terminated = signal.getsignal(signal.SIGTERM)
+        at_sigterm = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(
                 address=self._cluster.address,
                 runtime_env=dict(self._cluster.runtime_env) or None,
                 # What workers print comes as events, each line with its trial.
                 log_to_driver=False,
-                logging_level=logging.WARNING,
+                # Its warnings are about Ray's own settings, such as its authentication.
+                logging_level=logging.ERROR,
             )
         except (ConnectionError, TimeoutError) as error:
             raise ConfigError(_no_cluster(self._cluster.address, error)) from error
         except (ValueError, RuntimeError) as error:
             given = f"address={self._cluster.address!r}, runtime_env={dict(self._cluster.runtime_env)}"
             raise ConfigError(f"Ray refuses {given}: {_in_line(error)}") from error
-        if threading.current_thread() is threading.main_thread():
-            # Ray has put its own in this place, which prints where each thread is.
-            signal.signal(signal.SIGTERM, terminated)
+        finally:
+            # Ray sets its own, which prints where each thread is, and would not end a search in order.
+            if at_sigterm is not None and threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, at_sigterm)
         self._is_ours = True
         return ray
+
+    def _check_made_before(self, ray: Any) -> None:
+        if ray.util.client.ray.is_connected():
+            _check_is_of_the_cluster("ray://")
+        if self._cluster.runtime_env:
+            raise ConfigError(
+                "RayCluster: runtime_env comes too late, since Ray is initialised already: give it to ray.init instead, or do "
+                "without ray.init"
+            )
 
     def close(self) -> None:
         """Ends a connection that was made here, and with it a cluster that was started for it."""
@@ -108,6 +117,14 @@ def _check_fields(runtime_env: Mapping[str, Any]) -> None:
 
 def _in_line(error: Exception) -> str:
     return " ".join(str(error).split())
+
+
+def _check_is_of_the_cluster(address: str) -> None:
+    if address.startswith("ray://"):
+        raise ConfigError(
+            f"the search has to run on a machine of the cluster, and {address!r} is for those that do not: start it there, "
+            "or by ray job submit, with address 'auto'"
+        )
 
 
 def room(ray: Any, needs: Mapping[str, float]) -> int:

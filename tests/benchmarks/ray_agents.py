@@ -9,7 +9,7 @@ Printed are
 1. the seconds from when Ray is connected to the first job's epoch: an agent, its fork server and a worker have started;
 2. the milliseconds from when the search gives a job to its first epoch, of all later jobs; the same with
    ``executor="processes"``;
-3. the memory of an agent's processes: what is theirs alone, and all that they see;
+3. the memory of an idle agent's processes: what is theirs alone, and all that they see;
 4. after how many seconds the search is told that a trial is lost, and after how many the next one trains: when its worker is
    killed, the agent, all processes of its machine, or when that machine falls silent, as one without power does.
 """
@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from clusters import STORE, cluster, connected
+from clusters import STORE, cluster, connected, wait_for
 from common import Mlp, told, versions
 
 from lightning_hp import RayCluster
@@ -100,15 +100,18 @@ def starts(executor: Executor, jobs: int) -> tuple[float, list[float]]:
 
 
 def memory() -> dict[str, tuple[float, float]]:
-    """MiB of an agent's processes that are theirs alone, and that they see."""
+    """MiB of an idle agent's processes that are theirs alone, and that they see."""
     found: dict[str, tuple[float, float]] = {}
 
     def look(number: int, processes: dict[str, int]) -> None:
-        for name, process in with_agent(processes).items():
+        # Until it has ended, the worker shares nearly all with the server that it was forked from.
+        os.kill(processes["worker"], signal.SIGKILL)
+        wait_for(lambda: not Path(f"/proc/{processes['worker']}").exists())
+        agent = parent(processes["server"])
+        for name, process in {"fork server": processes["server"], "agent": agent}.items():
             lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:]
             kib = {line.split(":")[0]: int(line.split()[1]) for line in lines}
             found[name] = (kib["Private_Clean"] + kib["Private_Dirty"]) / 1024, kib["Rss"] / 1024
-        os.kill(processes["worker"], signal.SIGKILL)
 
     with tempfile.TemporaryDirectory() as folder:
         Course(1, look).run(on_ray(), Telling(Path(folder), hanging=1))
@@ -122,17 +125,13 @@ def loss(end: Callable[[dict[str, int]], None]) -> tuple[float, float]:
     def heard(number: int, processes: dict[str, int]) -> None:
         nonlocal at
         if number == 0:
-            end(with_agent(processes))
+            end({**processes, "agent": parent(processes["server"])})
             at = time.perf_counter()
 
     course = Course(2, heard)
     with tempfile.TemporaryDirectory() as folder:
         course.run(on_ray(), Telling(Path(folder), hanging=1))
     return course.over[0] - at, course.told[1] - at
-
-
-def with_agent(processes: dict[str, int]) -> dict[str, int]:
-    return {**processes, "agent": parent(processes["server"])}
 
 
 def parent(process: int) -> int:

@@ -91,7 +91,7 @@ class Crowd:
     def where(self) -> tuple[str, bool]:
         return "here", True
 
-    def run(self, job: Job, folders: Sequence[Any]) -> Iterator[list[Event]]:
+    def run(self, job: Job, *_: Any) -> Iterator[list[Event]]:
         number = job.trials[0].number
         # Not all at the same moment.
         due = time.monotonic() + self._pause * (number * 0.618 % 1)
@@ -100,6 +100,9 @@ class Crowd:
             due += self._pause
             yield [EpochEnded(number, epoch, {**METRICS, "told": time.time()})]
         yield [_finished(job)]
+
+    def end(self) -> None:
+        """There is nothing to be left."""
 
 
 @dataclass(frozen=True)

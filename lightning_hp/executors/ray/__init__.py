@@ -30,7 +30,9 @@ class RayCluster:
         runtime_env: what Ray shall bring to the machines, such as ``{"working_dir": ".", "pip": ["timm"]}``; see
             "Environment Dependencies" in Ray's documentation.
         shared: whether all machines see the study's folder under its path, so that trials write there themselves. Otherwise
-            what they write comes through Ray. None tries it out on each machine.
+            what they write comes through Ray, and nothing more is taken from a machine that was given up. None tries it out on
+            each machine. Into a shared folder a machine that hung, or was cut off from the cluster alone, may still write until
+            it hears that it was given up, while its trial goes on elsewhere: where that is to be feared, take False.
 
     Raises:
         ConfigError: an argument is wrong.

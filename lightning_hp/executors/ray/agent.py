@@ -74,25 +74,32 @@ class Agent:
         self._payload = payload
         self._settings = settings
         self.shared = _is_shared(settings)
-        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        # None after the last one.
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         # None after the last message of a job.
         self._messages: queue.Queue[Message | None] = queue.Queue(MOST_WAITING)
         self._root = Path(settings.root)
         self._idle = False
         ready = threading.Event()
-        threading.Thread(target=self._serve, args=(ready.set,), daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, args=(ready.set,), daemon=True)
+        self._thread.start()
         ready.wait()
 
     def where(self) -> tuple[str, bool]:
         """The machine's name, and whether it sees the study's folder, once the agent is ready."""
         return platform.node(), self.shared
 
-    def run(self, job: Job, folders: Sequence[Any]) -> Iterator[list[Message]]:
+    def take(self, changes: Sequence[Change]) -> None:
+        """Takes a part of what is in the folders of the trials that run next, where the study's folder is not seen here."""
+        copy = Copy(self._root)
+        for change in changes:
+            copy.apply(change)
+
+    def run(self, job: Job) -> Iterator[list[Message]]:
         """Runs one job.
 
         Args:
             job: what is to be run.
-            folders: where the study's folder is not seen here, references to what is in the trials' folders.
 
         Yields:
             What it tells, and before a trial is over, all that has changed in its folder.
@@ -100,8 +107,6 @@ class Agent:
         mirror = None
         if not self.shared:
             mirror = Mirror(self._root, [trial.number for trial in job.trials])
-            mirror.remove()
-            self._fetch(folders)
             mirror.accept()
         self._jobs.put(job)
         look, over = time.monotonic() + LOOK_INTERVAL, False
@@ -118,13 +123,10 @@ class Agent:
         if mirror is not None:
             mirror.remove()
 
-    def _fetch(self, folders: Sequence[Any]) -> None:
-        import ray
-
-        copy = Copy(self._root)
-        for reference in folders:
-            for change in ray.get(reference):
-                copy.apply(change)
+    def end(self) -> None:
+        """Leaves nothing on this machine, when no more jobs will come."""
+        self._jobs.put(None)
+        self._thread.join()
 
     def _serve(self, ready: Callable[[], None]) -> None:
         """Runs what comes, as long as this process lives."""
@@ -146,7 +148,7 @@ class Agent:
             ready()
             self._messages.put(None)
 
-    def _next_job(self) -> Job:
+    def _next_job(self) -> Job | None:
         if self._idle:
             self._messages.put(None)
         self._idle = True

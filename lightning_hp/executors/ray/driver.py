@@ -6,7 +6,6 @@ import time
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_hp.errors import ConfigError, LightningHPError, storage_errors
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 GROW_INTERVAL = 2.0
 # Seconds after which a machine that has had nothing to do is given back to the cluster.
 IDLE = 60.0
+# Seconds that agents may take to end in order.
+END_PATIENCE = 5.0
 # Seconds after which a person is told that nothing runs, since the cluster has no room.
 PATIENCE = 20.0
 # Answers of an agent that may be on their way. Then it waits, and with it the training: nothing is lost, no memory is filled.
@@ -48,6 +49,10 @@ class _Worker:
     since: float = field(default_factory=time.monotonic)
     job: Job | None = None
     unfinished: set[int] = field(default_factory=set)
+
+    @property
+    def is_idle(self) -> bool:
+        return self.ready and self.job is None
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -75,7 +80,8 @@ class Driver:
         self._copy = Copy(work.root)
         self._workers: list[_Worker] = []
         self._needs = executor.needs()
-        self._token = _token(work.root)
+        # By its content a machine knows whether it sees the study's folder; a copy of that has what an earlier run has left.
+        self._token = uuid.uuid4().hex
         self._failed_starts = 0
         self._told = False
 
@@ -94,7 +100,7 @@ class Driver:
                 # While all others wait for what runs, there is no use for more machines.
                 if more:
                     self._grow()
-                for worker in [each for each in self._workers if each.ready and each.job is None]:
+                for worker in [each for each in self._workers if each.is_idle]:
                     job, waiting = waiting or next_job(), None
                     more = job is not None
                     if job is None:
@@ -110,8 +116,7 @@ class Driver:
                 self._take_what_comes()
                 self._release_idle()
         finally:
-            for worker in self._workers:
-                self._end(worker)
+            self._end(self._workers)
 
     def _prepare(self) -> None:
         from ray import cloudpickle
@@ -123,7 +128,7 @@ class Driver:
                 f"the model, the data or the Trainer's arguments cannot be sent to other machines: {error}. executor='inline' "
                 "trains in this process"
             ) from error
-        end_leftovers(self._ray, self._prefix)
+        self._begin()
         self._payload = self._ray.put(payload)
         executor = self._executor
         self._settings = Settings(
@@ -147,31 +152,51 @@ class Driver:
             max_task_retries=0,
         )(Agent)
 
-    @property
-    def _prefix(self) -> str:
-        return f"lightning-hp {self._token} "
+    def _begin(self) -> None:
+        """Ends what an earlier run of this search has left, and leaves a note by which what this one leaves is known."""
+        path = self._work.root / TOKEN
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                end_leftovers(self._ray, _named(path.read_text()))
+            path.write_text(self._token)
 
     def _grow(self) -> None:
         while len(self._workers) < self._executor.at_a_time:
-            handle = self._agent.options(name=f"{self._prefix}{uuid.uuid4().hex}").remote(self._payload, self._settings)
+            name = f"{_named(self._token)}{uuid.uuid4().hex}"
+            handle = self._agent.options(name=name).remote(self._payload, self._settings)
             self._workers.append(_Worker(handle, coming=handle.where.remote()))
 
     def _start(self, worker: _Worker, job: Job) -> None:
         worker.job, worker.unfinished = job, {trial.number for trial in job.trials}
-        folders = [] if worker.shared else [self._ray.put(each) for each in Mirror(self._work.root, worker.numbers).changes()]
-        run = worker.handle.run.options(num_returns="streaming", _generator_backpressure_num_objects=MOST_UNREAD)
-        worker.coming = run.remote(job, folders)
+        try:
+            if not worker.shared:
+                self._send_folders(worker)
+            run = worker.handle.run.options(num_returns="streaming", _generator_backpressure_num_objects=MOST_UNREAD)
+            worker.coming = run.remote(job)
+        except self._ray.exceptions.RayError as error:
+            self._lose(worker, error)
+
+    def _send_folders(self, worker: _Worker) -> None:
+        """Gives an agent what is in its trials' folders, a few pieces at a time."""
+        sent = []
+        for changes in Mirror(self._work.root, worker.numbers).changes():
+            sent.append(worker.handle.take.remote(changes))
+            if len(sent) > MOST_UNREAD:
+                self._ray.get(sent.pop(0))
+        self._ray.get(sent)
 
     def _take_what_comes(self) -> None:
         workers = {each.coming: each for each in self._workers if each.coming is not None}
         coming = list(workers)
         wait = self._ray.wait
-        ready, _ = wait(coming, num_returns=len(coming), timeout=GATHER * len(coming), fetch_local=False)
+        # What is ready is here: one that hangs keeps nobody else waiting.
+        ready, _ = wait(coming, num_returns=len(coming), timeout=GATHER * len(coming))
         if not ready:
-            ready, _ = wait(coming, num_returns=1, timeout=GROW_INTERVAL, fetch_local=False)
+            ready, _ = wait(coming, num_returns=1, timeout=GROW_INTERVAL)
         for each in ready:
             self._take(workers[each])
-        if not any(worker.ready for worker in self._workers):
+        if self._workers and not any(worker.ready for worker in self._workers):
             self._tell_of_waiting()
 
     def _take(self, worker: _Worker) -> None:
@@ -206,8 +231,8 @@ class Driver:
 
     def _lose(self, worker: _Worker, error: Exception) -> None:
         """Gives up an agent, and has its trials tried again."""
-        self._end(worker)
         self._workers.remove(worker)
+        self._end([worker])
         told = _in_short(error)
         if not worker.ready:
             self._failed_starts += 1
@@ -221,13 +246,17 @@ class Driver:
 
     def _release_idle(self) -> None:
         now = time.monotonic()
-        for worker in [each for each in self._workers if each.ready and each.job is None and now - each.since >= IDLE]:
-            self._end(worker)
-            self._workers.remove(worker)
+        idle = [each for each in self._workers if each.is_idle and now - each.since >= IDLE]
+        self._workers = [each for each in self._workers if each not in idle]
+        self._end(idle)
 
-    def _end(self, worker: _Worker) -> None:
-        with suppress(self._ray.exceptions.RayError):
-            self._ray.kill(worker.handle)
+    def _end(self, workers: list[_Worker]) -> None:
+        """Ends agents: those that have nothing to do in order, so that they leave nothing on their machines."""
+        if ending := [each.handle.end.remote() for each in workers if each.is_idle]:
+            self._ray.wait(ending, num_returns=len(ending), timeout=END_PATIENCE)
+        for worker in workers:
+            with suppress(self._ray.exceptions.RayError):
+                self._ray.kill(worker.handle)
 
     def _tell_of_waiting(self) -> None:
         if self._told or time.monotonic() - min(each.since for each in self._workers) < PATIENCE:
@@ -237,14 +266,9 @@ class Driver:
         self._emit(Printed((), f"waiting for the cluster to have room for a job, which takes {needs}"))
 
 
-def _token(root: Path) -> str:
-    """What the study's folder is known by: the same in each run."""
-    path = root / TOKEN
-    with storage_errors(path):
-        if not path.exists():
-            root.mkdir(parents=True, exist_ok=True)
-            path.write_text(uuid.uuid4().hex)
-        return path.read_text()
+def _named(token: str) -> str:
+    """How the names of a run's agents begin."""
+    return f"lightning-hp {token} "
 
 
 def _in_short(error: Exception) -> str:

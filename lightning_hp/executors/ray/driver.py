@@ -29,6 +29,9 @@ END_PATIENCE = 5.0
 PATIENCE = 20.0
 # Answers of an agent that may be on their way. Then it waits, and with it the training: nothing is lost, no memory is filled.
 MOST_UNREAD = 8
+# Seconds, for each agent, in which what many tell is gathered, since each look at them takes longer the more there are. Of less
+# than fifty it is taken at once.
+GATHER = 2e-5
 # Agents that may be lost one after another before they are ready: what stops one will stop the next.
 START_TRIES = 4
 
@@ -190,7 +193,7 @@ class Driver:
         coming = list(workers)
         wait = self._ray.wait
         # What is ready is here: one that hangs keeps nobody else waiting.
-        ready, _ = wait(coming, num_returns=len(coming), timeout=0)
+        ready, _ = wait(coming, num_returns=len(coming), timeout=GATHER * len(coming))
         if not ready:
             ready, _ = wait(coming, num_returns=1, timeout=GROW_INTERVAL)
         for each in ready:

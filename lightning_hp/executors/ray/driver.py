@@ -155,7 +155,7 @@ class Driver:
 
     def _start(self, worker: _Worker, job: Job) -> None:
         worker.job, worker.unfinished = job, {trial.number for trial in job.trials}
-        folders = [] if worker.shared else [self._ray.put(each) for each in Mirror(self._work.root, worker.numbers).changes()]
+        folders = [] if worker.shared else [self._ray.put(each) for each in Mirror(self._work.root, worker.numbers, True).changes()]
         run = worker.handle.run.options(num_returns="streaming", _generator_backpressure_num_objects=MOST_UNREAD)
         worker.coming = run.remote(job, folders)
 

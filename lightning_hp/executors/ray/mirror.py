@@ -110,6 +110,7 @@ class Mirror:
     def __init__(self, root: Path, numbers: Iterable[int], previous: bool = False) -> None:
         self._root = root
         self._folders = [_Folder(number, trial_folder(root, number)) for number in numbers]
+        self._all = [folder.place for folder in self._folders]
         self._previous = previous
 
     def accept(self) -> None:
@@ -132,14 +133,18 @@ class Mirror:
         if batch:
             yield batch
 
+    def paths(self) -> list[str]:
+        """The files that are there, by their paths below the study's folder."""
+        return [self._name(folder, path) for folder in self._folders for path, _ in _files(folder.place)]
+
     def leave(self, number: int) -> None:
-        """Tells no more of a trial, whose folder stays as it is."""
+        """Tells no more of a trial."""
         self._folders = [folder for folder in self._folders if folder.number != number]
 
     def remove(self) -> None:
-        """Removes the folders here."""
-        for folder in self._folders:
-            shutil.rmtree(folder.place, ignore_errors=True)
+        """Removes the folders here, those too of which no more is told."""
+        for place in self._all:
+            shutil.rmtree(place, ignore_errors=True)
 
     def _changes_in(self, folder: _Folder, sent: dict[_Version, str]) -> Iterator[Change]:
         with ExitStack() as stack:

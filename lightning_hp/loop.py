@@ -374,7 +374,7 @@ class SearchLoop:
 
     def _plan(self, until: Callable[[Trial], Rung | None] = lambda trial: None) -> Plan:
         together = self.fuse != "never" and self._apart is None
-        return Plan(self.executor.at_a_time, MOST_TOGETHER if together else 1, until)
+        return Plan(lambda: self.executor.at_a_time, MOST_TOGETHER if together else 1, until)
 
     def _as_config(self) -> dict[str, Any]:
         """The search as a config, as far as Python objects have a name."""

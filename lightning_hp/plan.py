@@ -21,12 +21,12 @@ class Plan:
     worker finds out whether the models really have one structure.
 
     Args:
-        places: how many jobs run at a time; trials that go together are divided among them.
+        places: tells how many jobs run at a time, which may change; trials that go together are divided among them.
         most: trials in a job; 1 for each by itself.
         until: tells the rung to which a trial trains next; None for its end.
     """
 
-    places: int = 1
+    places: Callable[[], int] = lambda: 1
     most: int = MOST_TOGETHER
     until: Callable[[Trial], Rung | None] = lambda trial: None
     # Each with what all of a job have in common, since all that wait are looked through for each job.
@@ -42,7 +42,7 @@ class Plan:
     @property
     def lookahead(self) -> int:
         """How many trials there should be to choose from."""
-        return self.most * self.places
+        return self.most * self.places()
 
     def add(self, trial: Trial) -> None:
         """Takes a trial that is to start."""
@@ -68,7 +68,7 @@ class Plan:
         if self.most > 1 and kind not in self._refused and first.number not in self._alone:
             alike = [trial for trial, its in self._waiting.values() if its == kind and trial.number not in self._alone]
         # The last shares are not made smaller for those that come late.
-        self._shares[kind] = size = max(self._shares.get(kind, 1), min(self.most, -(-len(alike) // self.places)))
+        self._shares[kind] = size = max(self._shares.get(kind, 1), min(self.most, -(-len(alike) // self.places())))
         together = tuple(alike[:size])
         for trial in together:
             del self._waiting[trial.number]

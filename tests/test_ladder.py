@@ -57,7 +57,7 @@ class Search:
 
         finished = list(self.finished.values())
         ladder = Ladder(self.pruner, "max", lambda hparams: 10, round_of, self.judged, finished)
-        plan = Plan(workers, self.together, ladder.until)
+        plan = Plan(lambda: workers, self.together, ladder.until)
         dispatch = Dispatch(ask, total, None, 0, lambda hparams: 10, finished, [self.record], plan, {}, ladder)
         jobs = []
         while True:

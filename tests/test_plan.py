@@ -25,7 +25,7 @@ def jobs(plan: Plan) -> list[list[int]]:
 
 @given(st.lists(HPARAMS, max_size=30), st.integers(1, 4), st.integers(1, 8))
 def test_every_trial_is_in_one_job_with_others_like_it(hparams, places, most):
-    plan = Plan(places, most)
+    plan = Plan(lambda: places, most)
     for trial in trials(*hparams):
         plan.add(trial)
     found = jobs(plan)
@@ -37,10 +37,21 @@ def test_every_trial_is_in_one_job_with_others_like_it(hparams, places, most):
 
 
 def test_trials_are_divided_among_the_places():
-    plan = Plan(places=2)
+    plan = Plan(places=lambda: 2)
     for trial in trials(*[{"lr": 0.1}] * 10):
         plan.add(trial)
     assert jobs(plan) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+
+
+def test_places_that_come_later_count():
+    places = [1]
+    plan = Plan(places=lambda: places[-1], most=4)
+    assert plan.lookahead == 4
+    places.append(2)
+    assert plan.lookahead == 8
+    for trial in trials(*[{"lr": 0.1}] * 4):
+        plan.add(trial)
+    assert jobs(plan) == [[0, 1], [2, 3]]
 
 
 def test_models_that_cannot_train_as_one_do_not_try_again():

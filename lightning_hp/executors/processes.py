@@ -33,6 +33,10 @@ GRACE = 30.0
 LAST_WORDS = 1.0
 # Bytes of a line that a worker prints; what is longer becomes several.
 LONGEST_LINE = 4096
+# Messages of workers that wait for the search to take them. Then the workers wait: nothing is lost, no memory is filled.
+MOST_WAITING = 1000
+# Seconds from one look at whether anybody still listens to the next.
+_LISTEN_INTERVAL = 1.0
 # Lines that a worker printed last, to tell why it died.
 _LINES_KEPT = 20
 
@@ -69,8 +73,8 @@ class Processes:
             ) from error
         with scratch_folder() as scratch:
             launcher: Launcher = ForkServer(payload, scratch) if self.fork else Spawner(payload, scratch)
-            with launcher:
-                _Run(self, launcher, emit).run(next_job)
+            with contextlib.closing(_Run(self, launcher, emit)) as run, launcher:
+                run.run(next_job)
 
 
 @dataclass
@@ -124,7 +128,8 @@ class _Run:
         self._emit = emit
         self._free = list(reversed(settings.places))
         self._teams: list[_Team] = []
-        self._messages: queue.SimpleQueue[tuple[_Team, _Message]] = queue.SimpleQueue()
+        self._messages: queue.Queue[tuple[_Team, _Message]] = queue.Queue(MOST_WAITING)
+        self._closed = False
 
     def run(self, next_job: NextJob) -> None:
         while True:
@@ -135,6 +140,10 @@ class _Run:
             with contextlib.suppress(queue.Empty):
                 self._take(*self._messages.get(timeout=self._patience()))
             self._end_the_late()
+
+    def close(self) -> None:
+        """Nobody listens any more: who waits to tell something goes on."""
+        self._closed = True
 
     def _start(self, job: Job, place: Place) -> None:
         team = _Team(job, place, [self._launcher.start() for _ in range(place.processes)])
@@ -150,25 +159,36 @@ class _Run:
             # A process that is dead already is found so by its reader.
             with contextlib.suppress(OSError):
                 send(process.writer, order)
-            listener = threading.Thread(target=self._hear, args=(team, process), daemon=True)
+            telling = threading.Lock()
+            listener = threading.Thread(target=self._hear, args=(team, process, telling), daemon=True)
             listener.start()
-            threading.Thread(target=self._read, args=(team, rank, process, listener), daemon=True).start()
+            threading.Thread(target=self._read, args=(team, rank, process, listener, telling), daemon=True).start()
 
-    def _read(self, team: _Team, rank: int, process: Process, listener: threading.Thread) -> None:
+    def _read(self, team: _Team, rank: int, process: Process, listener: threading.Thread, telling: threading.Lock) -> None:
         with contextlib.suppress(EOFError, OSError):
             while True:
-                self._messages.put((team, receive(process.reader)))
+                self._tell(team, receive(process.reader))
         code = process.wait()
         process.close()
         listener.join(LAST_WORDS)
-        self._messages.put((team, _Ended(rank, code)))
+        # It may have words for which the search has no time yet.
+        while listener.is_alive() and telling.locked():
+            listener.join(LAST_WORDS)
+        self._tell(team, _Ended(rank, code))
 
-    def _hear(self, team: _Team, process: Process) -> None:
+    def _hear(self, team: _Team, process: Process, telling: threading.Lock) -> None:
         with process.output:
             # A line may have no end, as a progress bar's.
             while line := process.output.readline(LONGEST_LINE):
                 told = line.decode(errors="replace").rstrip().rpartition("\r")[2]
-                self._messages.put((team, _Said(told)))
+                with telling:
+                    self._tell(team, _Said(told))
+
+    def _tell(self, team: _Team, message: _Message) -> None:
+        while not self._closed:
+            with contextlib.suppress(queue.Full):
+                self._messages.put((team, message), timeout=_LISTEN_INTERVAL)
+                return
 
     def _take(self, team: _Team, message: _Message) -> None:
         if isinstance(message, _Ended):

@@ -91,7 +91,7 @@ def replay(name: str, strategy: str, seed: int, trials: int) -> Record:
     most = lambda hparams: task.epochs  # noqa: E731
     chosen = pruner_for(pruner or None)
     ladder = Ladder(chosen, "min", most, ask.round_of) if chosen is not None else None
-    plan = Plan(1, 1, ladder.until) if ladder is not None else Plan(most=1)
+    plan = Plan(most=1, until=ladder.until) if ladder is not None else Plan(most=1)
     dispatch = Dispatch(ask, trials, None, 0, most, [], [], plan, ladder=ladder)
     Inline().run(dispatch.next_job, work, dispatch.take)
     return record

@@ -30,7 +30,10 @@ class RayCluster:
         runtime_env: what Ray shall bring to the machines, such as ``{"working_dir": ".", "pip": ["timm"]}``; see
             "Environment Dependencies" in Ray's documentation.
         shared: whether all machines see the study's folder under its path, so that trials write there themselves. Otherwise
-            what they write comes through Ray, or by ``storage``. None tries it out on each machine.
+            what they write comes through Ray, or by ``storage``, and nothing more is taken from a machine that was given up.
+            None tries it out on each machine. Into a shared folder a machine that hung, or was cut off from the cluster alone,
+            may still write until it hears that it was given up, while its trial goes on elsewhere: where that is to be feared,
+            take False.
         storage: a URL that fsspec knows, such as ``"s3://bucket/path"``, which all machines reach with rights of their own.
             Where the study's folder is not seen, trials' files go there instead of through Ray, and come to the study's folder
             when the trial has ended or paused; then they are removed there. Those of a search that was killed its next run

@@ -7,7 +7,7 @@ import pickle
 import platform
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,7 +18,7 @@ from lightning_hp.executors.messages import Raised
 from lightning_hp.executors.place import Place
 from lightning_hp.executors.processes import Processes
 from lightning_hp.executors.ray.baggage import Baggage, ended_by
-from lightning_hp.executors.ray.mirror import Change
+from lightning_hp.executors.ray.mirror import Change, Copy
 from lightning_hp.executors.ray.ways import Parcel
 from lightning_hp.executors.ray.wheels import Answered, Asked, Desk, Listens
 from lightning_hp.executors.scratch import scratch_folder
@@ -75,19 +75,27 @@ class Agent:
         self._payload = payload
         self._settings = settings
         self.shared = _is_shared(settings)
-        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        # None after the last one.
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         # None after the last message of a job.
         self._messages: queue.Queue[Message | None] = queue.Queue(MOST_WAITING)
         self._root = Path(settings.root)
         self._idle = False
         self._desk: Desk | None = None
         ready = threading.Event()
-        threading.Thread(target=self._serve, args=(ready.set,), daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, args=(ready.set,), daemon=True)
+        self._thread.start()
         ready.wait()
 
     def where(self) -> tuple[str, bool]:
         """The machine's name, and whether it sees the study's folder, once the agent is ready."""
         return platform.node(), self.shared
+
+    def take(self, changes: Sequence[Change]) -> None:
+        """Takes a part of what is in the folders of the trials that run next, where the study's folder is not seen here."""
+        copy = Copy(self._root)
+        for change in changes:
+            copy.apply(change)
 
     def run(self, job: Job, parcel: Parcel | None) -> Iterator[list[Message]]:
         """Runs one job.
@@ -121,6 +129,11 @@ class Agent:
         if self._desk is not None:
             self._desk.put(asked)
 
+    def end(self) -> None:
+        """Leaves nothing on this machine, when no more jobs will come."""
+        self._jobs.put(None)
+        self._thread.join()
+
     def _serve(self, ready: Callable[[], None]) -> None:
         """Runs what comes, as long as this process lives."""
         asked = self._settings
@@ -141,7 +154,7 @@ class Agent:
             ready()
             self._messages.put(None)
 
-    def _next_job(self) -> Job:
+    def _next_job(self) -> Job | None:
         if self._idle:
             self._messages.put(None)
         self._idle = True

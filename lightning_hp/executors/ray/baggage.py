@@ -32,7 +32,6 @@ class Baggage:
         self.desk = Desk(root, numbers)
         self._parcel = parcel
         self._mirror = Mirror(root, numbers)
-        self._mirror.remove()
         copy = Copy(root)
         for batch in parcel.changes():
             for change in batch:

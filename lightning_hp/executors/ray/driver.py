@@ -6,7 +6,6 @@ import time
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_hp.errors import ConfigError, LightningHPError, storage_errors
@@ -14,7 +13,7 @@ from lightning_hp.executors import NextJob, Work
 from lightning_hp.executors.messages import Raised
 from lightning_hp.executors.ray.agent import TOKEN, Agent, Message, Settings
 from lightning_hp.executors.ray.baggage import ended_by
-from lightning_hp.executors.ray.mirror import Copy, Gone, Piece, Same
+from lightning_hp.executors.ray.mirror import Change, Copy, Gone, Piece, Same
 from lightning_hp.executors.ray.session import end_leftovers
 from lightning_hp.executors.ray.ways import Parcel, ThroughRay, ThroughStorage, Way
 from lightning_hp.executors.ray.wheels import Answered, Listens, Wheels
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 GROW_INTERVAL = 2.0
 # Seconds after which a machine that has had nothing to do is given back to the cluster.
 IDLE = 60.0
+# Seconds that agents may take to end in order.
+END_PATIENCE = 5.0
 # Seconds after which a person is told that nothing runs, since the cluster has no room.
 PATIENCE = 20.0
 # Answers of an agent that may be on their way. Then it waits, and with it the training: nothing is lost, no memory is filled.
@@ -50,6 +51,10 @@ class _Worker:
     # What goes with the job where the study's folder is not seen.
     parcel: Parcel | None = None
     unfinished: set[int] = field(default_factory=set)
+
+    @property
+    def is_idle(self) -> bool:
+        return self.ready and self.job is None
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -78,10 +83,10 @@ class Driver:
         self._wheels = Wheels(work.root)
         self._workers: list[_Worker] = []
         self._needs = executor.needs()
-        self._token = _token(work.root)
+        # By its content a machine knows whether it sees the study's folder; a copy of that has what an earlier run has left.
+        self._token = uuid.uuid4().hex
         storage = executor.cluster.storage
-        through_ray = ThroughRay(work.root, ray)
-        self._way: Way = through_ray if storage is None else ThroughStorage(work.root, storage, self._token)
+        self._way: Way = ThroughRay(work.root) if storage is None else ThroughStorage(work.root, storage)
         self._failed_starts = 0
         self._told = False
 
@@ -100,7 +105,7 @@ class Driver:
                 # While all others wait for what runs, there is no use for more machines.
                 if more:
                     self._grow()
-                for worker in [each for each in self._workers if each.ready and each.job is None]:
+                for worker in [each for each in self._workers if each.is_idle]:
                     job, waiting = waiting or next_job(), None
                     more = job is not None
                     if job is None:
@@ -117,8 +122,8 @@ class Driver:
                 self._pass_requests()
                 self._release_idle()
         finally:
+            self._end(self._workers)
             for worker in self._workers:
-                self._end(worker)
                 self._wheels.end(worker.numbers, "the search has ended before it came to this")
 
     def _prepare(self) -> None:
@@ -131,7 +136,7 @@ class Driver:
                 f"the model, the data or the Trainer's arguments cannot be sent to other machines: {error}. executor='inline' "
                 "trains in this process"
             ) from error
-        end_leftovers(self._ray, self._prefix)
+        self._begin()
         self._way.begin()
         self._payload = self._ray.put(payload)
         executor = self._executor
@@ -154,32 +159,55 @@ class Driver:
             scheduling_strategy=executor.cluster.scheduling_strategy,
             max_restarts=0,
             max_task_retries=0,
-            # A person's request comes while a job runs.
-            max_concurrency=2,
+            # A person's request comes while a job runs; all else comes in order.
+            concurrency_groups={"requests": 1},
         )(Agent)
 
-    @property
-    def _prefix(self) -> str:
-        return f"lightning-hp {self._token} "
+    def _begin(self) -> None:
+        """Ends what an earlier run of this search has left, and leaves a note by which what this one leaves is known."""
+        path = self._work.root / TOKEN
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                end_leftovers(self._ray, _named(path.read_text()))
+            path.write_text(self._token)
 
     def _grow(self) -> None:
         while len(self._workers) < self._executor.at_a_time:
-            handle = self._agent.options(name=f"{self._prefix}{uuid.uuid4().hex}").remote(self._payload, self._settings)
+            name = f"{_named(self._token)}{uuid.uuid4().hex}"
+            handle = self._agent.options(name=name).remote(self._payload, self._settings)
             self._workers.append(_Worker(handle, coming=handle.where.remote()))
 
     def _start(self, worker: _Worker, job: Job) -> None:
         worker.job, worker.unfinished = job, {trial.number for trial in job.trials}
-        worker.parcel = None if worker.shared else self._way.parcel(worker.numbers)
-        run = worker.handle.run.options(num_returns="streaming", _generator_backpressure_num_objects=MOST_UNREAD)
-        worker.coming = run.remote(job, worker.parcel)
+        try:
+            worker.parcel = None if worker.shared else self._parcel(worker)
+            run = worker.handle.run.options(num_returns="streaming", _generator_backpressure_num_objects=MOST_UNREAD)
+            worker.coming = run.remote(job, worker.parcel)
+        except self._ray.exceptions.RayError as error:
+            self._lose(worker, error)
+
+    def _parcel(self, worker: _Worker) -> Parcel:
+        """Gives an agent what is in its trials' folders, a few pieces at a time."""
+        sent: list[Any] = []
+
+        def take(changes: list[Change]) -> None:
+            sent.append(worker.handle.take.remote(changes))
+            if len(sent) > MOST_UNREAD:
+                self._ray.get(sent.pop(0))
+
+        parcel = self._way.parcel(worker.numbers, take)
+        self._ray.get(sent)
+        return parcel
 
     def _take_what_comes(self) -> None:
         workers = {each.coming: each for each in self._workers if each.coming is not None}
         coming = list(workers)
         wait = self._ray.wait
-        ready, _ = wait(coming, num_returns=len(coming), timeout=0, fetch_local=False)
+        # What is ready is here: one that hangs keeps nobody else waiting.
+        ready, _ = wait(coming, num_returns=len(coming), timeout=0)
         if not ready:
-            ready, _ = wait(coming, num_returns=1, timeout=GROW_INTERVAL, fetch_local=False)
+            ready, _ = wait(coming, num_returns=1, timeout=GROW_INTERVAL)
         for each in ready:
             self._take(workers[each])
         if not any(worker.ready for worker in self._workers):
@@ -224,8 +252,8 @@ class Driver:
 
     def _lose(self, worker: _Worker, error: Exception) -> None:
         """Gives up an agent, and has its trials tried again."""
-        self._end(worker)
         self._workers.remove(worker)
+        self._end([worker])
         told = _in_short(error)
         if not worker.ready:
             self._failed_starts += 1
@@ -248,17 +276,21 @@ class Driver:
     def _pass_requests(self) -> None:
         for worker in self._workers:
             for asked in self._wheels.asked(worker.numbers):
-                worker.handle.ask.remote(asked)
+                worker.handle.ask.options(concurrency_group="requests").remote(asked)
 
     def _release_idle(self) -> None:
         now = time.monotonic()
-        for worker in [each for each in self._workers if each.ready and each.job is None and now - each.since >= IDLE]:
-            self._end(worker)
-            self._workers.remove(worker)
+        idle = [each for each in self._workers if each.is_idle and now - each.since >= IDLE]
+        self._workers = [each for each in self._workers if each not in idle]
+        self._end(idle)
 
-    def _end(self, worker: _Worker) -> None:
-        with suppress(self._ray.exceptions.RayError):
-            self._ray.kill(worker.handle)
+    def _end(self, workers: list[_Worker]) -> None:
+        """Ends agents: those that have nothing to do in order, so that they leave nothing on their machines."""
+        if ending := [each.handle.end.remote() for each in workers if each.is_idle]:
+            self._ray.wait(ending, num_returns=len(ending), timeout=END_PATIENCE)
+        for worker in workers:
+            with suppress(self._ray.exceptions.RayError):
+                self._ray.kill(worker.handle)
 
     def _tell_of_waiting(self) -> None:
         if self._told or time.monotonic() - min(each.since for each in self._workers) < PATIENCE:
@@ -268,14 +300,9 @@ class Driver:
         self._emit(Printed((), f"waiting for the cluster to have room for a job, which takes {needs}"))
 
 
-def _token(root: Path) -> str:
-    """What the study's folder is known by: the same in each run."""
-    path = root / TOKEN
-    with storage_errors(path):
-        if not path.exists():
-            root.mkdir(parents=True, exist_ok=True)
-            path.write_text(uuid.uuid4().hex)
-        return path.read_text()
+def _named(token: str) -> str:
+    """How the names of a run's agents begin."""
+    return f"lightning-hp {token} "
 
 
 def _in_short(error: Exception) -> str:

@@ -49,20 +49,19 @@ class Session:
         """
         ray = import_ray()
         if ray.is_initialized():
+            if not self._is_ours:
+                self._check_made_before(ray)
             return ray
         address = self._cluster.address or os.environ.get("RAY_ADDRESS", "")
-        if address.startswith("ray://"):
-            raise ConfigError(
-                f"the search has to run on a machine of the cluster, and {address!r} is for those that do not: start it there, "
-                "or by ray job submit, with address 'auto'"
-            )
+        _check_is_of_the_cluster(address)
         try:
             ray.init(
                 address=self._cluster.address,
                 runtime_env=dict(self._cluster.runtime_env) or None,
                 # What workers print comes as events, each line with its trial.
                 log_to_driver=False,
-                logging_level=logging.WARNING,
+                # Its warnings are about Ray's own settings, such as its authentication.
+                logging_level=logging.ERROR,
             )
         except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
             told = " ".join(str(error).split())
@@ -70,11 +69,28 @@ class Session:
         self._is_ours = True
         return ray
 
+    def _check_made_before(self, ray: Any) -> None:
+        if ray.util.client.ray.is_connected():
+            _check_is_of_the_cluster("ray://")
+        if self._cluster.runtime_env:
+            raise ConfigError(
+                "RayCluster: runtime_env comes too late, since Ray is initialised already: give it to ray.init instead, or do "
+                "without ray.init"
+            )
+
     def close(self) -> None:
         """Ends a connection that was made here, and with it a cluster that was started for it."""
         if self._is_ours:
             self._is_ours = False
             import_ray().shutdown()
+
+
+def _check_is_of_the_cluster(address: str) -> None:
+    if address.startswith("ray://"):
+        raise ConfigError(
+            f"the search has to run on a machine of the cluster, and {address!r} is for those that do not: start it there, "
+            "or by ray job submit, with address 'auto'"
+        )
 
 
 def room(ray: Any, needs: Mapping[str, float]) -> int:

@@ -6,18 +6,25 @@ train, and what they write from there back.
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from lightning_hp.executors.ray.mirror import Change, Copy, Mirror
 from lightning_hp.executors.ray.storage import Storage, StoredFiles
+from lightning_hp.study.files import write_whole
 from lightning_hp.study.records import FILE as RECORD
 from lightning_hp.trial import trial_folder
+
+# In the study's folder: what that is called in a storage.
+NAME = ".storage"
+Take: TypeAlias = Callable[[list[Change]], None]
 
 
 class Parcel(Protocol):
@@ -47,8 +54,13 @@ class Way(Protocol):
             ConfigError: it cannot work.
         """
 
-    def parcel(self, numbers: Iterable[int]) -> Parcel:
-        """What goes with a job of these trials."""
+    def parcel(self, numbers: Iterable[int], take: Take) -> Parcel:
+        """What goes with a job of these trials.
+
+        Args:
+            numbers: of the trials.
+            take: gives what is in their folders to the agent, where that does not come with the parcel.
+        """
 
     def collect(self, parcel: Any, numbers: Iterable[int]) -> None:
         """Brings all that these trials have written to the study's folder: they have ended, or their job is lost."""
@@ -59,19 +71,12 @@ class Way(Protocol):
 
 @dataclass(frozen=True)
 class Streamed:
-    """What goes through Ray: there as objects, back as what the job tells.
+    """What has come through Ray, and goes back as what the job tells."""
 
-    Args:
-        references: to the objects.
-    """
-
-    references: Sequence[Any]
     interval: float = 1.0
 
-    def changes(self) -> Iterator[list[Change]]:
-        import ray
-
-        yield from map(ray.get, self.references)
+    def changes(self) -> Iterable[list[Change]]:
+        return ()
 
     def give(self, changes: Iterable[list[Change]]) -> Iterable[list[Change]]:
         return changes
@@ -82,20 +87,20 @@ class ThroughRay:
 
     Args:
         root: the study's folder.
-        ray: the module, connected.
     """
 
-    def __init__(self, root: Path, ray: Any) -> None:
+    def __init__(self, root: Path) -> None:
         self._root = root
-        self._ray = ray
 
     def begin(self) -> None:
         pass
 
-    def parcel(self, numbers: Iterable[int]) -> Streamed:
+    def parcel(self, numbers: Iterable[int], take: Take) -> Streamed:
         numbers = list(numbers)
         Copy(self._root).drop_parts(numbers)
-        return Streamed([self._ray.put(batch) for batch in Mirror(self._root, numbers, previous=True).changes()])
+        for batch in Mirror(self._root, numbers, previous=True).changes():
+            take(batch)
+        return Streamed()
 
     def collect(self, parcel: Streamed, numbers: Iterable[int]) -> None:
         # All is there, but for the rest of a file that was on its way when a job was lost.
@@ -135,13 +140,12 @@ class ThroughStorage:
     Args:
         root: the study's folder.
         url: of the storage.
-        token: the study's, for there may be others in the same storage.
     """
 
-    def __init__(self, root: Path, url: str, token: str) -> None:
+    def __init__(self, root: Path, url: str) -> None:
         self._root = root
+        self._url = url.rstrip("/")
         self._copy = Copy(root)
-        self._storage = Storage(f"{url.rstrip('/')}/{token}")
 
     def begin(self) -> None:
         self._storage.check()
@@ -151,7 +155,7 @@ class ThroughStorage:
             self._bring(files, [number for number in files.numbers if not self._is_recorded_since(number, begun)])
             files.remove()
 
-    def parcel(self, numbers: Iterable[int]) -> Stored:
+    def parcel(self, numbers: Iterable[int], take: Take) -> Stored:
         # In the order of time, so that what is newer is brought later.
         url = f"{self._storage.url}/{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
         StoredFiles(url).put(Mirror(self._root, numbers, previous=True).changes())
@@ -170,6 +174,10 @@ class ThroughStorage:
         except FileNotFoundError:
             return False
 
+    @cached_property
+    def _storage(self) -> Storage:
+        return Storage(f"{self._url}/{_name(self._root)}")
+
     def _bring(self, files: StoredFiles, numbers: Iterable[int]) -> None:
         numbers = list(numbers)
         for change in files.without(Mirror(self._root, numbers).paths()):
@@ -177,3 +185,15 @@ class ThroughStorage:
         for batch in files.changes(numbers):
             for change in batch:
                 self._copy.apply(change)
+
+
+def _name(root: Path) -> str:
+    """A study's name in a storage, where there may be others: the same in each run, and none that a copy of its folder has."""
+    path, here = root / NAME, str(root.absolute())
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        written = json.loads(path.read_text())
+        if written["root"] == here:
+            return str(written["name"])
+    name = uuid.uuid4().hex
+    write_whole(path, json.dumps({"name": name, "root": here}))
+    return name

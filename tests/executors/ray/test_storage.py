@@ -36,7 +36,12 @@ def url(request, tmp_path):
 
 
 def tree(root):
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    """What is in the trials' folders."""
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("trials/**/*") if path.is_file()}
+
+
+def refuse(changes):
+    raise AssertionError("nothing goes through Ray")
 
 
 def stored(url):
@@ -150,9 +155,9 @@ def test_a_trial_goes_to_another_machine_and_comes_back_when_it_has_ended(url, t
     study = tmp_path / "study"
     put(study, LAST, b"epoch 1")
     put(study, "events.out.tfevents.old", b"curves")
-    way = ThroughStorage(study, url, "token")
+    way = ThroughStorage(study, url)
     way.begin()
-    parcel = way.parcel([0, 1])
+    parcel = way.parcel([0, 1], refuse)
     machine = Machine(tmp_path / "machine", [0, 1], parcel)
     assert tree(machine.root) == tree(study)
     put(machine.root, BEST, b"epoch 2")
@@ -174,8 +179,8 @@ def test_a_trial_goes_to_another_machine_and_comes_back_when_it_has_ended(url, t
 def test_what_a_trial_that_began_anew_has_removed_is_gone_from_the_study_too(url, tmp_path):
     study = tmp_path / "study"
     put(study, "events.out.tfevents.old", b"of no use")
-    way = ThroughStorage(study, url, "token")
-    parcel = way.parcel([0])
+    way = ThroughStorage(study, url)
+    parcel = way.parcel([0], refuse)
     machine = Machine(tmp_path / "machine", [0], parcel)
     shutil.rmtree(trial_folder(machine.root, 0))
     put(machine.root, EVENTS, b"new")
@@ -186,8 +191,8 @@ def test_what_a_trial_that_began_anew_has_removed_is_gone_from_the_study_too(url
 
 def test_of_a_trial_that_never_wrote_anything_the_study_keeps_what_it_has(url, tmp_path):
     study = tmp_path / "study"
-    way = ThroughStorage(study, url, "token")
-    parcel = way.parcel([0])
+    way = ThroughStorage(study, url)
+    parcel = way.parcel([0], refuse)
     put(study, "trial.json", b"{}")
     way.collect(parcel, [0])
     way.end(parcel)
@@ -196,14 +201,14 @@ def test_of_a_trial_that_never_wrote_anything_the_study_keeps_what_it_has(url, t
 
 def test_a_lost_machine_that_still_writes_changes_nothing(url, tmp_path):
     study = tmp_path / "study"
-    way = ThroughStorage(study, url, "token")
-    first = way.parcel([0])
+    way = ThroughStorage(study, url)
+    first = way.parcel([0], refuse)
     lost = Machine(tmp_path / "lost", [0], first)
     put(lost.root, LAST, b"epoch 1")
     lost.pass_on()
     way.collect(first, [0])
     way.end(first)
-    second = way.parcel([0])
+    second = way.parcel([0], refuse)
     machine = Machine(tmp_path / "machine", [0], second)
     assert tree(machine.root) == {f"trials/000000/{LAST}": b"epoch 1"}
     put(machine.root, LAST, b"epoch 2")
@@ -217,16 +222,17 @@ def test_a_lost_machine_that_still_writes_changes_nothing(url, tmp_path):
 def test_after_a_killed_search_the_next_one_takes_up_what_its_machines_have_put_there(url, tmp_path):
     study = tmp_path / "study"
     put(study, LAST, b"epoch 1")
-    parcel = ThroughStorage(study, url, "token").parcel([0, 1])
+    parcel = ThroughStorage(study, url).parcel([0, 1], refuse)
     machine = Machine(tmp_path / "machine", [0, 1], parcel)
     put(machine.root, LAST, b"epoch 2")
     put(machine.root, LAST, b"epoch 2", number=1)
     machine.pass_on()
     # The second has ended, and its checkpoints were not to be kept.
     put(study, "trial.json", b"{}", number=1)
-    ThroughStorage(study, url, "another study").begin()
+    shutil.copytree(study, tmp_path / "copy")
+    ThroughStorage(tmp_path / "copy", url).begin()
     assert len(stored(url)) > 0
-    ThroughStorage(study, url, "token").begin()
+    ThroughStorage(study, url).begin()
     assert tree(study) == {f"trials/000000/{LAST}": b"epoch 2", "trials/000001/trial.json": b"{}"}
     assert stored(url) == []
 
@@ -254,7 +260,7 @@ def test_a_part_that_somebody_has_removed_is_told(url, tmp_path):
 def test_a_storage_that_cannot_be_written_is_told_before_anything_begins(tmp_path):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(ConfigError, match="cannot be written"):
-        ThroughStorage(tmp_path / "study", (tmp_path / "file").as_uri(), "token").begin()
+        ThroughStorage(tmp_path / "study", (tmp_path / "file").as_uri()).begin()
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,8 @@ class StoredFiles:
             if tuple(parts) in seen:
                 yield [Same(path, seen[tuple(parts)])]
                 continue
-            yield from ([piece] for piece in self._pieces(path, parts))
+            for piece in self._pieces(path, parts):
+                yield [piece]
             seen[tuple(parts)] = path
 
     def without(self, paths: Iterable[str]) -> list[Change]:
@@ -154,9 +155,10 @@ class StoredFiles:
             StorageError: it cannot be removed.
         """
         with _errors(self._url):
-            for remove in (lambda: self._system.rm_file(f"{self._path}/{_LIST}"), lambda: self._system.rm(self._path, True)):
-                with suppress(FileNotFoundError):
-                    remove()
+            with suppress(FileNotFoundError):
+                self._system.rm_file(f"{self._path}/{_LIST}")
+            with suppress(FileNotFoundError):
+                self._system.rm(self._path, recursive=True)
 
     def _apply(self, change: Change) -> None:
         if isinstance(change, Gone):

@@ -88,6 +88,8 @@ class Driver:
         storage = executor.cluster.storage
         self._way: Way = ThroughRay(work.root) if storage is None else ThroughStorage(work.root, storage)
         self._failed_starts = 0
+        # Since when no agent has been ready.
+        self._waiting_since = time.monotonic()
         self._told = False
 
     def run(self, first: Job, next_job: NextJob) -> None:
@@ -210,7 +212,9 @@ class Driver:
             ready, _ = wait(coming, num_returns=1, timeout=GROW_INTERVAL)
         for each in ready:
             self._take(workers[each])
-        if not any(worker.ready for worker in self._workers):
+        if any(worker.ready for worker in self._workers):
+            self._waiting_since = time.monotonic()
+        else:
             self._tell_of_waiting()
 
     def _take(self, worker: _Worker) -> None:
@@ -293,7 +297,7 @@ class Driver:
                 self._ray.kill(worker.handle)
 
     def _tell_of_waiting(self) -> None:
-        if self._told or time.monotonic() - min(each.since for each in self._workers) < PATIENCE:
+        if self._told or time.monotonic() - self._waiting_since < PATIENCE:
             return
         self._told = True
         needs = ", ".join(f"{amount:g} {name}" for name, amount in self._needs.items() if amount)
@@ -306,8 +310,8 @@ def _named(token: str) -> str:
 
 
 def _in_short(error: Exception) -> str:
-    """Ray's reason in one line, without the table of what the actor was."""
+    """Ray's reason in one line, without the table of what the actor was and all that may have been the cause."""
+    table = ("class_name:", "actor_id:", "pid:", "name:", "namespace:", "ip:")
     lines = [line.strip() for line in str(error).splitlines()]
-    return " ".join(
-        line for line in lines if line and not line.startswith(("class_name:", "actor_id:", "pid:", "namespace:", "ip:"))
-    )
+    told = " ".join(line for line in lines if line and not line.startswith(table))
+    return told.partition(" Some common causes")[0]

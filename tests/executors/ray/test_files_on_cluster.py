@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import threading
 import time
 
@@ -19,28 +17,10 @@ from lightning_hp.trial import trial_folder
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CAN_FORK, reason="there is no fork server on this system")]
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    """Two machines with room for one job each, which a search finds by RAY_ADDRESS."""
-    pytest.importorskip("ray", reason="pip install 'lightning-hp[ray]'")
-    with pytest.MonkeyPatch.context() as patch:
-        # The paths of Ray's sockets, in there, may not be long.
-        folder = tempfile.mkdtemp(prefix="rf", dir="/tmp")
-        patch.setenv("RAY_TMPDIR", folder)
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        from ray.cluster_utils import Cluster
-
-        memory = 80 * 2**20
-        head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": memory}
-        cluster = Cluster(initialize_head=True, head_node_args=head)
-        patch.setenv("RAY_ADDRESS", cluster.address)
-        try:
-            for _ in range(2):
-                cluster.add_node(num_cpus=1, object_store_memory=memory)
-            yield cluster
-        finally:
-            cluster.shutdown()
-            shutil.rmtree(folder, ignore_errors=True)
+@pytest.fixture(scope="module", autouse=True)
+def two(machines):
+    """Two machines with room for one job each."""
+    return [machines.add(), machines.add()]
 
 
 def rows(study):
@@ -53,7 +33,7 @@ def names(root):
     return sorted({path.partition(".tfevents")[0] for path in paths if not path.endswith("last.previous.ckpt")})
 
 
-def test_by_way_of_a_storage_a_pruned_search_ends_as_it_does_inline_and_leaves_nothing_there(search, cluster, tmp_path):
+def test_by_way_of_a_storage_a_pruned_search_ends_as_it_does_inline_and_leaves_nothing_there(search, tmp_path):
     settings = {"trials": 4, "pruner": Halving(first=1), "trainer": {"max_epochs": 3, "accelerator": "cpu"}}
     expected = search(root_dir=tmp_path / "inline", **settings).run()
     place = tmp_path / "storage"
@@ -66,7 +46,7 @@ def test_by_way_of_a_storage_a_pruned_search_ends_as_it_does_inline_and_leaves_n
     assert [path for path in place.rglob("*") if path.is_file()] == []
 
 
-def test_a_person_changes_and_stops_a_trial_that_trains_on_another_machine(search, cluster, tmp_path, capsys):
+def test_a_person_changes_and_stops_a_trial_that_trains_on_another_machine(search, tmp_path, capsys):
     root, codes = tmp_path / "study", []
 
     def give(*command):

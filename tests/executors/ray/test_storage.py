@@ -6,10 +6,14 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import uuid
+from pathlib import Path
 
 import fsspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lightning_hp import ConfigError, RayCluster, StorageError
 from lightning_hp.executors.ray import mirror as mirror_module
@@ -18,6 +22,7 @@ from lightning_hp.executors.ray.mirror import Copy, Gone, Mirror, Piece, Same
 from lightning_hp.executors.ray.storage import Storage, StoredFiles
 from lightning_hp.executors.ray.ways import ThroughStorage
 from lightning_hp.trial import trial_folder
+from tests.executors.ray.test_mirror import OPERATIONS, Places, operate
 
 BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
 EVENTS = "events.out.tfevents.1"
@@ -85,6 +90,33 @@ def test_what_was_put_there_comes_out_the_same(url, tmp_path, monkeypatch):
     assert StoredFiles(f"{url}/1").numbers == [0, 1]
     assert brought(f"{url}/1", tmp_path / "there", [0, 1]) == tree(here)
     assert set(brought(f"{url}/1", tmp_path / "alone", [1])) == {name for name in tree(here) if "000001" in name}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.lists(OPERATIONS, max_size=6), st.lists(OPERATIONS, max_size=6)), min_size=1, max_size=3))
+def test_whatever_is_done_to_the_files_those_of_the_study_become_the_same(rounds):
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mirror_module, "PIECE", 50)
+        patch.setattr(os, "fsync", lambda _: None)
+        places = Places(Path(folder))
+        way = ThroughStorage(places.there, f"memory://{uuid.uuid4().hex}")
+        parcel = way.parcel([0, 1], refuse)
+
+        def interrupted(during):
+            for batch in places.mirror.changes():
+                yield batch
+                if during:
+                    operate(places, *during.pop())
+
+        for before, during in rounds:
+            for operation in before:
+                operate(places, *operation)
+            list(parcel.give(interrupted(list(during))))
+            list(parcel.give(places.mirror.changes()))
+            way.collect(parcel, [0, 1])
+            assert tree(places.there) == {name: data for name, data in tree(places.here).items() if not name.endswith("/.new")}
+        way.end(parcel)
+        assert stored(parcel.url) == []
 
 
 def test_a_file_that_changes_leaves_nothing_of_what_it_was(url, tmp_path):

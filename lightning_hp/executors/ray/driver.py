@@ -12,8 +12,11 @@ from lightning_hp.errors import ConfigError, LightningHPError, storage_errors
 from lightning_hp.executors import NextJob, Work
 from lightning_hp.executors.messages import Raised
 from lightning_hp.executors.ray.agent import TOKEN, Agent, Message, Settings
-from lightning_hp.executors.ray.mirror import Copy, Gone, Mirror, Piece, Same
+from lightning_hp.executors.ray.baggage import ended_by
+from lightning_hp.executors.ray.mirror import Change, Copy, Gone, Piece, Same
 from lightning_hp.executors.ray.session import end_leftovers, room
+from lightning_hp.executors.ray.ways import Parcel, ThroughRay, ThroughStorage, Way
+from lightning_hp.executors.ray.wheels import Answered, Listens, Wheels
 from lightning_hp.trial import LONGEST_REASON, Emit, Finished, Job, Outcome, Paused, Printed, Unfused
 
 if TYPE_CHECKING:
@@ -48,6 +51,8 @@ class _Worker:
     ready: bool = False
     since: float = field(default_factory=time.monotonic)
     job: Job | None = None
+    # What goes with the job where the study's folder is not seen.
+    parcel: Parcel | None = None
     unfinished: set[int] = field(default_factory=set)
 
     @property
@@ -78,10 +83,13 @@ class Driver:
         self._work = work
         self._emit = emit
         self._copy = Copy(work.root)
+        self._wheels = Wheels(work.root)
         self._workers: list[_Worker] = []
         self._needs = executor.needs()
         # By its content a machine knows whether it sees the study's folder; a copy of that has what an earlier run has left.
         self._token = uuid.uuid4().hex
+        storage = executor.cluster.storage
+        self._way: Way = ThroughRay(work.root) if storage is None else ThroughStorage(work.root, storage)
         self._failed_starts = 0
         # Since when no agent has been ready.
         self._waiting_since = time.monotonic()
@@ -116,9 +124,12 @@ class Driver:
                     more = True
                     continue
                 self._take_what_comes()
+                self._pass_requests()
                 self._release_idle()
         finally:
             self._end(self._workers)
+            for worker in self._workers:
+                self._wheels.end(worker.numbers, "the search has ended before it came to this")
 
     def _prepare(self) -> None:
         from ray import cloudpickle
@@ -131,6 +142,7 @@ class Driver:
                 "trains in this process"
             ) from error
         self._begin()
+        self._way.begin()
         self._payload = self._ray.put(payload)
         executor = self._executor
         self._settings = Settings(
@@ -152,6 +164,8 @@ class Driver:
             scheduling_strategy=executor.cluster.scheduling_strategy,
             max_restarts=0,
             max_task_retries=0,
+            # A person's request comes while a job runs; all else comes in order.
+            concurrency_groups={"requests": 1},
         )(Agent)
 
     def _begin(self) -> None:
@@ -172,21 +186,24 @@ class Driver:
     def _start(self, worker: _Worker, job: Job) -> None:
         worker.job, worker.unfinished = job, {trial.number for trial in job.trials}
         try:
-            if not worker.shared:
-                self._send_folders(worker)
+            worker.parcel = None if worker.shared else self._parcel(worker)
             run = worker.handle.run.options(num_returns="streaming", _generator_backpressure_num_objects=MOST_UNREAD)
-            worker.coming = run.remote(job)
+            worker.coming = run.remote(job, worker.parcel)
         except self._ray.exceptions.RayError as error:
             self._lose(worker, error)
 
-    def _send_folders(self, worker: _Worker) -> None:
+    def _parcel(self, worker: _Worker) -> Parcel:
         """Gives an agent what is in its trials' folders, a few pieces at a time."""
-        sent = []
-        for changes in Mirror(self._work.root, worker.numbers).changes():
+        sent: list[Any] = []
+
+        def take(changes: list[Change]) -> None:
             sent.append(worker.handle.take.remote(changes))
             if len(sent) > MOST_UNREAD:
                 self._ray.get(sent.pop(0))
+
+        parcel = self._way.parcel(worker.numbers, take)
         self._ray.get(sent)
+        return parcel
 
     def _take_what_comes(self) -> None:
         workers = {each.coming: each for each in self._workers if each.coming is not None}
@@ -213,17 +230,24 @@ class Driver:
                 self._failed_starts = 0
                 return
         except StopIteration:
+            self._end_parcel(worker, "the trial's job is over")
             worker.job, worker.coming, worker.since = None, None, time.monotonic()
             return
         except self._ray.exceptions.RayError as error:
             self._lose(worker, error)
             return
+        ended = ended_by(messages)
+        if worker.parcel is not None and ended:
+            self._way.collect(worker.parcel, ended)
         for message in messages:
             self._hear(worker, message)
 
     def _hear(self, worker: _Worker, message: Message) -> None:
         if isinstance(message, (Piece, Same, Gone)):
             self._copy.apply(message)
+            return
+        if isinstance(message, (Listens, Answered)):
+            self._wheels.hear(message)
             return
         if isinstance(message, Raised):
             raise message.error
@@ -243,10 +267,23 @@ class Driver:
             if self._failed_starts == START_TRIES or isinstance(error, self._ray.exceptions.RuntimeEnvSetupError):
                 raise LightningHPError(f"no agent could be started on the cluster: {told}") from error
             return
-        self._copy.drop_parts(worker.numbers)
+        if worker.parcel is not None:
+            self._way.collect(worker.parcel, sorted(worker.unfinished))
+        self._end_parcel(worker, f"the worker on {worker.host} was lost before it came to this")
         outcome = Outcome("failed", reason=f"the worker on {worker.host} was lost: {told}"[:LONGEST_REASON], retriable=True)
         for number in sorted(worker.unfinished):
             self._emit(Finished(number, outcome, time.time()))
+
+    def _end_parcel(self, worker: _Worker, reason: str) -> None:
+        self._wheels.end(worker.numbers, reason)
+        if worker.parcel is not None:
+            self._way.end(worker.parcel)
+            worker.parcel = None
+
+    def _pass_requests(self) -> None:
+        for worker in self._workers:
+            for asked in self._wheels.asked(worker.numbers):
+                worker.handle.ask.options(concurrency_group="requests").remote(asked)
 
     def _release_idle(self) -> None:
         now = time.monotonic()

@@ -28,6 +28,8 @@ from lightning_hp.loop import SearchLoop
 from lightning_hp.pruners import PRUNERS, Pruner
 from lightning_hp.samplers import DEFAULT, NAMES, STRATEGIES, Grid
 from lightning_hp.space import Space
+from lightning_hp.study.config import FILE as WRITTEN
+from lightning_hp.study.store import FILE as STUDY
 
 # How a message begins that is about a scale or a setting.
 _ABOUT = re.compile(r"space\['(?P<scale>[^']+)'\]|(search\.)?(?P<setting>\w+)")
@@ -103,9 +105,11 @@ def _blamed(paths: str | Sequence[str], message: str) -> str:
 
 
 def default_root(paths: str | Sequence[str], ending: str = "") -> str:
-    """The folder of a study or fit whose config says none."""
-    first = paths if isinstance(paths, str) else next(iter(paths), "search")
-    return f"runs/{Path(first).stem}{ending}"
+    """The folder of a study or fit whose config says none. A study's own config goes on with it, wherever it is now."""
+    first = Path(paths if isinstance(paths, str) else next(iter(paths), "search"))
+    if first.name == WRITTEN and (first.parent / STUDY).exists() and not ending:
+        return str(first.parent)
+    return f"runs/{first.stem}{ending}"
 
 
 def build(paths: str | Sequence[str], config: Mapping[str, Any], make: Callable[[], Any] = LightningCLI) -> SearchLoop:

@@ -29,7 +29,7 @@ from typing import Any
 from clusters import cluster, connected
 from common import told, versions
 
-from lightning_hp import RayCluster
+from lightning_hp import RayCluster, __version__
 from lightning_hp.executors import Work
 from lightning_hp.executors.ray.driver import Driver, _Worker
 from lightning_hp.executors.ray.executor import OnRay
@@ -88,8 +88,8 @@ class Crowd:
     def __init__(self, epochs: int, pause: float) -> None:
         self._epochs, self._pause = epochs, pause
 
-    def where(self) -> tuple[str, bool]:
-        return "here", True
+    def where(self) -> tuple[str, bool, str]:
+        return "here", True, __version__
 
     def run(self, job: Job, *_: Any) -> Iterator[list[Event]]:
         number = job.trials[0].number

@@ -8,7 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from lightning_hp.errors import ConfigError, LightningHPError, storage_errors
+import lightning_hp
+from lightning_hp.errors import ConfigError, LightningHPError, StorageError, storage_errors
 from lightning_hp.executors import NextJob, Work
 from lightning_hp.executors.messages import Raised
 from lightning_hp.executors.ray.agent import TOKEN, Agent, Message, Settings
@@ -225,7 +226,8 @@ class Driver:
             if worker.ready:
                 messages = self._ray.get(next(worker.coming))
             else:
-                worker.host, worker.shared = self._ray.get(worker.coming)
+                worker.host, worker.shared, version = self._ray.get(worker.coming)
+                _check_version(worker.host, version)
                 worker.ready, worker.coming, worker.since = True, None, time.monotonic()
                 self._failed_starts = 0
                 return
@@ -240,6 +242,10 @@ class Driver:
         if worker.parcel is not None and ended:
             self._way.collect(worker.parcel, ended)
         for message in messages:
+            if isinstance(message, Raised) and isinstance(message.error, StorageError) and not worker.shared:
+                # It is that machine's own disk which takes no more; others may have room.
+                self._lose(worker, message.error)
+                return
             self._hear(worker, message)
 
     def _hear(self, worker: _Worker, message: Message) -> None:
@@ -314,6 +320,15 @@ class Driver:
 def _named(token: str) -> str:
     """How the names of a run's agents begin."""
     return f"lightning-hp {token} "
+
+
+def _check_version(host: str, version: str) -> None:
+    """What passes between two versions may mean something else to each."""
+    if version != lightning_hp.__version__:
+        raise LightningHPError(
+            f"{host} has lightning-hp {version}, and the search runs with {lightning_hp.__version__}: install the same version "
+            "on all machines of the cluster"
+        )
 
 
 def _with_advice(finished: Finished) -> Finished:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from contextlib import suppress
@@ -29,6 +30,8 @@ END_PATIENCE = 5.0
 PATIENCE = 20.0
 # Answers of an agent that may be on their way. Then it waits, and with it the training: nothing is lost, no memory is filled.
 MOST_UNREAD = 8
+# What makes Ray's messages colourful in a terminal.
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # Agents that may be lost one after another before they are ready: what stops one will stop the next.
 START_TRIES = 4
 
@@ -238,7 +241,8 @@ class Driver:
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts == START_TRIES or isinstance(error, self._ray.exceptions.RuntimeEnvSetupError):
-                raise LightningHPError(f"no agent could be started on the cluster: {told}") from error
+                needed = "each machine needs the Python and the packages of this one, lightning-hp among them"
+                raise LightningHPError(f"no agent could be started on the cluster; {needed}: {told}") from error
             return
         self._copy.drop_parts(worker.numbers)
         outcome = Outcome("failed", reason=f"the worker on {worker.host} was lost: {told}"[:LONGEST_REASON], retriable=True)
@@ -275,6 +279,6 @@ def _named(token: str) -> str:
 def _in_short(error: Exception) -> str:
     """Ray's reason in one line, without the table of what the actor was and all that may have been the cause."""
     table = ("class_name:", "actor_id:", "pid:", "name:", "namespace:", "ip:")
-    lines = [line.strip() for line in str(error).splitlines()]
-    told = " ".join(line for line in lines if line and not line.startswith(table))
+    lines = [line.strip() for line in _COLOUR.sub("", str(error)).splitlines()]
+    told = " ".join(line for line in lines if line.strip("^ ") and not line.startswith(table))
     return told.partition(" Some common causes")[0]

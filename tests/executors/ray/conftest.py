@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,6 +61,7 @@ def machines() -> Iterator[Machines]:
         folder = tempfile.mkdtemp(prefix="rt", dir="/tmp")
         patch.setenv("RAY_TMPDIR", folder)
         patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[3]), prepend=os.pathsep)
         # Ray would have its processes wait for all others.
         patch.setenv("RAY_worker_niceness", "0")
         from ray.cluster_utils import Cluster

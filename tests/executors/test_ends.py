@@ -19,7 +19,7 @@ from lightning_hp.executors import processes as processes_module
 from lightning_hp.executors.launch import CAN_FORK, Spawner
 from lightning_hp.executors.place import Place
 from lightning_hp.executors.processes import Processes
-from lightning_hp.trial import Finished, Job, Outcome, Printed
+from lightning_hp.trial import EpochEnded, Finished, Job, Outcome, Printed
 
 ONE = [Place((), threads=1)]
 
@@ -81,6 +81,54 @@ def test_all_that_a_dying_worker_has_printed_is_heard_before_its_end(executor):
     *printed, finished = events(executor, work)
     assert [event.line for event in printed] == ["x"] * 30_000 + ["last words"]
     assert finished.outcome.reason == "the worker process ended by itself with exit code 3; last words"
+
+
+def talk(told, count):
+    """Work that tells of many epochs, and by the size of a file how many it has told."""
+
+    def work(job, emit):
+        for epoch in range(count):
+            emit(EpochEnded(job.trials[0].number, epoch, {}))
+            if epoch % 100 == 99:
+                os.truncate(told, epoch + 1)
+        finish(job, emit)
+
+    told.touch()
+    return work
+
+
+def test_a_worker_waits_where_the_search_is_slow_to_listen_and_nothing_is_missed(executor, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes_module, "MOST_WAITING", 10)
+    count, told = 20_000, tmp_path / "told"
+    heard, lead = [], []
+
+    def emit(event):
+        before = -1
+        while not heard and ((size := told.stat().st_size) != before or not size):
+            # Until no more is told.
+            lead[:] = [before := size]
+            time.sleep(0.5)
+        heard.append(event)
+
+    jobs = iter([Job((Trial(0, {}, 0),))])
+    executor.run(lambda: next(jobs, None), talk(told, count), emit)
+    assert 0 < lead[0] < count / 2
+    assert [event.epoch for event in heard[:-1]] == list(range(count))
+
+
+def test_who_waits_to_tell_a_search_that_has_ended_goes_on(executor, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes_module, "MOST_WAITING", 10)
+    before = set(threading.enumerate())
+
+    def emit(event):
+        raise LookupError("enough")
+
+    jobs = iter([Job((Trial(0, {}, 0),))])
+    with pytest.raises(LookupError, match="enough"):
+        executor.run(lambda: next(jobs, None), talk(tmp_path / "told", 20_000), emit)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(60)
+        assert not thread.is_alive()
 
 
 def test_a_process_that_has_ended_is_forgotten(tmp_path):

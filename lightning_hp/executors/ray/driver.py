@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from contextlib import suppress
@@ -32,6 +33,8 @@ MOST_UNREAD = 8
 # Seconds, for each agent, in which what many tell is gathered, since each look at them takes longer the more there are. Of less
 # than fifty it is taken at once.
 GATHER = 2e-5
+# What makes Ray's messages colourful in a terminal.
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # Agents that may be lost one after another before they are ready: what stops one will stop the next.
 START_TRIES = 4
 
@@ -83,6 +86,8 @@ class Driver:
         # By its content a machine knows whether it sees the study's folder; a copy of that has what an earlier run has left.
         self._token = uuid.uuid4().hex
         self._failed_starts = 0
+        # Since when no agent has been ready.
+        self._waiting_since = time.monotonic()
         self._told = False
 
     def run(self, first: Job, next_job: NextJob) -> None:
@@ -196,7 +201,9 @@ class Driver:
             ready, _ = wait(coming, num_returns=1, timeout=GROW_INTERVAL)
         for each in ready:
             self._take(workers[each])
-        if self._workers and not any(worker.ready for worker in self._workers):
+        if any(worker.ready for worker in self._workers):
+            self._waiting_since = time.monotonic()
+        else:
             self._tell_of_waiting()
 
     def _take(self, worker: _Worker) -> None:
@@ -237,7 +244,8 @@ class Driver:
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts == START_TRIES or isinstance(error, self._ray.exceptions.RuntimeEnvSetupError):
-                raise LightningHPError(f"no agent could be started on the cluster: {told}") from error
+                needed = "each machine needs the Python and the packages of this one, lightning-hp among them"
+                raise LightningHPError(f"no agent could be started on the cluster; {needed}: {told}") from error
             return
         self._copy.drop_parts(worker.numbers)
         outcome = Outcome("failed", reason=f"the worker on {worker.host} was lost: {told}"[:LONGEST_REASON], retriable=True)
@@ -259,7 +267,7 @@ class Driver:
                 self._ray.kill(worker.handle)
 
     def _tell_of_waiting(self) -> None:
-        if self._told or time.monotonic() - min(each.since for each in self._workers) < PATIENCE:
+        if self._told or time.monotonic() - self._waiting_since < PATIENCE:
             return
         self._told = True
         needs = ", ".join(f"{amount:g} {name}" for name, amount in self._needs.items() if amount)
@@ -272,8 +280,8 @@ def _named(token: str) -> str:
 
 
 def _in_short(error: Exception) -> str:
-    """Ray's reason in one line, without the table of what the actor was."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    return " ".join(
-        line for line in lines if line and not line.startswith(("class_name:", "actor_id:", "pid:", "namespace:", "ip:"))
-    )
+    """Ray's reason in one line, without the table of what the actor was and all that may have been the cause."""
+    table = ("class_name:", "actor_id:", "pid:", "name:", "namespace:", "ip:")
+    lines = [line.strip() for line in _COLOUR.sub("", str(error)).splitlines()]
+    told = " ".join(line for line in lines if line.strip("^ ") and not line.startswith(table))
+    return told.partition(" Some common causes")[0]

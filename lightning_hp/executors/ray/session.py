@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
+import socket
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,6 +16,8 @@ from typing import Any
 from lightning_hp.errors import ConfigError, LightningHPError
 from lightning_hp.executors.ray import RayCluster
 
+# Seconds that the head of a cluster may take to answer.
+CONNECT_PATIENCE = 10.0
 # Seconds that what a dead search has left on the cluster is waited for to end.
 _END_PATIENCE = 60.0
 
@@ -54,6 +59,8 @@ class Session:
             return ray
         address = self._cluster.address or os.environ.get("RAY_ADDRESS", "")
         _check_is_of_the_cluster(address)
+        _check_is_there(address)
+        at_sigterm = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(
                 address=self._cluster.address,
@@ -65,7 +72,11 @@ class Session:
             )
         except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
             told = " ".join(str(error).split())
-            raise ConfigError(f"no Ray cluster at address {self._cluster.address!r}: {told}") from error
+            raise ConfigError(f"no Ray cluster at address {address!r}: {told}") from error
+        finally:
+            # Ray sets its own, which would not end a search in order.
+            if at_sigterm is not None and threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, at_sigterm)
         self._is_ours = True
         return ray
 
@@ -91,6 +102,19 @@ def _check_is_of_the_cluster(address: str) -> None:
             f"the search has to run on a machine of the cluster, and {address!r} is for those that do not: start it there, "
             "or by ray job submit, with address 'auto'"
         )
+
+
+def _check_is_there(address: str) -> None:
+    """Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_PATIENCE).close()
+    except OSError as error:
+        raise ConfigError(
+            f"no Ray cluster at address {address!r}: {error}; see that it runs, and for its address what ray start has told"
+        ) from error
 
 
 def room(ray: Any, needs: Mapping[str, float]) -> int:

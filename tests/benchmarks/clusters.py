@@ -20,7 +20,8 @@ def cluster(*cores: int) -> Iterator[Any]:
 
     Its processes have a folder of their own, so that nothing of another cluster of this machine is met.
     """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # By default Ray has its workers wait for all others.
+    os.environ.update({"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"})
     from ray.cluster_utils import Cluster
 
     # A short name: Ray puts sockets there, whose paths may have 107 characters. The last logs are written while it is removed.

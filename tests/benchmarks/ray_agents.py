@@ -6,12 +6,13 @@
 Nothing is trained: a job tells an epoch at once. The jobs' code needs Lightning, which the fork server therefore has loaded.
 Printed are
 
-1. the seconds from when Ray is connected to the first job's epoch: an agent, its fork server and a worker have started;
+1. the seconds from the start, with Ray connected, to the first job's epoch: an agent, its fork server and a worker are up;
 2. the milliseconds from when the search gives a job to its first epoch, of all later jobs; the same with
    ``executor="processes"``;
 3. the memory of an idle agent's processes: what is theirs alone, and all that they see;
 4. after how many seconds the search is told that a trial is lost, and after how many the next one trains: when its worker is
-   killed, the agent, all processes of its machine, or when that machine falls silent, as one without power does.
+   killed, the agent, or all processes of its machine. One that falls silent is given up when Ray does so, by its settings
+   ``health_check_*``.
 """
 
 from __future__ import annotations
@@ -91,12 +92,13 @@ def on_ray() -> OnRay:
 
 
 def starts(executor: Executor, jobs: int) -> tuple[float, list[float]]:
-    """Seconds to the first epoch of the first job, and of each later one."""
+    """Seconds from the start to the first job's epoch, and from when each later job was given to its epoch."""
     course = Course(jobs)
+    began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         course.run(executor, Telling(Path(folder)))
-    first, *later = (end - begin for begin, end in zip(course.given, course.told, strict=True))
-    return first, later
+    later = [told - given for given, told in zip(course.given[1:], course.told[1:], strict=True)]
+    return course.told[0] - began, later
 
 
 def memory() -> dict[str, tuple[float, float]]:
@@ -150,34 +152,27 @@ def family(process: int) -> list[int]:
     return found
 
 
-def signal_machine(processes: dict[str, int], number: signal.Signals) -> list[int]:
-    """Sends a signal to all that Ray runs on the agent's machine."""
-    found = family(parent(processes["agent"]))
-    for each in found:
+def kill_machine(processes: dict[str, int]) -> None:
+    """Kills all that Ray runs on the agent's machine."""
+    for each in family(parent(processes["agent"])):
         with suppress(ProcessLookupError):
-            os.kill(each, number)
-    return found
+            os.kill(each, signal.SIGKILL)
 
 
 def print_losses(started: Any, rounds: int) -> None:
-    stopped: list[int] = []
     ways: dict[str, Callable[[dict[str, int]], object]] = {
         "a killed worker": lambda processes: os.kill(processes["worker"], signal.SIGKILL),
         "a killed agent": lambda processes: os.kill(processes["agent"], signal.SIGKILL),
-        "a killed machine": lambda processes: signal_machine(processes, signal.SIGKILL),
-        "a silent machine": lambda processes: stopped.extend(signal_machine(processes, signal.SIGSTOP)),
+        "a killed machine": kill_machine,
     }
     for name, end in ways.items():
         found = []
         for _ in range(rounds):
             found.append(loss(end))
-            if "machine" in name:
+            if end is kill_machine:
                 started.add_node(num_cpus=1, object_store_memory=STORE)
         noticed, again = ([each[index] for each in found] for index in (0, 1))
         print(f"{name} is noticed after {told(noticed, ' s')}, and the next trial trains after {told(again, ' s')}", flush=True)
-    for process in stopped:
-        with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
 
 
 def main() -> None:

@@ -9,8 +9,8 @@ checkpoint, and report each epoch. The floor is a bare loop over ``Trainer.fit``
 turns on one cluster of this machine, and each has a Python of its own.
 
 Printed is how many milliseconds of a worker a trial costs more than in the bare loops of the same round, from when each worker
-has finished its first trial to when the last trial is finished; and, apart, the start: the seconds from when all is imported
-to the first trial's first step.
+has finished its first trial to when the last trial is finished; and, apart, the start: the seconds from starting Python to
+the first trial's first step.
 
 - ``ray``: ``executor="ray"``, and the trials write into the study's folder. ``ray-apart``: what they write comes through Ray.
 - ``processes``: ``executor="processes"``, without Ray.
@@ -39,8 +39,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from throughput import CLOCK, Clock
 
 from lightning_hp import RayCluster, SearchLoop
-
-BEGAN = "began.json"
 
 
 def search_loop(executor: Any, options: argparse.Namespace) -> None:
@@ -116,12 +114,12 @@ def measure(side: str, options: argparse.Namespace) -> tuple[float, float]:
         arguments = [word for pair in asked.items() for word in pair]
         shares = range(options.workers if side == "bare" else 1)
         with ThreadPoolExecutor(len(shares)) as pool:
+            began = time.time()
             list(pool.map(lambda share: child(__file__, "--run", side, "--share", share, *arguments), shares))
         clocks = [json.loads(path.read_text()) for path in Path(folder).glob(f"trials/*/{CLOCK}")]
         if len(clocks) != options.trials:
             raise SystemExit(f"{side}: {len(clocks)} of {options.trials} trials have finished")
         ended = sorted(end for _, end in clocks)
-        began = json.loads(Path(folder, BEGAN).read_text())
     took = (ended[-1] - ended[options.workers - 1]) / (options.trials - options.workers)
     return 1e3 * took * options.workers, min(first for first, _ in clocks) - began
 
@@ -139,7 +137,6 @@ def main() -> None:
     if options.run:
         torch.set_num_threads(1)
         silence()
-        (options.root / BEGAN).write_text(json.dumps(time.time()))
         SIDES[options.run](options)
         return
     sides = ["bare", *(side for side in options.sides if "tune" not in side or find_spec("pyarrow"))]
@@ -148,8 +145,11 @@ def main() -> None:
         for number in range(options.rounds):
             # Every other round backwards, so that none always runs after the same one.
             order = sides if number % 2 == 0 else sides[::-1]
-            found.append({side: measure(side, options) for side in order})
-            print(f"round {number}: " + ", ".join(f"{side} {found[-1][side][0]:.0f} ms" for side in sides), flush=True)
+            found.append({})
+            for side in order:
+                found[-1][side] = measure(side, options)
+                took, start = found[-1][side]
+                print(f"round {number}, {side}: {took:.0f} ms a trial, start {start:.1f} s", flush=True)
     print(f"a fit in the bare loops: {told([took['bare'][0] for took in found], ' ms', 0)}")
     for side in sides[1:]:
         more = told([took[side][0] - took["bare"][0] for took in found], " ms", 0)

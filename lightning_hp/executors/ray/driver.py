@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from contextlib import suppress
@@ -36,6 +37,8 @@ MOST_UNREAD = 8
 # Seconds, for each agent, in which what many tell is gathered, since each look at them takes longer the more there are. Of less
 # than fifty it is taken at once.
 GATHER = 2e-5
+# What makes Ray's messages colourful in a terminal.
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # Agents that may be lost one after another before they are ready: what stops one will stop the next.
 START_TRIES = 4
 
@@ -271,7 +274,8 @@ class Driver:
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts == START_TRIES or isinstance(error, self._ray.exceptions.RuntimeEnvSetupError):
-                raise LightningHPError(f"no agent could be started on the cluster: {told}") from error
+                needed = "each machine needs the Python and the packages of this one, lightning-hp among them"
+                raise LightningHPError(f"no agent could be started on the cluster; {needed}: {told}") from error
             return
         if worker.parcel is not None:
             self._way.collect(worker.parcel, sorted(worker.unfinished))
@@ -343,6 +347,6 @@ def _with_advice(finished: Finished) -> Finished:
 def _in_short(error: Exception) -> str:
     """Ray's reason in one line, without the table of what the actor was and all that may have been the cause."""
     table = ("class_name:", "actor_id:", "pid:", "name:", "namespace:", "ip:")
-    lines = [line.strip() for line in str(error).splitlines()]
-    told = " ".join(line for line in lines if line and not line.startswith(table))
+    lines = [line.strip() for line in _COLOUR.sub("", str(error)).splitlines()]
+    told = " ".join(line for line in lines if line.strip("^ ") and not line.startswith(table))
     return told.partition(" Some common causes")[0]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import lightning_hp
 from lightning_hp.errors import LightningHPError
 from lightning_hp.executors import Work
 from lightning_hp.executors.messages import Raised
@@ -87,9 +88,9 @@ class Agent:
         self._thread.start()
         ready.wait()
 
-    def where(self) -> tuple[str, bool]:
-        """The machine's name, and whether it sees the study's folder, once the agent is ready."""
-        return platform.node(), self.shared
+    def where(self) -> tuple[str, bool, str]:
+        """The machine's name, whether it sees the study's folder, and its version of this, once the agent is ready."""
+        return platform.node(), self.shared, lightning_hp.__version__
 
     def take(self, changes: Sequence[Change]) -> None:
         """Takes a part of what is in the folders of the trials that run next, where the study's folder is not seen here."""

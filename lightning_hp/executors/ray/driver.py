@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from lightning_hp.errors import ConfigError, LightningHPError, storage_errors
+import lightning_hp
+from lightning_hp.errors import ConfigError, LightningHPError, StorageError, storage_errors
 from lightning_hp.executors import NextJob, Work
 from lightning_hp.executors.messages import Raised
 from lightning_hp.executors.ray.agent import TOKEN, Agent, Message, Settings
 from lightning_hp.executors.ray.baggage import ended_by
 from lightning_hp.executors.ray.mirror import Change, Copy, Gone, Piece, Same
-from lightning_hp.executors.ray.session import end_leftovers
+from lightning_hp.executors.ray.session import end_leftovers, room
 from lightning_hp.executors.ray.ways import Parcel, ThroughRay, ThroughStorage, Way
 from lightning_hp.executors.ray.wheels import Answered, Listens, Wheels
 from lightning_hp.trial import LONGEST_REASON, Emit, Finished, Job, Outcome, Paused, Printed, Unfused
@@ -32,6 +34,11 @@ END_PATIENCE = 5.0
 PATIENCE = 20.0
 # Answers of an agent that may be on their way. Then it waits, and with it the training: nothing is lost, no memory is filled.
 MOST_UNREAD = 8
+# Seconds, for each agent, in which what many tell is gathered, since each look at them takes longer the more there are. Of less
+# than fifty it is taken at once.
+GATHER = 2e-5
+# What makes Ray's messages colourful in a terminal.
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # Agents that may be lost one after another before they are ready: what stops one will stop the next.
 START_TRIES = 4
 
@@ -207,7 +214,7 @@ class Driver:
         coming = list(workers)
         wait = self._ray.wait
         # What is ready is here: one that hangs keeps nobody else waiting.
-        ready, _ = wait(coming, num_returns=len(coming), timeout=0)
+        ready, _ = wait(coming, num_returns=len(coming), timeout=GATHER * len(coming))
         if not ready:
             ready, _ = wait(coming, num_returns=1, timeout=GROW_INTERVAL)
         for each in ready:
@@ -222,7 +229,8 @@ class Driver:
             if worker.ready:
                 messages = self._ray.get(next(worker.coming))
             else:
-                worker.host, worker.shared = self._ray.get(worker.coming)
+                worker.host, worker.shared, version = self._ray.get(worker.coming)
+                _check_version(worker.host, version)
                 worker.ready, worker.coming, worker.since = True, None, time.monotonic()
                 self._failed_starts = 0
                 return
@@ -237,6 +245,10 @@ class Driver:
         if worker.parcel is not None and ended:
             self._way.collect(worker.parcel, ended)
         for message in messages:
+            if isinstance(message, Raised) and isinstance(message.error, StorageError) and not worker.shared:
+                # It is that machine's own disk which takes no more; others may have room.
+                self._lose(worker, message.error)
+                return
             self._hear(worker, message)
 
     def _hear(self, worker: _Worker, message: Message) -> None:
@@ -252,7 +264,7 @@ class Driver:
             worker.unfinished.discard(message.number)
         elif isinstance(message, Unfused):
             worker.unfinished.difference_update(message.numbers)
-        self._emit(message)
+        self._emit(_with_advice(message) if isinstance(message, Finished) else message)
 
     def _lose(self, worker: _Worker, error: Exception) -> None:
         """Gives up an agent, and has its trials tried again."""
@@ -262,7 +274,8 @@ class Driver:
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts == START_TRIES or isinstance(error, self._ray.exceptions.RuntimeEnvSetupError):
-                raise LightningHPError(f"no agent could be started on the cluster: {told}") from error
+                needed = "each machine needs the Python and the packages of this one, lightning-hp among them"
+                raise LightningHPError(f"no agent could be started on the cluster; {needed}: {told}") from error
             return
         if worker.parcel is not None:
             self._way.collect(worker.parcel, sorted(worker.unfinished))
@@ -301,7 +314,11 @@ class Driver:
             return
         self._told = True
         needs = ", ".join(f"{amount:g} {name}" for name, amount in self._needs.items() if amount)
-        self._emit(Printed((), f"waiting for the cluster to have room for a job, which takes {needs}"))
+        if room(self._ray, self._needs) > 0:
+            told = f"waiting for a machine of the cluster to be free and ready for a job, which takes {needs}"
+        else:
+            told = f"no machine of the cluster has what a job takes: {needs}; waiting for one to join"
+        self._emit(Printed((), told))
 
 
 def _named(token: str) -> str:
@@ -309,9 +326,27 @@ def _named(token: str) -> str:
     return f"lightning-hp {token} "
 
 
+def _check_version(host: str, version: str) -> None:
+    """What passes between two versions may mean something else to each."""
+    if version != lightning_hp.__version__:
+        raise LightningHPError(
+            f"{host} has lightning-hp {version}, and the search runs with {lightning_hp.__version__}: install the same version "
+            "on all machines of the cluster"
+        )
+
+
+def _with_advice(finished: Finished) -> Finished:
+    """With what to do where the machine has none of the user's modules."""
+    reason = finished.outcome.reason
+    if reason is None or "No module named" not in reason:
+        return finished
+    advice = "; runtime_env={'working_dir': '.'} of the executor brings what is in this folder to the machines"
+    return replace(finished, outcome=replace(finished.outcome, reason=f"{reason[: LONGEST_REASON - len(advice)]}{advice}"))
+
+
 def _in_short(error: Exception) -> str:
     """Ray's reason in one line, without the table of what the actor was and all that may have been the cause."""
     table = ("class_name:", "actor_id:", "pid:", "name:", "namespace:", "ip:")
-    lines = [line.strip() for line in str(error).splitlines()]
-    told = " ".join(line for line in lines if line and not line.startswith(table))
+    lines = [line.strip() for line in _COLOUR.sub("", str(error)).splitlines()]
+    told = " ".join(line for line in lines if line.strip("^ ") and not line.startswith(table))
     return told.partition(" Some common causes")[0]

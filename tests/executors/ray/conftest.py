@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,10 +24,15 @@ HEALTH = {
 
 
 class Machines:
-    """A cluster, whose head runs no jobs."""
+    """A cluster, whose head runs no jobs.
 
-    def __init__(self, cluster: Any) -> None:
+    Attributes:
+        temporary: the folder for what is temporary on its machines.
+    """
+
+    def __init__(self, cluster: Any, temporary: Path) -> None:
         self.cluster = cluster
+        self.temporary = temporary
 
     def add(self, num_cpus: int = 1, **resources: float) -> Any:
         """Has one more machine join."""
@@ -58,7 +65,9 @@ def machines() -> Iterator[Machines]:
         # The paths of Ray's sockets, in there, may not be long.
         folder = tempfile.mkdtemp(prefix="rt", dir="/tmp")
         patch.setenv("RAY_TMPDIR", folder)
+        patch.setenv("TMPDIR", folder)
         patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[3]), prepend=os.pathsep)
         # Ray would have its processes wait for all others.
         patch.setenv("RAY_worker_niceness", "0")
         from ray.cluster_utils import Cluster
@@ -70,7 +79,7 @@ def machines() -> Iterator[Machines]:
         reaper = threading.Thread(target=_reap, args=(cluster, over))
         reaper.start()
         try:
-            yield Machines(cluster)
+            yield Machines(cluster, Path(folder))
         finally:
             over.set()
             reaper.join()

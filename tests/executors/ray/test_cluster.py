@@ -16,6 +16,7 @@ from lightning_hp.attempts import read_conditions
 from lightning_hp.executors.launch import CAN_FORK
 from lightning_hp.executors.ray import driver
 from lightning_hp.executors.ray.executor import OnRay
+from lightning_hp.executors.scratch import PREFIX
 from lightning_hp.trial import EpochEnded, Finished, Job, Outcome, Printed, trial_folder
 from tests.fit.fused.digits import curves
 
@@ -76,7 +77,7 @@ def assert_same(study, other):
 
 
 @pytest.mark.parametrize("shared", [None, False])
-def test_a_search_ends_the_same_on_a_cluster_as_inline(search, two, tmp_path, shared):
+def test_a_search_ends_the_same_on_a_cluster_as_inline_and_leaves_nothing_there(search, machines, two, tmp_path, shared):
     arguments = {**enqueued("well", "diverging", "mistaken", "well"), "trainer": {"max_epochs": 3, "accelerator": "cpu"}}
     inline = search(Module, root_dir=tmp_path / "inline", **arguments).run()
     study = search(Module, executor=RayCluster(shared=shared), **arguments).run()
@@ -84,6 +85,7 @@ def test_a_search_ends_the_same_on_a_cluster_as_inline(search, two, tmp_path, sh
     assert_same(study, inline)
     assert study.best.load().hparams.lr == inline.best.hparams["lr"]
     assert [len(read_conditions(trial_folder(study.root, number))) for number in range(4)] == [1] * 4
+    assert [*machines.temporary.glob(f"{PREFIX}*")] == []
 
 
 def test_trials_train_as_one_on_a_cluster(search, two, tmp_path):
@@ -120,10 +122,10 @@ def test_what_paused_goes_on_from_the_checkpoint_that_came_back(search, two, tmp
 
 def test_a_trial_ends_at_its_timeout_or_memory_limit_and_the_others_go_on(search, two):
     hows = enqueued("well", "hanging", "hoarding", "well")
-    limits = {"trial_timeout": 20, "memory_limit": 2.0, "retries": 1}
+    limits = {"trial_timeout": 12, "memory_limit": 2.0, "retries": 1}
     study = search(Module, executor="ray", **hows, **limits).run()
     assert [trial.state for trial in study.trials] == ["complete", "failed", "failed", "complete"]
-    assert study.trials[1].reason == "no end after 20 seconds (trial_timeout)"
+    assert study.trials[1].reason == "no end after 12 seconds (trial_timeout)"
     assert study.trials[2].reason.startswith("out of memory: the worker used")
     assert study.trials[2].reason.endswith("memory_limit is 2.00 GiB (2 tries)")
 

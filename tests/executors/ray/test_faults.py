@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import pytest
 import torch
@@ -25,7 +25,6 @@ from tests.scripts import QUICKLY
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CAN_FORK, reason="there is no fork server on this system")]
 
-REPOSITORY = Path(__file__).parents[3]
 TRAINER = {"max_epochs": EPOCH + 2, "accelerator": "cpu", "log_every_n_steps": 1}
 
 
@@ -224,31 +223,37 @@ class Waiting(Faulty):
 
 SearchLoop(Waiting, space=dict(lr=Log(1e-2, 1.0), how=Choice("well")), data=DigitsData, monitor="val_acc", mode="max", trials=3,
            trainer=dict(max_epochs=4, accelerator="cpu", log_every_n_steps=1), executor=RayCluster(shared=shared),
-           root_dir=folder / "study", progress=False).run()
+           fuse="never", root_dir=folder / "study", progress=False).run()
 """
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_a_search_that_is_ended_leaves_nothing_behind_and_goes_on_when_it_is_started_again(search, machines, tmp_path, shared):
+def has_come(process, notes, epoch, files):
+    """Whether two trials are in an epoch, and have their files."""
+    assert process.poll() is None, process.stderr.read()
+    here = {note.name for note in read(notes) if note.epoch == epoch}
+    return here >= {"000000", "000001"} and all(path.exists() for path in files)
+
+
+def test_a_search_that_is_ended_leaves_nothing_behind_and_goes_on_when_it_is_started_again(search, machines, tmp_path):
     space = {"lr": Log(1e-2, 1.0), "how": Choice("well")}
     calm = search(Calm, root_dir=tmp_path / "calm", space=space, trainer=TRAINER).run()
     present = [machines.add(), machines.add()]
     (tmp_path / "script.py").write_text(SCRIPT)
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, "script.py", str(tmp_path), str(shared)]
+    command = [sys.executable, "script.py", str(tmp_path)]
     notes, root = tmp_path / "notes", tmp_path / "study"
-    for epoch, number in ((1, signal.SIGKILL), (2, signal.SIGINT), (3, signal.SIGTERM)):
+    ends = [(signal.SIGINT, True), (signal.SIGKILL, False), (signal.SIGTERM, False), (signal.SIGKILL, True)]
+    for epoch, (number, shared) in enumerate(ends):
+        # They wait where this is not there yet.
         (tmp_path / f"epoch {epoch - 1}").touch()
-        with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen([*command, str(shared)], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
             began = [root / f"trials/{trial:06d}/checkpoints/last.ckpt" for trial in (0, 1)]
-            wait_until(lambda: {note.name for note in read(notes) if note.epoch == epoch} >= {"000000", "000001"})  # noqa: B023
-            wait_until(lambda: all(path.exists() for path in began))  # noqa: B023
+            wait_until(partial(has_come, process, notes, epoch, began if epoch else []))
             process.send_signal(number)
             process.communicate(timeout=60)
         wait_until(lambda: not any(alive(pid) for note in read(notes) for pid in note.family))
         assert not any(trial.finished for trial in Study(root).trials)
     (tmp_path / "epoch 3").touch()
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*command, "False"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     for machine in present:
         machines.remove(machine)

@@ -101,12 +101,14 @@ class StoredFiles:
         self._system, self._path = _opened(url)
         # Of each file the parts that it is made of.
         self._listed: dict[str, list[str]] = {}
+        self._has_list = False
         self._changed = False
         # What is being written, and its name.
         self._part: tuple[Any, str] | None = None
         with _errors(url), suppress(FileNotFoundError):
             self._system.invalidate_cache()
             self._listed = json.loads(self._system.cat_file(f"{self._path}/{_LIST}"))
+            self._has_list = True
         self._kept = self._used()
 
     @property
@@ -145,8 +147,8 @@ class StoredFiles:
             seen[tuple(parts)] = path
 
     def without(self, paths: Iterable[str]) -> list[Change]:
-        """Which of these files are not here; none of them where nothing is here at all."""
-        return [Gone(path) for path in paths if path not in self._listed] if self._listed else []
+        """Which of these files are not here; none of them where nothing was ever put here."""
+        return [Gone(path) for path in paths if path not in self._listed] if self._has_list else []
 
     def remove(self) -> None:
         """Removes all; the list first, so that it never names what is there no more.

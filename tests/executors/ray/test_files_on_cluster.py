@@ -13,6 +13,8 @@ from lightning_hp.babysit import log
 from lightning_hp.cli import main
 from lightning_hp.executors.launch import CAN_FORK
 from lightning_hp.trial import trial_folder
+from tests.executors.ray.faulty import Faulty, wait_until
+from tests.executors.ray.test_faults import Calm, assert_as_if_nothing_had_happened, enqueued, steps
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CAN_FORK, reason="there is no fork server on this system")]
 
@@ -44,6 +46,24 @@ def test_by_way_of_a_storage_a_pruned_search_ends_as_it_does_inline_and_leaves_n
     assert study.best.load() is not None
     assert names(tmp_path / "study") == names(tmp_path / "inline")
     assert [path for path in place.rglob("*") if path.is_file()] == []
+
+
+def test_by_way_of_a_storage_the_trial_of_a_lost_worker_goes_on_from_its_last_checkpoint(search, tmp_path):
+    class Stored(Faulty):
+        root, notes, place = tmp_path / "study", tmp_path / "notes", tmp_path / "storage"
+
+        def wait_for(self, path):
+            name = path.relative_to(self.root).as_posix()
+            wait_until(lambda: any(name in listed.read_text() for listed in self.place.rglob("files.json")))
+
+    hows = enqueued("agent", "well")
+    calm = search(Calm, root_dir=tmp_path / "calm", **hows).run()
+    executor = RayCluster(shared=False, storage=Stored.place.as_uri())
+    study = search(Stored, executor=executor, retries=1, **hows).run()
+    assert_as_if_nothing_had_happened(study, calm)
+    assert [step > 0 for step in steps(study, 0)] == [False, True]
+    assert steps(study, 1) == [0]
+    assert [path for path in Stored.place.rglob("*") if path.is_file()] == []
 
 
 def test_a_person_changes_and_stops_a_trial_that_trains_on_another_machine(search, tmp_path, capsys):

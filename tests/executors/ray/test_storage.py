@@ -221,6 +221,18 @@ def test_what_a_trial_that_began_anew_has_removed_is_gone_from_the_study_too(url
     assert tree(study) == {f"trials/000000/{EVENTS}": b"new"}
 
 
+def test_a_trial_that_has_removed_all_leaves_nothing_in_the_study(url, tmp_path):
+    study = tmp_path / "study"
+    put(study, LAST, b"1")
+    way = ThroughStorage(study, url)
+    parcel = way.parcel([0], refuse)
+    machine = Machine(tmp_path / "machine", [0], parcel)
+    shutil.rmtree(trial_folder(machine.root, 0))
+    machine.pass_on()
+    way.collect(parcel, [0])
+    assert tree(study) == {}
+
+
 def test_of_a_trial_that_never_wrote_anything_the_study_keeps_what_it_has(url, tmp_path):
     study = tmp_path / "study"
     way = ThroughStorage(study, url)

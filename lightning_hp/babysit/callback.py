@@ -219,9 +219,10 @@ class Babysitter(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._losses.begin(trainer)
-        again = self._logbook.begin(trainer)
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        if self is next(each for each in callbacks if isinstance(each, Babysitter)):
+        babysitters = [each for each in callbacks if isinstance(each, Babysitter)]
+        again = self._logbook.begin(trainer, shares=len(babysitters) > 1)
+        if self is babysitters[0]:
             # Of several in a fit one does what a person asks for.
             bounds = Bounds(self._settings[1], self._settings[3])
             self._wheel = Wheel(trainer, self._folder, self.hands, self._logbook, bounds, self.state_key, again)
@@ -264,6 +265,7 @@ class Babysitter(Callback):
         self._logbook.end(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._logbook.flush()
         if self._wheel is not None:
             self._wheel.close(trainer)
 

@@ -23,6 +23,7 @@ from lightning_hp.errors import ConfigError
 # Seconds from one write to the next of what changes nothing. A write costs the more the fewer records it writes, and no person
 # reads quicker.
 INTERVAL = 1.0
+_NONE_ALONE: tuple[dict[str, Any], Any, str, Any] = {}, None, "", None
 
 
 def made(trainer: Trainer) -> int:
@@ -58,6 +59,8 @@ class Logbook:
         self._shares = False
         # By the id of an optimizer, what reads lr and momentum of a group, and how its groups stood at its last step.
         self._seen: dict[int, tuple[Callable[[dict[str, Any]], Any], list[Any]]] = {}
+        # If the last to step has one group: that, its lr, and the name and value of its momentum.
+        self._alone: tuple[dict[str, Any], Any, str, Any] = _NONE_ALONE
 
     def begin(self, trainer: Trainer, shares: bool = False) -> list[log.Record]:
         """Drops what a fit that goes on from here will write again; on rank 0 gives it.
@@ -88,13 +91,17 @@ class Logbook:
     def before_step(self, trainer: Trainer, optimizer: Optimizer) -> None:
         """Takes in lr and momentum of the step that comes, which is this optimizer's."""
         groups = optimizer.param_groups
+        group, lr, name, momentum = self._alone
+        # Most steps come to no more than this: what is the same object has not changed, and takes the least time to tell.
+        if group is groups[0] and group["lr"] is lr and group[name] is momentum and len(groups) == 1:
+            return
         read, values = self._seen.get(id(optimizer), (len, None))
-        # Most steps come to no more than this comparison.
         if values != list(map(read, groups)):
             step = trainer.global_step
             self._course.hold(step - 1)
             self._course.follow(step, trainer.optimizers)
             self._seen[id(optimizer)] = _as_seen(groups)
+        self._alone = _as_alone(groups)
 
     def before_batch(self, trainer: Trainer) -> None:
         """Writes how the fit stands, if there was a check."""
@@ -183,6 +190,14 @@ class Logbook:
             if not self._warned:
                 rank_zero_warn(f"Babysitter can't write {self.file}, training goes on without this log: {error}")
             self._warned = True
+
+
+def _as_alone(groups: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], Any, str, Any]:
+    first = groups[0]
+    if len(groups) > 1 or isinstance(first["lr"], torch.Tensor):
+        return _NONE_ALONE
+    name = next((name for name in ("betas", "momentum") if name in first), "lr")
+    return first, first["lr"], name, first[name]
 
 
 def _as_seen(groups: Sequence[dict[str, Any]]) -> tuple[Callable[[dict[str, Any]], Any], list[Any]]:

@@ -153,6 +153,8 @@ class Babysitter(Callback):
         self.control = Control(signals, self.policy, self.plateau.mode, self.max_interventions)
         self.diverged: str | None = None
         self.hands = hands.Hands(Path())
+        # Lightning asks for it at each hook.
+        self._key = self._generate_state_key(monitor=self.monitor, mode=self.plateau.mode)
         self._losses, self._norms = Losses(), Norms()
         self._samples_norms = self.control.listens_to("gradient_norm")
         self._patience = SharedPatience()
@@ -162,6 +164,8 @@ class Babysitter(Callback):
         self._went_back = False
         # By the clock; till then there is nothing to do before a batch, so that most come to no more than a look at it.
         self._quiet_until = -math.inf
+        # The batch of the epoch after which losses are heard next.
+        self._silent_until = 0
         # Since the last batch.
         self._checked = self.changed_now = False
         self._warned = self._skipping = False
@@ -184,7 +188,7 @@ class Babysitter(Callback):
 
     @property
     def state_key(self) -> str:
-        return self._generate_state_key(monitor=self.monitor, mode=self.plateau.mode)
+        return self._key
 
     @property
     def _parts(self) -> dict[str, Any]:
@@ -246,7 +250,7 @@ class Babysitter(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Only here, since the module's on_train_epoch_end, which may log the metric, runs after ours.
         self._observe(trainer, self._watch.new_of_epoch(trainer))
-        self._quiet_until = -math.inf
+        self._quiet_until, self._silent_until = -math.inf, 0
         self._went_back = False
         if self._watch.epoch_ended and (self._watch.validated or not trainer.enable_validation):
             self._check_monitor(trainer)
@@ -309,13 +313,16 @@ class Babysitter(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        if isinstance(loss, Tensor):
-            self._losses.add(loss)
+        self._losses.waiting.append(outputs.get("loss") if isinstance(outputs, dict) else outputs)
         if self._skipping:
             self.hands.after_backward(trainer)
+        if batch_idx < self._silent_until:
+            return
         if (batch_idx + 1) % EVERY == 0 or trainer.is_last_batch:
             self._listen(trainer)
+        # Of data without a length, each batch may be the last.
+        batches = trainer.num_training_batches
+        self._silent_until = 0 if math.isinf(batches) else min((batch_idx + 1) // EVERY * EVERY + EVERY, int(batches)) - 1
 
     def is_due(self, batch_idx: int = -1) -> bool:
         """Whether there is something to do before a batch, but for a person's requests; where nobody calls for each batch."""

@@ -21,11 +21,12 @@ class Losses:
     """Losses that have been collected and not yet been handed on, each with the optimizer steps made before it.
 
     Attributes:
+        waiting: what batches have given for their losses, to be fetched; what is no tensor does not count.
         several: whether there are several processes, as known since `begin`.
     """
 
     def __init__(self) -> None:
-        self._waiting: list[Tensor] = []
+        self.waiting: list[Any] = []
         # The steps made before the first of those that wait.
         self._first = 0
         self._fetched: list[tuple[int, float]] = []
@@ -40,11 +41,7 @@ class Losses:
 
     def clear(self, step: int) -> None:
         """Starts anew, after so many optimizer steps."""
-        self._waiting, self._fetched, self._first = [], [], step
-
-    def add(self, value: Tensor) -> None:
-        """Takes in the loss of a training batch."""
-        self._waiting.append(value.detach() if value.requires_grad else value)
+        self.waiting, self._fetched, self._first = [], [], step
 
     def extend(self, numbers: list[float], trainer: Trainer) -> None:
         """Takes in values that are on the host, of all batches since the last."""
@@ -55,9 +52,9 @@ class Losses:
 
     def fetch(self, trainer: Trainer) -> None:
         """Fetches what has been collected; under DDP the mean over all processes, which all have to ask for."""
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
-            numbers = self._numbers(waiting, trainer)
+        losses, self.waiting = [value for value in self.waiting if isinstance(value, Tensor)], []
+        if losses:
+            numbers = self._numbers(losses, trainer)
             # Lightning has divided each.
             parts = trainer.accumulate_grad_batches if self._automatic else 1
             self.extend(numbers if parts == 1 else [number * parts for number in numbers], trainer)

@@ -393,11 +393,12 @@ class Babysitter(Callback):
         done = [action for action in allowed if self.hands.carry_out(trainer, action)]
         if not done:
             return
+        after = before
         if any(map(intervenes, done)):
             self._changed(trainer, done)
+            after = hands.read(trainer)
         if any(isinstance(action, Stop) and action.diverged for action in done):
             self.diverged = decision.reason
-        after = hands.read(trainer)
         self._logbook.done(trainer, "decision", decision.reason, done, before, after, by=self.state_key)
 
     def _changed(self, trainer: Trainer, done: Sequence[Action], counts: bool = True) -> None:

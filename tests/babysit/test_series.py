@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from lightning_hp.babysit.series import gradient_norm
+from lightning_hp.babysit.series import NORM_EVERY, Norms, gradient_norm
 
 
 def norm(*parameters):
@@ -34,6 +35,24 @@ def test_without_a_gradient_there_is_none():
     assert norm(parameter(None)) is None
 
 
-def test_another_optimizer_than_the_first_has_none():
-    first, second = (torch.optim.SGD([parameter(torch.eye(2))], lr=0.1) for _ in range(2))
-    assert gradient_norm(SimpleNamespace(precision_plugin=None, optimizers=[first, second]), second) is None
+@pytest.mark.parametrize("every", [1, 7, 16])
+def test_it_is_sampled_about_every_so_many_steps_and_after_a_save_at_the_same(every):
+    norms, sampled = Norms(wanted=True), []
+    for step in range(1000):
+        if norms.due:
+            norms.add(step, 1.0)
+            sampled.append(step)
+        if step % every == 0:
+            saved, norms = norms.state_dict(), Norms(wanted=True)
+            norms.load_state_dict(saved)
+            norms.look(step + 1)
+    between = [after - before for before, after in pairwise(sampled)]
+    assert sampled[0] == 0
+    assert all(NORM_EVERY - 8 < steps < NORM_EVERY + 8 for steps in between)
+
+
+def test_it_is_not_sampled_for_nobody():
+    norms = Norms(wanted=False)
+    assert not norms.due
+    norms.look(1000)
+    assert not norms.due

@@ -127,14 +127,16 @@ def kill_at(step, file):
 
 
 @pytest.mark.parametrize(
-    ("every", "killed_at"),
+    ("every", "killed_at", "interval"),
     [
-        ({"every_n_epochs": 3, "save_on_train_epoch_end": True}, range(7, 24)),
+        ({"every_n_epochs": 3, "save_on_train_epoch_end": True}, range(7, 24), 0.0),
         # In the middle of epoch 2 and of epoch 7.
-        ({"every_n_train_steps": 5}, [6, 9, 16, 19]),
+        ({"every_n_train_steps": 5}, [6, 9, 16, 19], 0.0),
+        # What is not written by then is lost.
+        ({"every_n_epochs": 3, "save_on_train_epoch_end": True}, [8, 17, 22], math.inf),
+        ({"every_n_train_steps": 5}, [9, 19], math.inf),
     ],
 )
-@pytest.mark.parametrize("interval", [0.0, math.inf])
 def test_a_fit_killed_after_its_last_checkpoint_and_resumed_leaves_the_log_of_an_uninterrupted_one(
     fit, scripted, tmp_path, monkeypatch, every, killed_at, interval
 ):

@@ -13,7 +13,6 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_hp.babysit import arguments, hands, log
@@ -26,7 +25,7 @@ from lightning_hp.babysit.policies import Decision, Policy, named
 from lightning_hp.babysit.replay import Replay
 from lightning_hp.babysit.request import Bounds
 from lightning_hp.babysit.schedule import Schedule, schedule
-from lightning_hp.babysit.series import EVERY, Losses, Norms, gradient_norm
+from lightning_hp.babysit.series import Losses, Norms, gradient_norm
 from lightning_hp.babysit.signals import Plateau, Signal
 from lightning_hp.babysit.watch import Watch, checks_left
 from lightning_hp.babysit.wheel import Wheel
@@ -67,6 +66,7 @@ class Babysitter(Callback):
     Attributes:
         diverged: why the fit has ended as diverged, or None.
         changed_now: whether the fit was changed before the present batch.
+        norms: the gradient's, as sampled.
 
     Raises:
         ConfigError: an argument is out of its range.
@@ -153,8 +153,9 @@ class Babysitter(Callback):
         self.control = Control(signals, self.policy, self.plateau.mode, self.max_interventions)
         self.diverged: str | None = None
         self.hands = hands.Hands(Path())
-        self._losses, self._norms = Losses(), Norms()
-        self._samples_norms = self.control.listens_to("gradient_norm")
+        # Lightning asks for it at each hook.
+        self._key = self._generate_state_key(monitor=self.monitor, mode=self.plateau.mode)
+        self._losses, self.norms = Losses(), Norms(self.control.listens_to("gradient_norm"))
         self._patience = SharedPatience()
         self._watch = Watch(self.monitor)
         self._folder, self._logbook = Path(), Logbook(None)
@@ -184,13 +185,13 @@ class Babysitter(Callback):
 
     @property
     def state_key(self) -> str:
-        return self._generate_state_key(monitor=self.monitor, mode=self.plateau.mode)
+        return self._key
 
     @property
     def _parts(self) -> dict[str, Any]:
         """What has a state of its own."""
         names = ("control", "hands", "losses", "norms", "patience", "logbook", "watch")
-        own = (self.control, self.hands, self._losses, self._norms, self._patience, self._logbook, self._watch)
+        own = (self.control, self.hands, self._losses, self.norms, self._patience, self._logbook, self._watch)
         return dict(zip(names, own, strict=True))
 
     def state_dict(self) -> dict[str, Any]:
@@ -219,9 +220,10 @@ class Babysitter(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._losses.begin(trainer)
-        again = self._logbook.begin(trainer)
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        if self is next(each for each in callbacks if isinstance(each, Babysitter)):
+        babysitters = [each for each in callbacks if isinstance(each, Babysitter)]
+        again = self._logbook.begin(trainer, shares=len(babysitters) > 1)
+        if self is babysitters[0]:
             # Of several in a fit one does what a person asks for.
             bounds = Bounds(self._settings[1], self._settings[3])
             self._wheel = Wheel(trainer, self._folder, self.hands, self._logbook, bounds, self.state_key, again)
@@ -246,6 +248,7 @@ class Babysitter(Callback):
         # Only here, since the module's on_train_epoch_end, which may log the metric, runs after ours.
         self._observe(trainer, self._watch.new_of_epoch(trainer))
         self._quiet_until = -math.inf
+        self._losses.quiet_until = 0
         self._went_back = False
         if self._watch.epoch_ended and (self._watch.validated or not trainer.enable_validation):
             self._check_monitor(trainer)
@@ -264,6 +267,7 @@ class Babysitter(Callback):
         self._logbook.end(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._logbook.flush()
         if self._wheel is not None:
             self._wheel.close(trainer)
 
@@ -299,20 +303,19 @@ class Babysitter(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         self._logbook.before_step(trainer, optimizer)
-        if self._samples_norms and self._norms.due() and (norm := gradient_norm(trainer, optimizer)) is not None:
-            self.sample(trainer, norm)
+        if self.norms.due and optimizer is trainer.optimizers[0]:
+            self.norms.add(trainer.global_step, gradient_norm(trainer, optimizer))
         if self._skipping:
             self.hands.before_step(trainer, optimizer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        if isinstance(loss, Tensor):
-            self._losses.add(loss)
+        losses = self._losses
+        losses.waiting.append(outputs.get("loss") if isinstance(outputs, dict) else outputs)
         if self._skipping:
             self.hands.after_backward(trainer)
-        if (batch_idx + 1) % EVERY == 0 or trainer.is_last_batch:
+        if batch_idx >= losses.quiet_until and losses.are_heard(trainer, batch_idx):
             self._listen(trainer)
 
     def is_due(self, batch_idx: int = -1) -> bool:
@@ -326,14 +329,6 @@ class Babysitter(Callback):
             self._logbook.before_step(trainer, optimizer)
         self.changed_now = False
 
-    def norms_due(self) -> bool:
-        """Whether the norm of the gradients of the step that comes is wanted; to be asked once a step."""
-        return self._samples_norms and self._norms.due()
-
-    def sample(self, trainer: Trainer, norm: Tensor | float) -> None:
-        """Takes it in."""
-        self._norms.add(trainer.global_step, norm)
-
     def hear(self, trainer: Trainer, losses: list[float]) -> None:
         """Takes in the losses of the last batches, where they are collected elsewhere."""
         self._losses.extend(losses, trainer)
@@ -344,8 +339,9 @@ class Babysitter(Callback):
         if losses := self._losses.take(trainer):
             self._logbook.losses(losses)
             self.control.feed("loss", losses)
-        if self._norms:
-            self.control.feed("gradient_norm", self._norms.take())
+        if self.norms:
+            self.control.feed("gradient_norm", self.norms.take())
+        self.norms.look(self._losses.step)
         if self._losses.several:
             self.control.found = trainer.strategy.broadcast(self.control.found)
         if self.control.due:
@@ -384,17 +380,18 @@ class Babysitter(Callback):
         done = [action for action in allowed if self.hands.carry_out(trainer, action)]
         if not done:
             return
+        after = before
         if any(map(intervenes, done)):
             self._changed(trainer, done)
+            after = hands.read(trainer)
         if any(isinstance(action, Stop) and action.diverged for action in done):
             self.diverged = decision.reason
-        after = hands.read(trainer)
         self._logbook.done(trainer, "decision", decision.reason, done, before, after, by=self.state_key)
 
     def _changed(self, trainer: Trainer, done: Sequence[Action], counts: bool = True) -> None:
         """Forgets what was seen of the fit before it was changed."""
         self.control.intervened(counts)
         self._losses.clear(trainer.global_step)
-        self._norms.clear()
+        self.norms.clear()
         self.changed_now = True
         self._went_back = self._went_back or any(isinstance(action, Rollback) for action in done)

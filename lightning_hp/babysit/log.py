@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -59,7 +59,7 @@ class Record:
     @property
     def intervenes(self) -> bool:
         """Whether training goes on otherwise than without: a snapshot alone changes nothing."""
-        return any(not isinstance(action, Snapshot) for action in self.actions)
+        return any(action["action"] != "snapshot" for action in self.detail.get("actions", ()))
 
     def number(self, name: str) -> float | None:
         """A number of `detail`, which JSON keeps as a string where it is NaN or infinite; None where there is none."""
@@ -140,17 +140,13 @@ def interventions(file: Path) -> list[Record]:
     return [record for record in read(file) if record.intervenes]
 
 
-def append(record: Record, file: Path) -> None:
-    """Adds a line to a babysit.jsonl.
+def extend(records: Iterable[Record], file: Path) -> None:
+    """Adds lines to a babysit.jsonl.
 
     Raises:
-        OSError: it can't be written.
+        OSError: they can't be written.
     """
-    try:
-        line = _ENCODER.encode(vars(record))
-    except ValueError:
-        # Some number is none, as hardly ever; to look at each before takes longer than all the rest.
-        line = _ENCODER.encode(_plain(asdict(record)))
+    lines = "".join(f"{_encoded(record)}\n" for record in records)
     try:
         # One for text takes twice as long to open.
         opened = file.open("ab")
@@ -158,7 +154,7 @@ def append(record: Record, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         opened = file.open("ab")
     with opened:
-        opened.write(f"{line}\n".encode())
+        opened.write(lines.encode())
 
 
 def rewind(file: Path, batch: int) -> None:
@@ -205,6 +201,14 @@ def _curves(record: Record, interventions: int) -> dict[str, float]:
 def _lines(file: Path) -> list[str]:
     # A process that is killed while it writes leaves a line without its end.
     return file.read_text().split("\n")[:-1] if file.exists() else []
+
+
+def _encoded(record: Record) -> str:
+    try:
+        return _ENCODER.encode(vars(record))
+    except ValueError:
+        # Some number is none, as hardly ever; to look at each before takes longer than all the rest.
+        return _ENCODER.encode(_plain(asdict(record)))
 
 
 def _parsed(line: str) -> Record:

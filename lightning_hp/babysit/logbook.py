@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from operator import itemgetter
@@ -19,6 +20,11 @@ from lightning_hp.babysit.course import Course
 from lightning_hp.babysit.means import Means
 from lightning_hp.errors import ConfigError
 
+# Seconds from one write to the next of what changes nothing. A write costs the more the fewer records it writes, and no person
+# reads quicker.
+INTERVAL = 1.0
+_NONE_ALONE: tuple[dict[str, Any], Any, str, Any] = {}, None, "", None
+
 
 def made(trainer: Trainer) -> int:
     """The training batches made so far, as they stand before a batch."""
@@ -26,10 +32,13 @@ def made(trainer: Trainer) -> int:
 
 
 class Logbook:
-    """What is written down of one fit. Each record is written just before the batch that it names.
+    """What is written down of one fit. Each record is made just before the batch that it names.
+
+    What changes the fit is in the file at once, with all that came before it. What only tells of it may wait for `INTERVAL`,
+    but not beyond a checkpoint, nor the fit's end.
 
     Whoever has it calls `begin` in ``on_train_start``, `before_batch` first thing in ``on_train_batch_start``, `before_step` in
-    ``on_before_optimizer_step``, and `end` in ``on_train_end``.
+    ``on_before_optimizer_step``, `end` in ``on_train_end``, and `flush` where the fit ends, however it does.
 
     Args:
         file: the babysit.jsonl; None is for the loggers alone.
@@ -43,18 +52,32 @@ class Logbook:
         self._interventions = 0
         self._last_batch = -1
         self._warned = False
+        # Records that are not in the file yet, and when they are to be.
+        self._waiting: list[log.Record] = []
+        self._next_write = 0.0
+        # Others write into the same file.
+        self._shares = False
         # By the id of an optimizer, what reads lr and momentum of a group, and how its groups stood at its last step.
         self._seen: dict[int, tuple[Callable[[dict[str, Any]], Any], list[Any]]] = {}
+        # If the last to step has one group: that, its lr, and the name and value of its momentum.
+        self._alone: tuple[dict[str, Any], Any, str, Any] = _NONE_ALONE
 
-    def begin(self, trainer: Trainer) -> list[log.Record]:
-        """Drops what a fit that goes on from here will write again; on rank 0 gives it."""
+    def begin(self, trainer: Trainer, shares: bool = False) -> list[log.Record]:
+        """Drops what a fit that goes on from here will write again; on rank 0 gives it.
+
+        Args:
+            trainer: the fit's.
+            shares: whether others write into the same file, where all records are to come in the order of what they tell.
+        """
+        self._shares = shares
         # A checkpoint may lie between an intervention and the batch that follows it.
         first = max(made(trainer) + 1, self._last_batch + 1)
         dropped: list[log.Record] = []
         if self.file is not None and trainer.is_global_zero:
             with suppress(OSError, ConfigError):
                 dropped = [record for record in log.read(self.file) if record.batch >= first]
-        self._write(trainer, lambda file: log.rewind(file, first))
+        if trainer.is_global_zero:
+            self._write(lambda file: log.rewind(file, first))
         return dropped
 
     def check(self, monitor: str, value: float) -> None:
@@ -68,13 +91,17 @@ class Logbook:
     def before_step(self, trainer: Trainer, optimizer: Optimizer) -> None:
         """Takes in lr and momentum of the step that comes, which is this optimizer's."""
         groups = optimizer.param_groups
+        group, lr, name, momentum = self._alone
+        # Most steps come to no more than this: what is the same object has not changed, and takes the least time to tell.
+        if group is groups[0] and group["lr"] is lr and group[name] is momentum and len(groups) == 1:
+            return
         read, values = self._seen.get(id(optimizer), (len, None))
-        # Most steps come to no more than this comparison.
         if values != list(map(read, groups)):
             step = trainer.global_step
             self._course.hold(step - 1)
             self._course.follow(step, trainer.optimizers)
             self._seen[id(optimizer)] = _as_seen(groups)
+        self._alone = _as_alone(groups)
 
     def before_batch(self, trainer: Trainer) -> None:
         """Writes how the fit stands, if there was a check."""
@@ -108,8 +135,18 @@ class Logbook:
         written = self._last_batch
         self._put(trainer, self._state(trainer, made(trainer) + 1, counts=False))
         self._last_batch = written
+        self.flush()
+
+    def flush(self) -> None:
+        """Writes what waits to be written."""
+        if self._waiting:
+            records, self._waiting = self._waiting, []
+            self._write(lambda file: log.extend(records, file))
+            self._next_write = time.monotonic() + INTERVAL
 
     def state_dict(self) -> dict[str, Any]:
+        # A fit that goes on from here does not write it again.
+        self.flush()
         return {
             "course": self._course.state_dict(),
             "losses": self._losses.state_dict(),
@@ -134,13 +171,18 @@ class Logbook:
 
     def _put(self, trainer: Trainer, record: log.Record) -> None:
         self._last_batch = record.batch
-        self._write(trainer, lambda file: log.append(record, file))
+        if not trainer.is_global_zero:
+            return
+        changes = record.event == "request" or record.intervenes
         # A snapshot alone is no event to draw.
-        if trainer.is_global_zero and (record.intervenes or record.event == "state"):
+        if changes or record.event == "state":
             log.show(record, trainer.loggers, self._interventions)
+        self._waiting.append(record)
+        if changes or self._shares or time.monotonic() >= self._next_write:
+            self.flush()
 
-    def _write(self, trainer: Trainer, write: Callable[[Path], None]) -> None:
-        if self.file is None or not trainer.is_global_zero:
+    def _write(self, write: Callable[[Path], None]) -> None:
+        if self.file is None:
             return
         try:
             write(self.file)
@@ -148,6 +190,14 @@ class Logbook:
             if not self._warned:
                 rank_zero_warn(f"Babysitter can't write {self.file}, training goes on without this log: {error}")
             self._warned = True
+
+
+def _as_alone(groups: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], Any, str, Any]:
+    first = groups[0]
+    if len(groups) > 1 or isinstance(first["lr"], torch.Tensor):
+        return _NONE_ALONE
+    name = next((name for name in ("betas", "momentum") if name in first), "lr")
+    return first, first["lr"], name, first[name]
 
 
 def _as_seen(groups: Sequence[dict[str, Any]]) -> tuple[Callable[[dict[str, Any]], Any], list[Any]]:

@@ -126,6 +126,12 @@ class Replay(Callback):
             else:
                 raise ConfigError(f"Replay of {self.path}: {message}")
 
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._logbook.flush()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._logbook.flush()
+
     @property
     def _coming(self) -> Record | None:
         return self._records[self._next] if self._next is not None and self._next < len(self._records) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch.optim import Optimizer
 
 # Training batches from one transfer to the next. The reporter of a search looks at the loss just after one.
 EVERY = 16
-# Optimizer steps from one sample of the gradient's norm to the next.
+# Optimizer steps from one sample of the gradient's norm to the next, as near as the hearings of losses between them allow.
 NORM_EVERY = 50
 
 
@@ -20,46 +21,55 @@ class Losses:
     """Losses that have been collected and not yet been handed on, each with the optimizer steps made before it.
 
     Attributes:
+        waiting: what batches have given for their losses, to be fetched; what is no tensor does not count.
+        step: the optimizer steps made before the first of those.
+        quiet_until: the number of the epoch's batch after which to ask next whether they are heard.
         several: whether there are several processes, as known since `begin`.
     """
 
     def __init__(self) -> None:
-        self._waiting: list[Tensor] = []
-        # The steps made before the first of those that wait.
-        self._first = 0
+        self.waiting: list[Any] = []
+        self.step = 0
+        self.quiet_until = 0
         self._fetched: list[tuple[int, float]] = []
         self.several, self._automatic = False, True
 
     def begin(self, trainer: Trainer) -> None:
         """A fit begins, or goes on."""
-        self._first = trainer.global_step
+        self.step = trainer.global_step
         # To ask for these each time would cost as much as the values.
         self.several = trainer.world_size > 1
         self._automatic = trainer.lightning_module.automatic_optimization
 
     def clear(self, step: int) -> None:
         """Starts anew, after so many optimizer steps."""
-        self._waiting, self._fetched, self._first = [], [], step
+        self.waiting, self._fetched, self.step = [], [], step
 
-    def add(self, value: Tensor) -> None:
-        """Takes in the loss of a training batch."""
-        self._waiting.append(value.detach() if value.requires_grad else value)
+    def are_heard(self, trainer: Trainer, batch_idx: int) -> bool:
+        """Whether they are heard after a batch: every so many, and after an epoch's last."""
+        batches = trainer.num_training_batches
+        # Of data without a length, each may be the last.
+        self.quiet_until = 0 if math.isinf(batches) else min((batch_idx + 1) // EVERY * EVERY + EVERY, int(batches)) - 1
+        return (batch_idx + 1) % EVERY == 0 or trainer.is_last_batch
 
     def extend(self, numbers: list[float], trainer: Trainer) -> None:
         """Takes in values that are on the host, of all batches since the last."""
         # To ask for the step of each would cost more than all the rest.
-        first, self._first, count = self._first, trainer.global_step, len(numbers)
-        made = self._first - first
+        first, self.step, count = self.step, trainer.global_step, len(numbers)
+        made = self.step - first
         self._fetched += [(first + made * index // count, number) for index, number in enumerate(numbers)]
 
     def fetch(self, trainer: Trainer) -> None:
         """Fetches what has been collected; under DDP the mean over all processes, which all have to ask for."""
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
-            numbers = self._numbers(waiting, trainer)
+        waiting, self.waiting = self.waiting, []
+        losses = [value for value in waiting if isinstance(value, Tensor)]
+        if losses:
+            numbers = self._numbers(losses, trainer)
             # Lightning has divided each.
             parts = trainer.accumulate_grad_batches if self._automatic else 1
             self.extend(numbers if parts == 1 else [number * parts for number in numbers], trainer)
+        elif waiting:
+            self.step = trainer.global_step
 
     def take(self, trainer: Trainer) -> list[tuple[int, float]]:
         """What has been collected since the last time."""
@@ -84,23 +94,33 @@ class Losses:
 
 
 class Norms:
-    """The gradient's norm at every so many optimizer steps, each with the steps made before it."""
+    """The gradient's norm at every so many optimizer steps, each with the steps made before it.
 
-    def __init__(self) -> None:
-        self._steps_left = 0
+    Args:
+        wanted: whether there is anyone to sample it for.
+
+    Attributes:
+        due: whether it is to be sampled at the step that comes. A count at each step would cost as much as all else there.
+    """
+
+    def __init__(self, wanted: bool) -> None:
+        self.due = self._wanted = wanted
+        # The step of the last sample.
+        self._sampled = 0
         self._norms: list[tuple[int, Tensor | float]] = []
 
     def __bool__(self) -> bool:
         return bool(self._norms)
 
-    def due(self) -> bool:
-        """Whether it is time for one, at a step that comes. To be asked once a step."""
-        self._steps_left = (self._steps_left or NORM_EVERY) - 1
-        return self._steps_left == NORM_EVERY - 1
+    def look(self, step: int) -> None:
+        """Has it sampled at the next step, if it is time, after so many."""
+        self.due = self._wanted and (self.due or step - self._sampled > NORM_EVERY - EVERY / 2)
 
-    def add(self, step: int, norm: Tensor | float) -> None:
-        """Takes in the norm of the gradients that an optimizer is about to step by."""
-        self._norms.append((step, norm))
+    def add(self, step: int, norm: Tensor | float | None) -> None:
+        """Takes in the norm of the gradients that an optimizer is about to step by; None where they say nothing."""
+        self.due, self._sampled = False, step
+        if norm is not None:
+            self._norms.append((step, norm))
 
     def take(self) -> list[tuple[int, float]]:
         """Those since the last time."""
@@ -111,20 +131,20 @@ class Norms:
         self._norms = []
 
     def state_dict(self) -> dict[str, Any]:
-        return {"steps_left": self._steps_left, "norms": [(step, float(norm)) for step, norm in self._norms]}
+        return {"due": self.due, "sampled": self._sampled, "norms": [(step, float(norm)) for step, norm in self._norms]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._steps_left = state["steps_left"]
-        self._norms = list(state["norms"])
+        self.due, self._sampled, self._norms = state["due"], state["sampled"], list(state["norms"])
 
 
-def gradient_norm(trainer: Trainer, optimizer: Optimizer) -> Tensor | None:
+def gradient_norm(trainer: Trainer, optimizer: Optimizer) -> Tensor | float | None:
     """The norm of the gradients that an optimizer is about to step by; None where they say nothing."""
     scaler = getattr(trainer.precision_plugin, "scaler", None)
     if scaler is not None and _optimizer_handles_unscaling(optimizer):
         return None
-    if optimizer is not trainer.optimizers[0]:
-        return None
-    gradients = [each.grad for group in optimizer.param_groups for each in group["params"] if each.grad is not None]
+    gradients = [grad for group in optimizer.param_groups for each in group["params"] if (grad := each.grad) is not None]
     gradients = [gradient for gradient in gradients if not gradient.is_sparse]
+    if gradients and all(type(gradient) is Tensor and gradient.device.type == "cpu" for gradient in gradients):
+        # Nothing to wait for, and half the time.
+        return math.hypot(*[torch.linalg.vector_norm(gradient).item() for gradient in gradients])
     return torch.nn.utils.get_total_norm(gradients) if gradients else None

@@ -37,7 +37,7 @@ def taken(trainer: Trainer) -> State:
     optimizers = [trainer.strategy.optimizer_state(optimizer) for optimizer in trainer.optimizers]
     schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
     return {
-        "model": {name: _kept(tensor) for name, tensor in _tensors(trainer.lightning_module) if not is_lazy(tensor)},
+        "model": {name: _copied(tensor) for name, tensor in _tensors(trainer.lightning_module) if not is_lazy(tensor)},
         "optimizer_states": [_kept(optimizer["state"]) for optimizer in optimizers],
         "param_groups": [_kept(optimizer["param_groups"]) for optimizer in optimizers],
         "schedulers": [(type(scheduler).__name__, _kept(scheduler.state_dict())) for scheduler in schedulers],
@@ -107,8 +107,7 @@ class Snapshots:
             self.folder.mkdir(parents=True, exist_ok=True)
             torch.save(bulky, file)
             self._files[name] = file, finalize(self, _unlink, file)
-            snapshot = {key: value for key, value in snapshot.items() if key not in _BULKY}
-            size = _size(snapshot)
+            snapshot, size = {key: value for key, value in snapshot.items() if key not in _BULKY}, 0
         self._held[name], self._sizes[name] = snapshot, size
 
     def get(self, name: str) -> State:
@@ -195,16 +194,13 @@ def _fitting(now: State, state: Any, groups: list[State], with_values: bool) -> 
     return {"state": _given(state), "param_groups": values}
 
 
-def _size(value: Any) -> int:
-    """Bytes of the tensors in it."""
-    if isinstance(value, Tensor):
-        return value.nbytes
-    if type(value) is dict:
-        return sum(map(_size, value.values()))
-    if type(value) in (list, tuple):
-        return sum(map(_size, value))
-    if value is None or isinstance(value, _PLAIN):
-        return 0
-    sizes: list[int] = []
-    apply_to_collection(value, Tensor, lambda tensor: sizes.append(tensor.nbytes))
-    return sum(sizes)
+def _size(snapshot: State) -> int:
+    """Bytes of the tensors in what takes the most room."""
+    states = [each for state in snapshot["optimizer_states"] for each in state.values()]
+    values = [value for each in states for value in (each.values() if type(each) is dict else [each])]
+    tensors = [value for value in (*snapshot["model"].values(), *values) if isinstance(value, Tensor)]
+    # Nearly always none; in search of a tensor this takes long.
+    others = [value for value in values if value is not None and not isinstance(value, (Tensor, *_PLAIN))]
+    if others:
+        apply_to_collection(others, Tensor, tensors.append)
+    return sum([tensor.nbytes for tensor in tensors])

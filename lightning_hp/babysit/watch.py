@@ -40,7 +40,7 @@ class Watch:
         self.logged = False
         self.epoch_ended = False
         self.validated = False
-        self._before_validation: dict[str, Any] = {}
+        self._before_validation: Any = None
         self.before_epoch: dict[str, Any] = {}
         self._validation_due = False
         self._epoch_due = False
@@ -52,7 +52,7 @@ class Watch:
         self.validates, self.logged = state["validates"], state["logged"]
 
     def validation_starts(self, trainer: Trainer) -> None:
-        self._before_validation = dict(trainer.callback_metrics)
+        self._before_validation = trainer.callback_metrics.get(self.monitor)
 
     def validation_ends(self) -> None:
         self.validated = self._validation_due = True
@@ -77,7 +77,7 @@ class Watch:
 
     def new_of_epoch(self, trainer: Trainer) -> float | None:
         """The value of the epoch that has ended, unless there is none, it was given before, or validations give it."""
-        value = self._new(trainer, self.before_epoch) if self._epoch_due and not self.validates else None
+        value = self._new(trainer, self.before_epoch.get(self.monitor)) if self._epoch_due and not self.validates else None
         if value is not None:
             self._epoch_due = False
         return value
@@ -96,9 +96,9 @@ class Watch:
         """Whether the validation that has ended did not log it, in an epoch that may have no end for it to come at."""
         return self._validation_due and math.isinf(trainer.num_training_batches) and self.is_missing(trainer)
 
-    def _new(self, trainer: Trainer, before: Mapping[str, Any]) -> float | None:
-        value = logged_since(before, trainer.callback_metrics).get(self.monitor)
-        new: float | None = trainer.strategy.broadcast(None if value is None else float(value))
+    def _new(self, trainer: Trainer, before: Any) -> float | None:
+        value = trainer.callback_metrics.get(self.monitor)
+        new: float | None = trainer.strategy.broadcast(None if value is None or value is before else float(value))
         self.logged = self.logged or new is not None
         return new
 

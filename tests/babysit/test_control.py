@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 from hypothesis import given
@@ -67,8 +68,10 @@ def test_a_signal_that_cannot_tell_at_a_glance_is_heard_too():
 
 
 @pytest.mark.parametrize("signal", [NotFinite("loss"), Spike(), Stuck()], ids=repr)
-def test_a_fit_that_learns_passes_at_a_glance(signal):
-    losses = [0.3 + 2 * 0.97**step + 0.05 * (step * 7 % 5) for step in range(400)]
+@pytest.mark.parametrize("noise", [0.2, 1.0])
+def test_a_fit_that_learns_passes_at_a_glance(signal, noise):
+    drawn = random.Random(0)
+    losses = [0.3 + 2 * 0.97**step + noise * drawn.random() for step in range(400)]
     heard, glances = signal.begin(), []
     for start in range(0, 400, 10):
         state = signal.passed(heard, losses[start : start + 10])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from lightning_hp.babysit.actions import Adjust, Knobs, Move, Rollback, Skip, Snapshot, Stop
-from lightning_hp.babysit.log import FILE, Record, append, from_plain, interventions, read, rewind, show, to_plain
+from lightning_hp.babysit.log import FILE, Record, extend, from_plain, interventions, read, rewind, show, to_plain
 from lightning_hp.errors import ConfigError
 
 KNOBS = st.builds(Knobs, lr=st.floats(0, 1e3) | st.just(math.inf), momentum=st.none() | st.floats(0, 1))
@@ -66,15 +66,15 @@ def test_an_action_comes_back_from_json_as_it_was(action):
 @given(records=st.lists(RECORDS, max_size=4))
 def test_what_is_written_is_read_back(tmp_path_factory, records):
     folder = tmp_path_factory.mktemp("log") / "deeper"
-    for record in records:
-        append(record, folder / FILE)
+    extend(records[:1], folder / FILE)
+    extend(records[1:], folder / FILE)
     assert read(folder / FILE) == records
     assert [list(strict(line)) for line in lines_in(folder)] == [[each.name for each in fields(Record)]] * len(records)
 
 
 @pytest.mark.parametrize("number", [1.5, math.nan, math.inf, -math.inf])
 def test_a_number_that_json_has_none_for_is_written_as_a_string_and_read_as_a_number(tmp_path, number):
-    append(Record("state", 0, 0, 0, "", {"value": number}, after=[Knobs(number, None)]), tmp_path / FILE)
+    extend([Record("state", 0, 0, 0, "", {"value": number}, after=[Knobs(number, None)])], tmp_path / FILE)
     strict(lines_in(tmp_path)[0])
     (record,) = read(tmp_path / FILE)
     assert record.number("value") == pytest.approx(number, nan_ok=True)
@@ -87,7 +87,7 @@ def test_no_file_is_no_record(tmp_path):
 
 
 def test_a_last_line_that_a_kill_cut_off_is_left_out(tmp_path):
-    append(decision(), tmp_path / FILE)
+    extend([decision()], tmp_path / FILE)
     with (tmp_path / FILE).open("a") as file:
         file.write('{"event": "deci')
     assert read(tmp_path / FILE) == [decision()]
@@ -107,18 +107,17 @@ def test_a_last_line_that_a_kill_cut_off_is_left_out(tmp_path):
     ],
 )
 def test_any_other_broken_line_is_named(tmp_path, line):
-    append(decision(), tmp_path / FILE)
+    extend([decision()], tmp_path / FILE)
     with (tmp_path / FILE).open("a") as file:
         file.write(f"{line}\n")
-    append(decision(), tmp_path / FILE)
+    extend([decision()], tmp_path / FILE)
     with pytest.raises(ConfigError, match=rf"{FILE}, line 2, is no record of a babysitter"):
         read(tmp_path / FILE)
 
 
 def test_rewinding_drops_the_records_from_a_batch_on_and_those_of_other_versions(tmp_path):
     file = tmp_path / FILE
-    for batch in (0, 5, 7):
-        append(decision(batch), file)
+    extend([decision(batch) for batch in (0, 5, 7)], file)
     with file.open("a") as opened:
         opened.write('{"epoch": 3, "step": 1, "reason": "an older version"}\nnonsense\n{"torn')
     rewind(file, 7)
@@ -136,8 +135,7 @@ def test_rewinding_no_file_makes_none(tmp_path):
 def test_a_snapshot_alone_is_no_intervention(tmp_path):
     snapshot, lower = decision(0, [to_plain(Snapshot("good"))]), decision(1)
     state = Record("state", 0, 0, 0, "", {}, after=[Knobs(0.1, 0.9)])
-    for record in (snapshot, state, lower):
-        append(record, tmp_path / FILE)
+    extend([snapshot, state, lower], tmp_path / FILE)
     assert interventions(tmp_path / FILE) == [lower]
 
 

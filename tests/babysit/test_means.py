@@ -37,3 +37,12 @@ def test_it_is_the_same_with_a_save_in_between(values, cut):
     second.load_state_dict(first.state_dict())
     second.add(points[cut:])
     assert second.take() == whole.take()
+
+
+def test_a_long_series_comes_to_the_same_in_parts():
+    whole, parts = Means(), Means()
+    points = [(step, float(step % 7)) for step in range(5000)]
+    whole.add(points)
+    for start in range(0, 5000, 16):
+        parts.add(points[start : start + 16])
+    assert parts.take() == whole.take()

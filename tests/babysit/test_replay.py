@@ -11,7 +11,7 @@ from torch.optim import lr_scheduler as schedulers
 
 from lightning_hp import Babysitter, ConfigError
 from lightning_hp.babysit.actions import Adjust, Knobs, Move, Rollback, Skip, Snapshot
-from lightning_hp.babysit.log import FILE, Record, append, interventions, read
+from lightning_hp.babysit.log import FILE, Record, extend, interventions, read
 from lightning_hp.babysit.replay import Replay
 from tests.babysit.scripted import Scripted
 
@@ -109,9 +109,8 @@ class SaveAndEnd(Callback):
 
 
 def test_a_fit_that_was_stopped_is_stopped_there(fit, scripted, tmp_path):
-    append(
-        Record("decision", 2, 6, 6, "done", {"actions": [{"action": "stop", "diverged": True}]}, *ONE_GROUP), tmp_path / FILE
-    )
+    stop = {"action": "stop", "diverged": True}
+    extend([Record("decision", 2, 6, 6, "done", {"actions": [stop]}, *ONE_GROUP)], tmp_path / FILE)
     replay = Replay(tmp_path / FILE)
     assert fit(scripted(), replay, epochs=EPOCHS, min_epochs=6).global_step == 7
     assert replay.diverged == "done"
@@ -119,7 +118,7 @@ def test_a_fit_that_was_stopped_is_stopped_there(fit, scripted, tmp_path):
 
 def test_what_a_person_asked_for_is_done_too(fit, scripted, tmp_path):
     lower = {"action": "adjust", "moves": [{"lr_factor": 0.5, "momentum_factor": 1.0}]}
-    append(Record("request", 1, 4, 4, "lr=x0.5", {"actions": [lower]}, *ONE_GROUP), tmp_path / FILE)
+    extend([Record("request", 1, 4, 4, "lr=x0.5", {"actions": [lower]}, *ONE_GROUP)], tmp_path / FILE)
     module = scripted()
     fit(module, Replay(tmp_path), epochs=2)
     assert module.lrs == [0.1] * 4 + [0.05] * 2

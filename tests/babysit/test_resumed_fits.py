@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import math
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.optim import lr_scheduler as schedulers
 
 from lightning_hp import Babysitter
-from lightning_hp.babysit import log
+from lightning_hp.babysit import log, logbook
 from lightning_hp.babysit.log import FILE
 
 EPOCHS = 12
@@ -113,28 +114,34 @@ def test_a_fit_that_goes_on_from_the_checkpoint_of_an_epochs_end_does_too(fit, s
         assert interventions(resumed) == [each for each in expected if each.epoch > epoch]
 
 
-def kill_at(step):
-    """A callback that ends a fit before it takes that optimizer step, as a signal would, without any of the last hooks."""
+def kill_at(step, file):
+    """A callback that ends a fit before it takes that optimizer step, as a signal would, and keeps what a file held then."""
 
     class Killer(Callback):
         def on_before_optimizer_step(self, trainer, pl_module, optimizer):
             if trainer.global_step == step:
+                self.left = file.read_text()
                 raise ConnectionError("killed")
 
     return Killer()
 
 
 @pytest.mark.parametrize(
-    ("every", "killed_at"),
+    ("every", "killed_at", "interval"),
     [
-        ({"every_n_epochs": 3, "save_on_train_epoch_end": True}, range(7, 24)),
+        ({"every_n_epochs": 3, "save_on_train_epoch_end": True}, range(7, 24), 0.0),
         # In the middle of epoch 2 and of epoch 7.
-        ({"every_n_train_steps": 5}, [6, 9, 16, 19]),
+        ({"every_n_train_steps": 5}, [6, 9, 16, 19], 0.0),
+        # What is not written by then is lost.
+        ({"every_n_epochs": 3, "save_on_train_epoch_end": True}, [8, 17, 22], math.inf),
+        ({"every_n_train_steps": 5}, [9, 19], math.inf),
     ],
 )
 def test_a_fit_killed_after_its_last_checkpoint_and_resumed_leaves_the_log_of_an_uninterrupted_one(
-    fit, scripted, tmp_path, every, killed_at
+    fit, scripted, tmp_path, monkeypatch, every, killed_at, interval
 ):
+    monkeypatch.setattr(logbook, "INTERVAL", interval)
+
     def run(version, *callbacks, **arguments):
         saved = ModelCheckpoint(tmp_path / version, filename="last", enable_version_counter=False, **every)
         arguments = {"accumulate_grad_batches": 2, "limit_train_batches": 4, "enable_checkpointing": True, **arguments}
@@ -147,10 +154,10 @@ def test_a_fit_killed_after_its_last_checkpoint_and_resumed_leaves_the_log_of_an
     assert len(log.interventions(tmp_path / "whole" / FILE)) == 3
     for step in killed_at:
         version = f"killed{step}"
+        killer = kill_at(step, tmp_path / version / FILE)
         with pytest.raises(ConnectionError):
-            run(version, kill_at(step))
-        with (tmp_path / version / FILE).open("a") as file:
-            file.write('{"epoch": 3, "st')
+            run(version, killer)
+        (tmp_path / version / FILE).write_text(killer.left + '{"epoch": 3, "st')
         assert run(version, ckpt_path=tmp_path / version / "last.ckpt") == whole
 
 

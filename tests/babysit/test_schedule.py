@@ -13,7 +13,7 @@ from torch.optim import lr_scheduler as schedulers
 from examples.digits import LitDigits
 from lightning_hp import Babysitter, ConfigError
 from lightning_hp.babysit.actions import Adjust, Knobs, Move, Rollback, Snapshot
-from lightning_hp.babysit.log import FILE, Record, append
+from lightning_hp.babysit.log import FILE, Record, extend
 from lightning_hp.babysit.schedule import Schedule, schedule
 from tests.babysit.scripted import Scripted
 
@@ -172,7 +172,8 @@ def test_a_log_that_lacks_the_beginning_has_no_schedule(fit, scripted, tmp_path)
     fit(scripted(), Babysitter("score"), epochs=6, version="second", ckpt_path=tmp_path / "last.ckpt")
     with pytest.raises(ConfigError, match=r"begins at step 8: a schedule needs the log of a whole fit"):
         schedule(tmp_path / "second")
-    append(Record("decision", 0, 0, 0, "", {"actions": []}, [Knobs(0.1, 0.9)], [Knobs(0.1, 0.9)]), tmp_path / "none" / FILE)
+    nothing = Record("decision", 0, 0, 0, "", {"actions": []}, [Knobs(0.1, 0.9)], [Knobs(0.1, 0.9)])
+    extend([nothing], tmp_path / "none" / FILE)
     with pytest.raises(ConfigError, match="has no check"):
         schedule(tmp_path / "none")
     with pytest.raises(ConfigError, match="no log of a babysitter"):
@@ -181,5 +182,5 @@ def test_a_log_that_lacks_the_beginning_has_no_schedule(fit, scripted, tmp_path)
 
 def test_an_lr_that_is_infinite_is_in_it(tmp_path):
     record = Record("state", 0, 2, 2, "", {"course": [[0, [0.1], [0.9]], [2, ["inf"], [0.9]], [4, ["inf"], [0.9]]]})
-    append(record, tmp_path / FILE)
+    extend([record], tmp_path / FILE)
     assert schedule(tmp_path).lrs[:, 0].tolist() == [0.1, 0.1, math.inf, math.inf, math.inf]

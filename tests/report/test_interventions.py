@@ -22,7 +22,7 @@ DONE = {
 def written(root, number, event, actions, after=AFTER):
     detail = {"actions": [to_plain(each) for each in actions]}
     record = Record(event, 2, 90, 91, f"why {number}", detail, BEFORE, after)
-    log.append(record, trial_folder(root, number) / log.FILE)
+    log.extend([record], trial_folder(root, number) / log.FILE)
     return record
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lightning_hp.babysit.settings import check_not_negative, check_positive, check_whole
@@ -70,10 +70,13 @@ class Spike:
         return self.intervened(state), Finding("spike", step, reason)
 
     def passed(self, state: State, values: Sequence[float]) -> State | None:
-        first, losses = state["first"], [*state["losses"], *values]
-        if first is None or self._may_be_spike(first, losses, len(losses) - len(values)):
+        first, losses, whole = state["first"], [*state["losses"], *values], self.window + self.lasting
+        if first is None:
             return None
-        return {"first": first, "losses": losses[-(self.window + self.lasting) :]}
+        for end in self._suspects(first, losses, max(len(losses) - len(values) + 1, whole)):
+            if self._is_spike(first, losses[end - whole : end - self.lasting], losses[end - self.lasting : end]):
+                return None
+        return {"first": first, "losses": losses[-whole:]}
 
     def intervened(self, state: State) -> State:
         return {**state, "losses": []}
@@ -86,24 +89,22 @@ class Spike:
         rise = median(last) - level
         return rise > max(self.deviations * deviation(before), self.undone * (first - level), 0.0)
 
-    def _may_be_spike(self, first: float, losses: list[float], new: int) -> bool:
-        """Whether one may end at any of the losses from that index on: some must stand high, and so many in a row."""
-        window, lasting = self.window, self.lasting
-        new = max(new, window + lasting - 1)
-        if new >= len(losses):
-            return False
-        recent, lowest, highest = losses[new - lasting + 1 :], min(losses), max(losses)
+    def _suspects(self, first: float, losses: list[float], end: int) -> Iterator[int]:
+        """Where, from that end on, losses end of which one may have to be asked: some stand high, and so many in a row."""
+        if end > len(losses):
+            return
+        recent, lowest = losses[end - self.lasting :], min(losses)
+        highest = max(recent)
         rounding = _ROUNDING * (abs(first) + abs(lowest) + abs(highest))
         # How high they have to stand to undo enough, wherever the level before them lies.
-        level = lowest if self.undone <= 1.0 else highest
-        if max(recent) <= level + self.undone * (first - level) - rounding:
-            return False
+        level = lowest if self.undone <= 1.0 else max(losses)
+        if highest <= level + self.undone * (first - level) - rounding:
+            return
         # No mean before them is lower, of which only the losses are summed that all of them share.
-        shared = losses[len(losses) - window - lasting : new - lasting + 1]
-        mean = (sum(shared) + (window - len(shared)) * lowest) / window - rounding
+        shared = losses[len(losses) - self.window - self.lasting : end - self.lasting]
+        mean = (sum(shared) + (self.window - len(shared)) * lowest) / self.window - rounding
         row = 0
-        for loss in recent:
+        for index, loss in enumerate(recent, end - self.lasting + 1):
             row = row + 1 if loss > mean else 0
-            if row == lasting:
-                return True
-        return False
+            if row >= self.lasting:
+                yield index

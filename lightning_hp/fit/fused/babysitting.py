@@ -51,11 +51,11 @@ class Babysitting:
     def before_step(self, optimizer: FusedOptimizer, batch_idx: int) -> None:
         """Tells of lr, momentum and the gradients' norms of the step that comes, and which rows do not make it."""
         optimizer.passed_over = self._skipping()
-        due = [each.norms_due() for _, _, each in self._own]
+        due = [each.norms.due for _, _, each in self._own]
         norms = row_norms(optimizer.gradients).tolist() if any(due) else []
         for (row, member, each), samples in zip(self._own, due, strict=True):
             if samples:
-                each.sample(member.trainer, norms[row])
+                each.norms.add(member.trainer.global_step, norms[row])
             if batch_idx == 0 or each.changed_now or member.changes_lr:
                 each.follow(member.trainer)
 

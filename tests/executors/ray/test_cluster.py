@@ -177,10 +177,9 @@ def test_a_search_that_is_slow_to_listen_has_the_training_wait_and_misses_nothin
 
     def emit(event):
         if isinstance(event, Printed):
-            # That its machines are slow to begin.
+            # It may take a while until a busy machine has started the worker, which is told.
             return
         if not heard:
-            assert isinstance(event, EpochEnded), event
             # Until no more is told.
             before = -1
             while (size := told.stat().st_size) != before or not size:

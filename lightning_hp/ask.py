@@ -16,6 +16,8 @@ from lightning_hp.samplers.rounds import ONE_ROUND
 from lightning_hp.space import Hparams, Space
 from lightning_hp.trial import Mode, RoundBegan, Trial, ranges
 
+# Trials of a round that are asked for together: a sampler looks through all that has finished for each time that it is asked.
+AT_ONCE = 64
 _number = attrgetter("number")
 
 
@@ -53,6 +55,7 @@ class Ask:
     tell: Callable[[RoundBegan], None] = lambda began: None
     _history: list[Trial] = field(default_factory=list)
     _open: dict[int, Trial] = field(default_factory=dict)
+    _proposed: dict[int, Hparams] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._history += [replace(trial, number=trial.number - len(self.queue)) for trial in self.earlier]
@@ -82,32 +85,41 @@ class Ask:
         if number < len(self.queue):
             return self.queue[number]
         asked = number - len(self.queue)
-        if not isinstance(self.sampler, InRounds):
-            return self._ask(asked, self._history, first=asked)
-        first = self.sampler.round_of(asked).start
-        if first == 0:
-            return self._ask(asked, self._history[: len(self.earlier)], first)
-        if any(each < first + len(self.queue) for each in self._open):
-            return None
-        # What a round has made of itself so far is not for its other trials to see.
-        return self._ask(asked, self._history[: bisect_left(self._history, first, key=_number)], first)
+        if asked not in self._proposed:
+            self._proposed = self._ask_for(asked)
+        proposed = self._proposed.pop(asked, None)
+        if proposed is not None and not self.space.allows(proposed):
+            raise ConfigError(
+                f"strategy {name_of(self.sampler)} proposed what breaks the constraint, {proposed!r}: let it ask "
+                "space.allows(hparams) first"
+            )
+        return proposed
 
-    def _ask(self, number: int, seen: list[Trial], first: int) -> Hparams | None:
+    def _ask_for(self, number: int) -> dict[int, Hparams]:
+        """What is proposed for a trial, by number, and for those after it that can be asked for at once."""
+        if not isinstance(self.sampler, InRounds):
+            return self._ask([number], self._history, first=number)
+        round_ = self.sampler.round_of(number)
+        if round_.start == 0:
+            return self._ask([number], self._history[: len(self.earlier)], first=0)
+        if any(each < round_.start + len(self.queue) for each in self._open):
+            return {}
+        # What a round has made of itself so far is not for its other trials to see.
+        seen = self._history[: bisect_left(self._history, round_.start, key=_number)]
+        return self._ask(range(number, min(round_.stop, number + AT_ONCE)), seen, round_.start)
+
+    def _ask(self, numbers: Sequence[int], seen: list[Trial], first: int) -> dict[int, Hparams]:
         given = (self.space, self.seed)
         shown = seen
         if isinstance(self.sampler, WantsRunning) and not isinstance(self.sampler, InRounds):
             shown = sorted([*seen, *self._open.values()], key=_number)
-        proposed = self.sampler.propose(*given, [number], shown, self.mode)
+        proposed = self.sampler.propose(*given, numbers, shown, self.mode)
         if not proposed:
-            return None
-        if not self.space.allows(proposed[0]):
-            raise ConfigError(
-                f"strategy {name_of(self.sampler)} proposed what breaks the constraint, {proposed[0]!r}: let it ask "
-                "space.allows(hparams) first"
-            )
+            return {}
+        number = numbers[0]
         learns = not isinstance(self.sampler, InRounds) or self.sampler.round_of(number) != ONE_ROUND
         if number == first and learns:
             told = ranges(each.number + len(self.queue) for each in seen)
             notes = self.sampler.explain(*given, number, seen, self.mode) if isinstance(self.sampler, Explains) else {}
             self.tell(RoundBegan(number + len(self.queue), told, notes))
-        return proposed[0]
+        return dict(zip(numbers, proposed, strict=False))

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 
 from lightning_hp.ask import Ask
@@ -54,6 +55,7 @@ class Dispatch:
 
     def __post_init__(self) -> None:
         self._finished = {trial.number for trial in self.finished}
+        self._next = self._unfinished_from(0)
         self._complete = any(trial.state == "complete" for trial in self.finished)
         # Only what comes before anything else says that the search itself is wrong.
         self._hopeful = bool(self.finished)
@@ -107,7 +109,8 @@ class Dispatch:
             self._finish(trial, replace(event, more=left > 0))
 
     def _fill(self) -> None:
-        while len(self.plan) < self.plan.lookahead and (trial := self._new_trial()) is not None:
+        # Where no trial is left, nobody asks how many there is room for: a cluster would be connected to for it.
+        while not self._closed and len(self.plan) < self.plan.lookahead and (trial := self._new_trial()) is not None:
             self.plan.add(trial)
 
     @property
@@ -117,16 +120,17 @@ class Dispatch:
         return ended or (self.deadline is not None and time.monotonic() >= self.deadline)
 
     def _new_trial(self) -> Trial | None:
-        while self._next in self._finished:
-            self._next += 1
         number = self._next
-        hparams = None if self._closed else self.begun.get(number) or self.ask.propose(number)
+        hparams = self.begun.get(number) or self.ask.propose(number)
         if hparams is None:
             return None
-        self._next += 1
+        self._next = self._unfinished_from(number + 1)
         trial = Trial(number, hparams, trial_seed(self.ask.seed, number))
         self.ask.begin(trial)
         return trial
+
+    def _unfinished_from(self, number: int) -> int:
+        return next(each for each in count(number) if each not in self._finished)
 
     def _finish(self, trial: Trial, event: Finished) -> None:
         lost = self._losses.get(event.number, 0)

@@ -47,7 +47,8 @@ class Ladder:
     finished: Iterable[Trial] = ()
     _passed: dict[int, int] = field(default_factory=dict)
     _standings: dict[_Level, dict[int, Standing]] = field(default_factory=dict)
-    _paused: dict[int, tuple[Trial, Paused]] = field(default_factory=dict)
+    # By level, since a search may have very many trials at some of them while nothing happens there.
+    _paused: dict[_Level, dict[int, tuple[Trial, Paused]]] = field(default_factory=dict)
     _ended: dict[int, float | None] = field(default_factory=dict)
     _rungs: dict[int, tuple[tuple[int, float], ...]] = field(default_factory=dict)
 
@@ -67,9 +68,10 @@ class Ladder:
 
     def pause(self, trial: Trial, event: Paused) -> None:
         """Takes a trial that has come to its rung."""
-        self._paused[trial.number] = trial, event
+        level = self._level(trial.number)
+        self._paused.setdefault(level, {})[trial.number] = trial, event
         # Of one that was to end here when the search was interrupted, it is decided already.
-        self._standings.setdefault(self._level(trial.number), {}).setdefault(trial.number, Standing(event.outcome.value))
+        self._standings.setdefault(level, {}).setdefault(trial.number, Standing(event.outcome.value))
 
     def finish(self, trial: Trial) -> None:
         """Takes a trial that has ended: it is compared with the others by what it has come to."""
@@ -92,15 +94,15 @@ class Ladder:
         """
         settled = Settled()
         # From below, since who has ended may count at several rungs.
-        for level in sorted({self._level(number) for number in self._paused}):
-            standings = self._standings[level]
+        for level in sorted(self._paused):
+            standings, here = self._standings[level], self._paused[level]
             complete = self._is_complete(level, begun, closed)
             decided = self.pruner.judge(standings, complete, self.mode)
             # Nothing would ever happen to those that are left over.
             decided = (dict.fromkeys(standings, True) if complete else {}) | decided
             new = {number: on for number, on in decided.items() if standings[number].goes_on is None}
-            here = [number for number in self._paused if self._level(number) == level]
-            rung = self.until(self._paused[here[0]][0])
+            first, _ = next(iter(here.values()))
+            rung = self.until(first)
             assert rung is not None
             if new:
                 going_on = frozenset(number for number, on in new.items() if on)
@@ -108,17 +110,20 @@ class Ladder:
                 self._keep(settled.judged[-1])
                 for number in new:
                     self._decide(number, standings[number].value, number in going_on)
-            self._part(settled, [number for number in here if standings[number].goes_on is not None], standings, rung)
+            self._part(settled, level, rung)
         return settled
 
-    def _part(self, settled: Settled, numbers: list[int], standings: dict[int, Standing], rung: Rung) -> None:
-        for number in numbers:
-            trial, event = self._paused.pop(number)
+    def _part(self, settled: Settled, level: _Level, rung: Rung) -> None:
+        standings, here = self._standings[level], self._paused[level]
+        for number in [number for number in here if standings[number].goes_on is not None]:
+            trial, event = here.pop(number)
             if standings[number].goes_on:
                 settled.going_on.append(trial)
             else:
                 outcome = replace(event.outcome, reason=f"not among the best at {rung}")
                 settled.pruned.append((trial, Finished(number, outcome, event.time)))
+        if not here:
+            del self._paused[level]
 
     def _keep(self, judged: Judged) -> None:
         for number, value in judged.values.items():
@@ -142,11 +147,14 @@ class Ladder:
         here = self._standings.get(level, {})
         if index > 0:
             below = self._standings[first, index - 1]
-            undecided = any(each.goes_on is None and number in self._paused for number, each in below.items())
+            waiting = self._paused.get((first, index - 1), {})
+            undecided = any(below[number].goes_on is None for number in waiting)
             arrived = all(number in here for number, each in below.items() if each.goes_on)
             return arrived and not undecided and self._is_complete((first, index - 1), begun, closed)
         stop = self._bracket(first).stop
-        return (closed or stop <= begun) and all(number in here for number in range(first, min(stop, begun)))
+        expected = range(first, min(stop, begun))
+        # Their count first: to look for each of very many whenever one comes takes long.
+        return (closed or stop <= begun) and len(here) >= len(expected) and all(number in here for number in expected)
 
     def _level(self, number: int) -> _Level:
         return self._bracket(number).start, self._passed.get(number, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,9 +30,11 @@ class Plan:
     places: Callable[[], int] = lambda: 1
     most: int = MOST_TOGETHER
     until: Callable[[Trial], Rung | None] = lambda trial: None
-    # Each with what all of a job have in common, since all that wait are looked through for each job.
-    _waiting: dict[int, tuple[Trial, _Kind]] = field(default_factory=dict)
-    # Trials that have to train by themselves, and what they have in common.
+    # By number, those that have waited longest first; a plain dict is slow to find its first once many have left it.
+    _waiting: OrderedDict[int, _Kind] = field(default_factory=OrderedDict)
+    # The same by what all of a job have in common, so that no job has to look through all that wait.
+    _alike: dict[_Kind, deque[Trial]] = field(default_factory=dict)
+    # Trials that have to train by themselves, and what those have in common that do not train as one.
     _alone: set[int] = field(default_factory=set)
     _refused: set[_Kind] = field(default_factory=set)
     _shares: dict[_Kind, int] = field(default_factory=dict)
@@ -46,13 +49,15 @@ class Plan:
 
     def add(self, trial: Trial) -> None:
         """Takes a trial that is to start."""
-        self._waiting[trial.number] = trial, _Kind(structure(trial.hparams), self.until(trial))
+        kind = _Kind(structure(trial.hparams), self.until(trial), trial.number if trial.number in self._alone else None)
+        self._waiting[trial.number] = kind
+        self._alike.setdefault(kind, deque()).append(trial)
 
     def refuse(self, trials: list[Trial]) -> None:
         """Takes back trials that cannot train as one; neither will others like them."""
         for trial in trials:
             self.add(trial)
-            self._refused.add(self._waiting[trial.number][1])
+            self._refused.add(self._waiting[trial.number])
 
     def separate(self, trial: Trial) -> None:
         """Takes back a trial that shall train by itself, such as one whose job was lost."""
@@ -63,15 +68,17 @@ class Plan:
         """The job of the trial that has waited longest, with as many others as may go with it."""
         if not self._waiting:
             return None
-        first, kind = next(iter(self._waiting.values()))
-        alike = [first]
-        if self.most > 1 and kind not in self._refused and first.number not in self._alone:
-            alike = [trial for trial, its in self._waiting.values() if its == kind and trial.number not in self._alone]
-        # The last shares are not made smaller for those that come late.
-        self._shares[kind] = size = max(self._shares.get(kind, 1), min(self.most, -(-len(alike) // self.places())))
-        together = tuple(alike[:size])
+        kind = next(iter(self._waiting.values()))
+        alike = self._alike[kind]
+        size = 1
+        if kind not in self._refused:
+            # The last shares are not made smaller for those that come late.
+            self._shares[kind] = size = max(self._shares.get(kind, 1), min(self.most, -(-len(alike) // self.places())))
+        together = tuple(alike.popleft() for _ in range(min(size, len(alike))))
         for trial in together:
             del self._waiting[trial.number]
+        if not alike:
+            del self._alike[kind]
         return Job(together, kind.until)
 
 
@@ -81,6 +88,8 @@ class _Kind:
 
     structure: Hashable
     until: Rung | None
+    # Of one that trains by itself its number, which no other has.
+    alone: int | None
 
 
 def structure(hparams: Hparams) -> Hashable:

@@ -74,6 +74,38 @@ def test_a_sampler_of_ones_own_is_asked_one_by_one_and_what_it_saw_is_told():
     assert told[-1] == RoundBegan(3, "0-2", {})
 
 
+def test_a_round_is_asked_for_together_and_looks_through_what_has_finished_once():
+    class Counting:
+        asked = 0
+
+        def propose(self, space, seed, numbers, history, mode="min"):
+            self.asked += 1
+            return SMALL.propose(space, seed, numbers, history, mode)
+
+        def round_of(self, number):
+            return SMALL.round_of(number)
+
+    counting, plain = Ask(SPACE, Counting(), 0), Ask(SPACE, SMALL, 0)
+    for numbers in (range(4), range(4, 6), range(6, 8)):
+        assert asked(counting, numbers) == asked(plain, numbers)
+    assert counting.sampler.asked == 4 + 1 + 1
+
+
+def test_a_round_that_never_ends_is_asked_for_in_parts_and_may_run_out():
+    class Endless:
+        def propose(self, space, seed, numbers, history, mode="min"):
+            assert len(numbers) < 1000
+            return [{"lr": 1.0 / (1 + number)} for number in numbers if number < 100]
+
+        def round_of(self, number):
+            return range(1) if number == 0 else range(1, 10**9)
+
+    ask = Ask(SPACE, Endless(), 0)
+    proposed = asked(ask, range(1)) + asked(ask, range(1, 100))
+    assert proposed == [{"lr": 1.0 / (1 + number)} for number in range(100)]
+    assert ask.propose(100) is None
+
+
 def test_the_queue_comes_first_and_takes_no_trial_from_a_grid():
     ask = Ask(SPACE, Grid(3), 0, queue=[{"lr": 0.3}, {"lr": 0.2}])
     assert [ask.propose(number) for number in range(6)] == [{"lr": lr} for lr in (0.3, 0.2, 1e-4, 1e-2, 1.0)] + [None]

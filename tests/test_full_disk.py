@@ -24,26 +24,6 @@ SIZES = [4, 40, 60, 100, 280, 520]
 ADVICE = "see that the folder can be written and has space, then run the same again"
 
 
-@pytest.fixture
-def disk(tmp_path):
-    """Mounts a disk of so many KiB, or gives the mounted one another size or other options."""
-    place = tmp_path / "disk"
-    place.mkdir()
-
-    def mount(options):
-        again = ["-o", f"remount,{options}"] if place.is_mount() else ["-t", "tmpfs", "-o", options, "tmpfs"]
-        done = subprocess.run(["mount", *again, str(place)], capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
-        return place
-
-    if sys.platform != "linux" or shutil.which("mount") is None:
-        pytest.skip("no disk in memory can be mounted here")
-    yield mount
-    if place.is_mount():
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
 def rows(study):
     return [(trial.number, trial.hparams, trial.state, trial.value, trial.metrics, trial.reason) for trial in study.trials]
 

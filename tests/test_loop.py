@@ -150,7 +150,17 @@ def test_running_again_runs_nothing_again(search):
         calls.append(hparams)
         return LitDigits(**hparams)
 
-    assert rows(search(functools.wraps(LitDigits)(counted)).run()) == first
+    class Unreachable:
+        @property
+        def at_a_time(self):
+            raise ConnectionError("nobody is to be asked how many places there are")
+
+        def run(self, next_job, work, emit):
+            assert next_job() is None
+
+    again = search(functools.wraps(LitDigits)(counted))
+    again.executor = Unreachable()
+    assert rows(again.run()) == first
     assert calls == []
 
 

@@ -73,3 +73,20 @@ def test_a_trial_that_was_lost_trains_alone():
     plan.add(Trial(3, {"lr": 0.4}, 0))
     plan.add(Trial(4, {"lr": 0.4}, 0))
     assert jobs(plan) == [[0], [3, 4]]
+
+
+def test_those_that_go_into_a_job_need_not_have_come_one_after_the_other():
+    plan = Plan(most=2)
+    for trial in trials(*[{"lr": 0.1, "layers": 1 + number % 3} for number in range(9)]):
+        plan.add(trial)
+    assert jobs(plan) == [[0, 3], [1, 4], [2, 5], [6], [7], [8]]
+
+
+def test_a_trial_that_was_lost_comes_after_those_that_waited_before_and_does_not_join_its_like_again():
+    plan = Plan(most=2)
+    for trial in trials({"lr": 0.1}, {"lr": 0.2}, {"lr": 0.3}, {"lr": 0.4, "layers": 2}):
+        plan.add(trial)
+    (first, second) = plan.next_job().trials
+    plan.separate(second)
+    plan.separate(first)
+    assert jobs(plan) == [[2], [3], [1], [0]]

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from examples.digits import LitDigits
 from lightning_hp import CoarseToFine, ConfigError, Halving, Log, SearchLoop, Study
 from lightning_hp.executors.launch import CAN_FORK
+from lightning_hp.study.records import repair
 from tests.fit.fused.digits import assert_alike, curves, loaders
 
 SPACE = {"lr": Log(1e-3, 1.0)}
@@ -106,6 +107,25 @@ def test_who_goes_on_ends_as_without_a_pruner_and_the_others_have_what_they_had_
         assert ours.rungs == tuple((rung, min(ours.metrics["val_loss"][:rung])) for rung in (1, 3) if rung <= ours.epochs)
     assert pruned.best.epochs == 5
     assert [(judged.rung, len(judged.values), len(judged.going_on)) for judged in pruned.rungs] == [(1, 9, 3), (3, 3, 1)]
+
+
+def test_a_repaired_study_knows_what_was_decided_and_is_gone_on_with_as_before(prune, pruned, tmp_path):
+    shutil.copytree(pruned.root, tmp_path / "study")
+    before = Study(tmp_path / "study")
+    (tmp_path / "study" / "study.db").write_bytes(b"damaged")
+    # As a full disk may have left it.
+    with (tmp_path / "study" / "decisions.jsonl").open("a") as file:
+        file.write('\n{"rung": 3, "val')
+    assert repair(tmp_path / "study").unreadable == []
+    repaired = Study(tmp_path / "study")
+    assert (rows(repaired), repaired.rungs, repaired.rounds) == (rows(before), before.rungs, before.rounds)
+    # Nothing is trained again.
+    begun = Module.begun
+    assert rows(prune().run()) == rows(before)
+    assert Module.begun == begun
+    shutil.rmtree(tmp_path / "study" / "trials" / "000003")
+    repair(tmp_path / "study")
+    assert [3 in judged.values for judged in Study(tmp_path / "study").rungs] == [False, False]
 
 
 def test_curves_go_on_after_each_pause_without_gaps_or_points_that_stand_twice(pruned, whole):

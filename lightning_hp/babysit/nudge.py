@@ -139,27 +139,14 @@ class Requests:
     def close(self, trainer: Trainer) -> None:
         """Ends: what has not been done is refused. To be called however a fit ends; twice does no harm."""
         if self._folder is not None and self._lock is not None:
-            _refuse_all(self._folder, _answer(trainer, False, "the fit has ended before it came to this"))
-            self._lock.close()
-            _unlink(self._folder.with_name(LOCK))
-            _remove(self._folder)
+            let_go(self._folder.parent, self._lock, _answer(trainer, False, "the fit has ended before it came to this"))
         self._folder, self._lock, self._listens = None, None, False
 
     def _listen(self, folder: Path) -> str | None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = sqlite3.connect(folder / LOCK, isolation_level=None, timeout=_LOCK_TIMEOUT, check_same_thread=False)
-        except (OSError, sqlite3.Error) as error:
-            return f"{folder / LOCK} can't be made: {error}"
-        try:
-            # Nothing is written, so that nothing needs a journal.
-            lock.execute("PRAGMA journal_mode = MEMORY")
-            lock.execute("BEGIN EXCLUSIVE")
-        except sqlite3.Error as error:
-            lock.close()
-            return f"{folder / LOCK} is another fit's, or can't be written: {error}"
+        lock = hold(folder)
+        if isinstance(lock, str):
+            return lock
         self._folder, self._lock = folder / FOLDER, lock
-        _refuse_all(self._folder, Answer(False, 0, 0, "the fit was interrupted before it came to this: ask again"))
         return None
 
     def _is_time(self, first: bool) -> bool:
@@ -236,6 +223,35 @@ class _Pace:
         return self._every
 
 
+def hold(folder: Path) -> sqlite3.Connection | str:
+    """The lock of a folder, by which commands know that requests are taken there; or why it cannot be held.
+
+    What an interrupted fit has left undone is refused.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = sqlite3.connect(folder / LOCK, isolation_level=None, timeout=_LOCK_TIMEOUT, check_same_thread=False)
+    except (OSError, sqlite3.Error) as error:
+        return f"{folder / LOCK} can't be made: {error}"
+    try:
+        # Nothing is written, so that nothing needs a journal.
+        lock.execute("PRAGMA journal_mode = MEMORY")
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.Error as error:
+        lock.close()
+        return f"{folder / LOCK} is another fit's, or can't be written: {error}"
+    _refuse_all(folder / FOLDER, Answer(False, 0, 0, "the fit was interrupted before it came to this: ask again"))
+    return lock
+
+
+def let_go(folder: Path, lock: sqlite3.Connection, answer: Answer) -> None:
+    """Gives a folder's lock back, and this answer to all requests that have none."""
+    _refuse_all(folder / FOLDER, answer)
+    lock.close()
+    _unlink(folder / LOCK)
+    _remove(folder / FOLDER)
+
+
 def listens(folder: Path) -> bool:
     """Whether a fit takes requests in this folder now."""
     lock = folder / LOCK
@@ -252,6 +268,12 @@ def listens(folder: Path) -> bool:
     finally:
         connection.close()
     return False
+
+
+def take(folder: Path) -> list[tuple[str, str]]:
+    """Takes the requests in a folder, unread, for who carries them elsewhere: their ids, each with what it says."""
+    taken = [path.with_suffix(".taken") for path in _files(folder / FOLDER, ".request") if _moved(path, ".taken")]
+    return [(path.stem, path.read_text(errors="replace")) for path in taken]
 
 
 def send(folder: Path, request: Request) -> Request:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import lightning_hp
-from lightning_hp.cli.settings import BABYSIT_SETTINGS, FOLLOW_SETTINGS, SETTINGS, parse_value
+from lightning_hp.cli.settings import BABYSIT_SETTINGS, SEARCH_FLAGS, SETTINGS, parse_value
 from lightning_hp.errors import ConfigError, did_you_mean
 
 _CONFIG_HELP = "YAML with model, data, trainer and so on, as LightningCLI has them, and search"
@@ -22,7 +22,7 @@ _FILTER_HELP = (
     "only trials like 'lr<0.01', state=failed or 'val_acc>=0.9' (of the best epoch; last.val_acc of the last); may be repeated"
 )
 # Taken as they stand: a folder may be called 2024.
-_TEXTS = frozenset({"monitor", "constraint", "mode", "executor", "root", "from", "replay"})
+_TEXTS = frozenset({"monitor", "constraint", "mode", "ray_address", "root", "from", "replay"})
 _SWITCHES = frozenset({"babysit", "verbose", "zoom"})
 # What a person can ask of a running, babysat fit.
 REQUESTS = {
@@ -139,7 +139,7 @@ def _add_training(commands: Any) -> None:
     search.add_argument(
         "--print_config", action="store_true", help="print the config with all that can be set, and search nothing"
     )
-    _add_settings(search, {**FOLLOW_SETTINGS, **SETTINGS})
+    _add_settings(search, {**SEARCH_FLAGS, **SETTINGS})
 
     babysit = commands.add_parser("babysit", help="one babysat fit", description="One babysat fit of the config as it stands.")
     _add_configs(babysit, "+")
@@ -261,7 +261,7 @@ def _add_request(commands: Any, kind: str, text: str) -> None:
 
 def _flags(command: str) -> list[str]:
     """What may be meant by a flag that is none."""
-    settings = {"search": {**FOLLOW_SETTINGS, **SETTINGS}, "babysit": BABYSIT_SETTINGS}.get(command, {})
+    settings = {"search": {**SEARCH_FLAGS, **SETTINGS}, "babysit": BABYSIT_SETTINGS}.get(command, {})
     own = {
         "show": ["--json", "--csv", "--all", "--sort", "--reverse", "--filter"],
         "report": ["--open"],

@@ -21,11 +21,15 @@ from lightning_hp.cli.sections import check_sections
 from lightning_hp.cli.settings import SETTINGS, read_config
 from lightning_hp.cli.unrun import fit_parser, sections_of, unrun
 from lightning_hp.errors import ConfigError, did_you_mean, one_of
+from lightning_hp.executors.choose import EXECUTORS
+from lightning_hp.executors.ray import RayCluster
 from lightning_hp.fit.signature import arguments
 from lightning_hp.loop import SearchLoop
 from lightning_hp.pruners import PRUNERS, Pruner
 from lightning_hp.samplers import DEFAULT, NAMES, STRATEGIES, Grid
 from lightning_hp.space import Space
+from lightning_hp.study.config import FILE as WRITTEN
+from lightning_hp.study.store import FILE as STUDY
 
 # How a message begins that is about a scale or a setting.
 _ABOUT = re.compile(r"space\['(?P<scale>[^']+)'\]|(search\.)?(?P<setting>\w+)")
@@ -52,7 +56,7 @@ def load(
 
     Args:
         paths: the files.
-        flags: of the ``search:`` section.
+        flags: of the ``search:`` section, and the address of a Ray cluster.
         lightning: flags of LightningCLI, as they are typed.
         make: calls LightningCLI, or a class of the user's that is one.
 
@@ -78,6 +82,8 @@ def load(
         for key, why in _REFUSED.items():
             if given.pop(key, None) is not None:
                 raise ConfigError(f"section {key!r} cannot be in a search: {why}")
+        if "ray_address" in search:
+            search["executor"] = _at_address(search.get("executor", "auto"), search.pop("ray_address"))
         _check_settings(search)
     return {**given, "search": search}
 
@@ -99,9 +105,11 @@ def _blamed(paths: str | Sequence[str], message: str) -> str:
 
 
 def default_root(paths: str | Sequence[str], ending: str = "") -> str:
-    """The folder of a study or fit whose config says none."""
-    first = paths if isinstance(paths, str) else next(iter(paths), "search")
-    return f"runs/{Path(first).stem}{ending}"
+    """The folder of a study or fit whose config says none. A study's own config goes on with it, wherever it is now."""
+    first = Path(paths if isinstance(paths, str) else next(iter(paths), "search"))
+    if first.name == WRITTEN and (first.parent / STUDY).exists() and not ending:
+        return str(first.parent)
+    return f"runs/{first.stem}{ending}"
 
 
 def build(paths: str | Sequence[str], config: Mapping[str, Any], make: Callable[[], Any] = LightningCLI) -> SearchLoop:
@@ -194,6 +202,8 @@ def _build(config: Mapping[str, Any], make: Callable[[], Any], default: str) -> 
         search["constraint"] = _constraint(search["constraint"])
     if "pruner" in search:
         search["pruner"] = _pruner(search["pruner"])
+    if "executor" in search:
+        search["executor"] = _executor(search["executor"])
     _check_given_always(space, assembly, located)
     extremes = corners(space)
     for hparams in extremes:
@@ -288,6 +298,30 @@ def _pruner(settings: Any) -> Pruner | str | None:
         pruner: Pruner = _named("search.pruner", settings, PRUNERS)
         return pruner
     return None if settings is None else one_of("search.pruner", settings, PRUNERS)
+
+
+def _executor(settings: Any) -> RayCluster | str:
+    """The executor of a config: a name, or a mapping of that and, for ray, its arguments."""
+    if not isinstance(settings, Mapping):
+        return one_of("search.executor", settings, EXECUTORS)
+    name, others = settings.get("name"), [key for key in settings if key != "name"]
+    if name in EXECUTORS and name != "ray":
+        if others:
+            raise ConfigError(f"search.executor.{others[0]} is for executor ray, got executor {name!r}")
+        return str(name)
+    try:
+        cluster: RayCluster = _named("search.executor", settings, {"ray": RayCluster})
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("RayCluster: ", "search.executor.", 1)) from None
+    return cluster
+
+
+def _at_address(executor: Any, address: str) -> dict[str, Any]:
+    """The executor of a config with the cluster that a flag names."""
+    settings = dict(executor) if isinstance(executor, Mapping) else {"name": executor}
+    if settings.get("name") != "ray":
+        raise ConfigError(f"--ray-address is for executor ray, got executor {settings.get('name')!r}: add --executor ray")
+    return {**settings, "address": address}
 
 
 def _named(key: str, settings: Mapping[str, Any], kinds: Mapping[str, Any]) -> Any:

@@ -25,7 +25,8 @@ SETTINGS = {
     "enqueue": "hyperparameters to try first: [{model.lr: 0.1}]; what one leaves out is drawn at random",
     "warm_start": "the folder of an earlier study, or several, whose trials the strategy sees too",
     "babysit": "watch each trial: true, or the Babysitter's arguments (default false)",
-    "executor": "where trials run: inline, processes or auto (default auto)",
+    "executor": "where trials run: inline, processes, ray, {name: ray, num_gpus: 0.5, runtime_env: {working_dir: .}} or auto "
+    "(default auto)",
     "fuse": "train trials with models of one structure as one fit: auto, never or always (default auto)",
     "workers": "how many trials run at a time (default one per GPU, or per core where there is none)",
     "jobs_per_device": "how many trials share a GPU (default 1)",
@@ -38,10 +39,12 @@ SETTINGS = {
     "root": "the study's folder; a study that is there is continued (default runs/ and the config's name)",
     "verbose": "let Lightning say all it has to say (default false)",
 }
-# Flags of a search that goes on from another one. What they lead to is written down as settings.
-FOLLOW_SETTINGS = {
+# Flags of a search that are no settings: what they lead to is written down as such.
+SEARCH_FLAGS = {
     "from": "the folder of a finished study, whose trials the strategy sees too; without CONFIG it is searched as it was asked",
     "zoom": "search the space that the study of --from suggests, narrowed and widened: see what show says of it",
+    "ray_address": "with --executor ray, the cluster: auto for the one that this machine belongs to, or HOST:PORT of its head; "
+    "in a config, executor: {name: ray, address: auto}",
 }
 # Those that one babysat fit has, with what they mean there.
 BABYSIT_SETTINGS = {

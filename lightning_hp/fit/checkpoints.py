@@ -74,8 +74,7 @@ class TrialCheckpointIO(TorchCheckpointIO):
     ) -> dict[str, Any]:
         if Path(path).parent != self.folder:
             return super().load_checkpoint(path, map_location)
-        loaded: dict[str, Any] = load(path, map_location or "cpu")
-        return loaded
+        return moved(load(path, map_location or "cpu"), self.folder.parent)
 
 
 @dataclass(frozen=True)
@@ -138,6 +137,19 @@ def readable(checkpoint: dict[str, Any]) -> dict[str, Any]:
     return checkpoint | plain
 
 
+def moved(checkpoint: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A checkpoint whose callbacks name files of a trial by where its folder is now.
+
+    >>> record = {"Reporter": {"folder": "/old"}, "Keeper": {"best": "/old/checkpoints/epoch=1.ckpt", "log": "/older"}}
+    >>> moved({"callbacks": record}, Path("/new"))["callbacks"]["Keeper"]
+    {'best': '/new/checkpoints/epoch=1.ckpt', 'log': '/older'}
+    """
+    before, now = checkpoint["callbacks"].get("Reporter", {}).get("folder"), str(folder)
+    if before is None or before == now:
+        return checkpoint
+    return checkpoint | {"callbacks": _renamed(checkpoint["callbacks"], before, now)}
+
+
 def of_model(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """What of a checkpoint is the model."""
     return {key: value for key, value in checkpoint.items() if key in _MODEL}
@@ -166,6 +178,16 @@ def is_plain(value: Any) -> bool:
     if type(value) in (list, tuple):
         return all(is_plain(each) for each in value)
     return value is None or type(value) in (bool, int, float, complex, str, bytes, torch.Tensor)
+
+
+def _renamed(value: Any, before: str, now: str) -> Any:
+    if type(value) is str:
+        return now + value.removeprefix(before) if value == before or value.startswith(before + os.sep) else value
+    if type(value) is dict:
+        return {_renamed(key, before, now): _renamed(each, before, now) for key, each in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_renamed(each, before, now) for each in value)
+    return value
 
 
 def sync_best(folder: Path) -> None:

@@ -109,6 +109,8 @@ class Reporter(Checkpoint):
             # A device is waited for only where they are written.
             "shown": {name: value.detach().cpu() for name, value in self._shown.items()},
             "stopping": self._stopping,
+            # What other callbacks name files by, such as Lightning's ModelCheckpoint.
+            "folder": str(self.folder.parent) if self.folder is not None else None,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -17,8 +17,8 @@ from lightning_hp.space import Space
 
 Array = NDArray[np.float64]
 
-# Points of the whole space that are looked at, and then of the region.
-CANDIDATES = 512
+# Points of the whole space that are looked at, and then of the region; for a large round, so many times its size.
+CANDIDATES, CHOICE = 512, 2
 # Functions that the objective may be: where each is smallest, the best point may lie.
 DRAWS = 64
 # Values that differ by less than this, in standard deviations over the trials, are equally good.
@@ -114,10 +114,10 @@ def zoom(space: Space, seen: Evidence, count: int, generator: np.random.Generato
         for _ in range(2):
             lowest = belief.lowest(_tidied(space, region.sample(space, CANDIDATES, _integer(generator)), count, generator))
             region = _around(space, lowest)
-        candidates = lowest
+        candidates, half = lowest, max(CANDIDATES, CHOICE * count) // 2
         for _ in range(REFINED):
-            inside = region.sample(space, CANDIDATES // 2, _integer(generator))
-            near = _near(space, region, np.concatenate([[best], lowest]), CANDIDATES // 2, generator)
+            inside = region.sample(space, half, _integer(generator))
+            near = _near(space, region, np.concatenate([[best], lowest]), half, generator)
             candidates = _tidied(space, np.concatenate([inside, near]), count, generator)
             lowest = belief.lowest(candidates)
         points = candidates[_most_promising(belief.posterior(candidates), float(expected.min()), count)]

@@ -13,6 +13,7 @@ from typing import Any
 
 from lightning_hp.errors import ConfigError, StorageError, cannot_write, disk_error
 from lightning_hp.space import Space
+from lightning_hp.study import decisions
 from lightning_hp.study.keep import Keep, remove_checkpoints
 from lightning_hp.study.lock import Lock
 from lightning_hp.study.records import write_record
@@ -87,6 +88,7 @@ class Recorder:
             if before and changes:
                 # Also what a trial has left that was killed before it was written down.
                 self._store.forget_judged()
+                decisions.forget(self._root)
                 shutil.rmtree(self._root / "trials", ignore_errors=True)
         elif changes:
             raise ConfigError(
@@ -122,10 +124,9 @@ class Recorder:
         """
         if not isinstance(event, Finished):
             self._write_ended()
-        if isinstance(event, RoundBegan):
-            self._store.write_round(event)
-        elif isinstance(event, Judged):
-            self._store.write_judged(event)
+        if isinstance(event, (RoundBegan, Judged)):
+            decisions.note(self._root, event)
+            self._store.decide(event)
         elif isinstance(event, Started):
             before = self._running.get(event.trial.number)
             # It may have been at a rung, or lost its process: it began when it did so first.

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lightning_hp.errors import ConfigError, storage_errors
+from lightning_hp.study import decisions
 from lightning_hp.study.files import write_whole
 from lightning_hp.study.lock import Lock
 from lightning_hp.study.store import FILE as STUDY
 from lightning_hp.study.store import Store
-from lightning_hp.trial import Trial, trial_folder
+from lightning_hp.trial import Judged, RoundBegan, Trial, trial_folder
 
 FILE = "trial.json"
 _FIELDS = ("number", "hparams", "seed", "state", "value", "epochs", "metrics", "reason", "traceback")
@@ -50,7 +51,7 @@ class Repaired:
 
 
 def repair(root: Path, tell: Callable[[int, int], None] = lambda done, total: None) -> Repaired:
-    """Rebuilds ROOT/study.db from the trials' own records. The old file is kept beside it under another name.
+    """Rebuilds ROOT/study.db from the trials' records and the decisions. The old file is kept beside it under another name.
 
     Args:
         root: the study's folder.
@@ -91,10 +92,20 @@ def _repair(root: Path, tell: Callable[[int, int], None]) -> Repaired:
     old = _set_aside(root / STUDY)
     store = Store(root, create=True)
     try:
-        store.fill(asked, ((trial, started, ended) for trial, _, started, ended in found))
+        store.fill(asked, ((trial, started, ended) for trial, _, started, ended in found), _decisions(root))
     finally:
         store.close()
     return Repaired(len(found), unreadable, old)
+
+
+def _decisions(root: Path) -> Iterator[RoundBegan | Judged]:
+    """What was decided, but for trials that the study has forgotten since."""
+    for decision in decisions.read(root):
+        if isinstance(decision, Judged):
+            known = {number: value for number, value in decision.values.items() if trial_folder(root, number).exists()}
+            yield replace(decision, values=known)
+        else:
+            yield decision
 
 
 def _nothing_found(root: Path) -> ConfigError:

@@ -132,11 +132,18 @@ class Store:
         with self._transaction():
             self._write(trials)
 
-    def fill(self, asked: dict[str, Any], trials: Iterable[tuple[Trial, float, float | None]]) -> None:
-        """Writes a whole study, or nothing: what `ask` and `write` do."""
+    def fill(
+        self,
+        asked: dict[str, Any],
+        trials: Iterable[tuple[Trial, float, float | None]],
+        decisions: Iterable[RoundBegan | Judged],
+    ) -> None:
+        """Writes a whole study, or nothing: what `ask`, `write` and `decide` do."""
         with self._transaction():
             self._ask(asked)
             self._write(trials)
+            for decision in decisions:
+                self._decide(decision)
 
     def _ask(self, asked: dict[str, Any]) -> None:
         self._connection.execute("DELETE FROM study")
@@ -169,11 +176,19 @@ class Store:
                 reason = "interrupted: the same search goes on with it"
                 self._connection.execute("UPDATE trials SET state = 'waiting', reason = ? WHERE state = 'running'", (reason,))
 
-    def write_round(self, began: RoundBegan) -> None:
-        """Writes what is known of a round of trials when it begins, over what stood there."""
+    def decide(self, decision: RoundBegan | Judged) -> None:
+        """Writes what is known of a round when it begins, or which trials go on from a rung, over what stood there."""
         with self._transaction():
-            row = (began.first, began.seen, json.dumps(began.notes))
+            self._decide(decision)
+
+    def _decide(self, decision: RoundBegan | Judged) -> None:
+        if isinstance(decision, RoundBegan):
+            row = (decision.first, decision.seen, json.dumps(decision.notes))
             self._connection.execute("INSERT OR REPLACE INTO rounds VALUES (?, ?, ?)", row)
+        else:
+            values, going_on = decision.values, decision.going_on
+            rows = [(number, decision.rung, value, number in going_on) for number, value in values.items()]
+            self._connection.executemany("INSERT OR REPLACE INTO rungs VALUES (?, ?, ?, ?)", rows)
 
     def rounds(self) -> list[RoundBegan]:
         """The rounds of trials so far, by their first."""
@@ -183,12 +198,6 @@ class Store:
             RoundBegan(first, seen, json.loads(notes))
             for first, seen, notes in self._read("SELECT * FROM rounds ORDER BY first")
         ]
-
-    def write_judged(self, judged: Judged) -> None:
-        """Writes which trials go on from a rung, all or none."""
-        with self._transaction():
-            rows = [(number, judged.rung, value, number in judged.going_on) for number, value in judged.values.items()]
-            self._connection.executemany("INSERT OR REPLACE INTO rungs VALUES (?, ?, ?, ?)", rows)
 
     def judged(self) -> list[Judged]:
         """Which trials have gone on from each rung and which have not, from the lowest up."""

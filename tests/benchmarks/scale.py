@@ -37,7 +37,8 @@ REASONS: dict[State, str] = {
 def make(root: Path, trials: int, epochs: int) -> None:
     asked = {"monitor": "val_acc", "mode": "max", "trials": trials, "total": trials, "seed": 0, "space": SPACE.describe()}
     store = Store(root, create=True)
-    store.fill(asked, ((trial, 60.0 * trial.number, 60.0 * trial.number + 50.0) for trial in _trials(root, trials, epochs)))
+    rows = ((trial, 60.0 * trial.number, 60.0 * trial.number + 50.0) for trial in _trials(root, trials, epochs))
+    store.fill(asked, rows, decisions=())
     store.close()
 
 

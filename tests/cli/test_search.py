@@ -37,6 +37,16 @@ def test_a_search_ends_with_the_leaderboard_the_checkpoint_and_the_way_to_look(r
     assert [line.split(":")[0] for line in result.err.splitlines()] == ["[1/2] trial 0", "[2/2] trial 1"]
 
 
+def test_the_config_in_a_studys_folder_goes_on_with_it_wherever_that_is_now(run, config):
+    del config["search"]["root"]
+    run(config, "search", "config.yaml")
+    Path("runs/config").rename("elsewhere")
+    result = run(None, "search", "elsewhere/config.yaml", "--trials", "3")
+    assert [line.split(":")[0] for line in result.err.splitlines()] == ["[3/3] trial 2"]
+    assert len(Study("elsewhere").trials) == 3
+    assert not Path("runs/config").exists()
+
+
 def test_show_prints_the_leaderboard_best_first_and_what_failed(run, config):
     config["search"]["space"]["model.activation"] = {"scale": "choice", "values": ["relu", "none"]}
     config["search"]["trials"] = 8

@@ -43,9 +43,7 @@ def study(root, made, space=SPACE, rounds=(), model="mine.Lit", **asked):
     store = Store(root, create=True)
     settings = {"model": "Lit", "monitor": "val_loss", "mode": "min", "total": len(made), "seed": 7, "space": space.describe()}
     rows = ((each, number // 2, None if each.state == "running" else number // 2 + 1.0) for number, each in enumerate(made))
-    store.fill({**settings, **asked}, rows)
-    for began in rounds:
-        store.write_round(began)
+    store.fill({**settings, **asked}, rows, rounds)
     store.close()
     write_config(root, {"model": {"class_path": model}} if model is not None else {"trainer": {}})
     return Study(root)

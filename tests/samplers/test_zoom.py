@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_hp import Choice, CoarseToFine, ConfigError, Int, Linear, Log, LogInt, Quasi, ReverseLog, Space, Trial
+from lightning_hp.samplers import region
 from lightning_hp.samplers.evidence import evidence, features
 from lightning_hp.samplers.surrogate import Posterior, log_expected_improvement
 
@@ -208,3 +209,11 @@ def test_the_expected_improvement_is_that_of_its_definition(mean, deviation, bes
 def test_the_expected_improvement_falls_without_end():
     told = log_expected_improvement(Posterior(np.linspace(0, 1000, 200), np.eye(200), 0.0), 0.0)
     assert (np.diff(told) < 0).all()
+
+
+def test_a_round_larger_than_what_is_looked_at_repeats_no_point(monkeypatch):
+    monkeypatch.setattr(region, "CANDIDATES", 8)
+    sampler = CoarseToFine(first=12, size=12)
+    history = searched(ONE, lambda h: abs(math.log10(h["lr"]) + 1.3), 12, sampler)
+    proposed = sampler.propose(ONE, 0, range(12, 24), history)
+    assert len({hparams["lr"] for hparams in proposed}) == 12

@@ -189,6 +189,6 @@ def test_a_database_of_an_older_layout_is_read_as_it_is_and_brought_up_by_a_sear
     reader.close()
     writer = Store(tmp_path, create=True)
     judged = Judged(1, {0: 0.5, 1: None}, frozenset({0}))
-    writer.write_judged(judged)
+    writer.decide(judged)
     assert (writer.judged(), writer.rounds()) == ([judged], [])
     writer.close()

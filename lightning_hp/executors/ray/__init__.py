@@ -30,9 +30,14 @@ class RayCluster:
         runtime_env: what Ray shall bring to the machines, such as ``{"working_dir": ".", "pip": ["timm"]}``; see
             "Environment Dependencies" in Ray's documentation.
         shared: whether all machines see the study's folder under its path, so that trials write there themselves. Otherwise
-            what they write comes through Ray, and nothing more is taken from a machine that was given up. None tries it out on
-            each machine. Into a shared folder a machine that hung, or was cut off from the cluster alone, may still write until
-            it hears that it was given up, while its trial goes on elsewhere: where that is to be feared, take False.
+            what they write comes through Ray, or by ``storage``, and nothing more is taken from a machine that was given up.
+            None tries it out on each machine. Into a shared folder a machine that hung, or was cut off from the cluster alone,
+            may still write until it hears that it was given up, while its trial goes on elsewhere: where that is to be feared,
+            take False.
+        storage: a URL that fsspec knows, such as ``"s3://bucket/path"``, which all machines reach with rights of their own.
+            Where the study's folder is not seen, trials' files go there instead of through Ray, and come to the study's folder
+            when the trial has ended or paused; then they are removed there. Those of a search that was killed its next run
+            takes up.
 
     Raises:
         ConfigError: an argument is wrong.
@@ -48,6 +53,7 @@ class RayCluster:
     scheduling_strategy: str = "DEFAULT"
     runtime_env: Mapping[str, Any] = field(default_factory=dict)
     shared: bool | None = None
+    storage: str | None = None
 
     def __post_init__(self) -> None:
         if self.address is not None and (not isinstance(self.address, str) or not self.address):
@@ -64,6 +70,12 @@ class RayCluster:
             raise ConfigError(f"RayCluster: scheduling_strategy needs 'DEFAULT' or 'SPREAD', got {self.scheduling_strategy!r}")
         if self.shared not in (None, True, False):
             raise ConfigError(f"RayCluster: shared needs True, False or None, got {self.shared!r}")
+        if self.storage is not None:
+            from lightning_hp.executors.ray.storage import check_url
+
+            check_url(self.storage)
+            if self.shared is True:
+                raise ConfigError("RayCluster: storage is for machines that do not see the study's folder, and shared is True")
 
 
 def _check_amount(name: str, amount: Any) -> None:

@@ -7,28 +7,30 @@ import pickle
 import platform
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
+import lightning_hp
 from lightning_hp.errors import LightningHPError
 from lightning_hp.executors import Work
 from lightning_hp.executors.messages import Raised
 from lightning_hp.executors.place import Place
 from lightning_hp.executors.processes import Processes
-from lightning_hp.executors.ray.mirror import Change, Copy, Mirror
+from lightning_hp.executors.ray.baggage import Baggage, ended_by
+from lightning_hp.executors.ray.mirror import Change, Copy
+from lightning_hp.executors.ray.ways import Parcel
+from lightning_hp.executors.ray.wheels import Answered, Asked, Desk, Listens
 from lightning_hp.executors.scratch import scratch_folder
 from lightning_hp.trial import Event, Finished, Job, Paused
 
 # Messages that wait for the search to take them; then the training waits, too.
 MOST_WAITING = 1000
-# Seconds from one look at what has changed in the trials' folders to the next, at least; looking and sending takes at most one
-# part in so many of the time.
-LOOK_INTERVAL, PARTS = 1.0, 10
+# Seconds to wait for one.
+LOOK_INTERVAL = 1.0
 
-Message: TypeAlias = Event | Change | Raised
+Message: TypeAlias = Event | Change | Listens | Answered | Raised
 
 
 @dataclass(frozen=True)
@@ -80,14 +82,15 @@ class Agent:
         self._messages: queue.Queue[Message | None] = queue.Queue(MOST_WAITING)
         self._root = Path(settings.root)
         self._idle = False
+        self._desk: Desk | None = None
         ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, args=(ready.set,), daemon=True)
         self._thread.start()
         ready.wait()
 
-    def where(self) -> tuple[str, bool]:
-        """The machine's name, and whether it sees the study's folder, once the agent is ready."""
-        return platform.node(), self.shared
+    def where(self) -> tuple[str, bool, str]:
+        """The machine's name, whether it sees the study's folder, and its version of this, once the agent is ready."""
+        return platform.node(), self.shared, lightning_hp.__version__
 
     def take(self, changes: Sequence[Change]) -> None:
         """Takes a part of what is in the folders of the trials that run next, where the study's folder is not seen here."""
@@ -95,33 +98,37 @@ class Agent:
         for change in changes:
             copy.apply(change)
 
-    def run(self, job: Job) -> Iterator[list[Message]]:
+    def run(self, job: Job, parcel: Parcel | None) -> Iterator[list[Message]]:
         """Runs one job.
 
         Args:
             job: what is to be run.
+            parcel: where the study's folder is not seen here, how what is in the trials' folders comes and goes.
 
         Yields:
             What it tells, and before a trial is over, all that has changed in its folder.
         """
-        mirror = None
-        if not self.shared:
-            mirror = Mirror(self._root, [trial.number for trial in job.trials])
-            mirror.accept()
+        baggage = None if parcel is None else Baggage(self._root, [trial.number for trial in job.trials], parcel)
+        self._desk = None if baggage is None else baggage.desk
         self._jobs.put(job)
-        look, over = time.monotonic() + LOOK_INTERVAL, False
+        over = False
         while not over:
             messages = self._waiting()
             over = messages[-1:] == [None]
-            ends = over or any(isinstance(each, (Finished, Paused)) for each in messages)
-            if mirror is not None and (ends or time.monotonic() >= look):
-                began = time.monotonic()
-                yield from cast(Iterator[list[Message]], mirror.changes())
-                look = time.monotonic() + max(LOOK_INTERVAL, (PARTS - 1) * (time.monotonic() - began))
+            ended = ended_by(messages)
+            if baggage is not None:
+                yield from baggage.news(over or bool(ended))
             if told := [self._as_there(each) for each in messages if each is not None]:
                 yield told
-        if mirror is not None:
-            mirror.remove()
+            if baggage is not None:
+                baggage.leave(ended)
+        if baggage is not None:
+            baggage.remove()
+
+    def ask(self, asked: Asked) -> None:
+        """Puts a person's request before a fit that runs here."""
+        if self._desk is not None:
+            self._desk.put(asked)
 
     def end(self) -> None:
         """Leaves nothing on this machine, when no more jobs will come."""

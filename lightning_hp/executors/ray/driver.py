@@ -6,15 +6,19 @@ import re
 import time
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from lightning_hp.errors import ConfigError, LightningHPError, storage_errors
+import lightning_hp
+from lightning_hp.errors import ConfigError, LightningHPError, StorageError, storage_errors
 from lightning_hp.executors import NextJob, Work
 from lightning_hp.executors.messages import Raised
 from lightning_hp.executors.ray.agent import TOKEN, Agent, Message, Settings
-from lightning_hp.executors.ray.mirror import Copy, Gone, Mirror, Piece, Same
-from lightning_hp.executors.ray.session import end_leftovers
+from lightning_hp.executors.ray.baggage import ended_by
+from lightning_hp.executors.ray.mirror import Change, Copy, Gone, Piece, Same
+from lightning_hp.executors.ray.session import end_leftovers, room
+from lightning_hp.executors.ray.ways import Parcel, ThroughRay, ThroughStorage, Way
+from lightning_hp.executors.ray.wheels import Answered, Listens, Wheels
 from lightning_hp.trial import LONGEST_REASON, Emit, Finished, Job, Outcome, Paused, Printed, Unfused
 
 if TYPE_CHECKING:
@@ -30,6 +34,9 @@ END_PATIENCE = 5.0
 PATIENCE = 20.0
 # Answers of an agent that may be on their way. Then it waits, and with it the training: nothing is lost, no memory is filled.
 MOST_UNREAD = 8
+# Seconds, for each agent, in which what many tell is gathered, since each look at them takes longer the more there are. Of less
+# than fifty it is taken at once.
+GATHER = 2e-5
 # What makes Ray's messages colourful in a terminal.
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # Agents that may be lost one after another before they are ready: what stops one will stop the next.
@@ -48,6 +55,8 @@ class _Worker:
     ready: bool = False
     since: float = field(default_factory=time.monotonic)
     job: Job | None = None
+    # What goes with the job where the study's folder is not seen.
+    parcel: Parcel | None = None
     unfinished: set[int] = field(default_factory=set)
 
     @property
@@ -78,10 +87,13 @@ class Driver:
         self._work = work
         self._emit = emit
         self._copy = Copy(work.root)
+        self._wheels = Wheels(work.root)
         self._workers: list[_Worker] = []
         self._needs = executor.needs()
         # By its content a machine knows whether it sees the study's folder; a copy of that has what an earlier run has left.
         self._token = uuid.uuid4().hex
+        storage = executor.cluster.storage
+        self._way: Way = ThroughRay(work.root) if storage is None else ThroughStorage(work.root, storage)
         self._failed_starts = 0
         # Since when no agent has been ready.
         self._waiting_since = time.monotonic()
@@ -116,9 +128,12 @@ class Driver:
                     more = True
                     continue
                 self._take_what_comes()
+                self._pass_requests()
                 self._release_idle()
         finally:
             self._end(self._workers)
+            for worker in self._workers:
+                self._wheels.end(worker.numbers, "the search has ended before it came to this")
 
     def _prepare(self) -> None:
         from ray import cloudpickle
@@ -131,6 +146,7 @@ class Driver:
                 "trains in this process"
             ) from error
         self._begin()
+        self._way.begin()
         self._payload = self._ray.put(payload)
         executor = self._executor
         self._settings = Settings(
@@ -152,6 +168,8 @@ class Driver:
             scheduling_strategy=executor.cluster.scheduling_strategy,
             max_restarts=0,
             max_task_retries=0,
+            # A person's request comes while a job runs; all else comes in order.
+            concurrency_groups={"requests": 1},
         )(Agent)
 
     def _begin(self) -> None:
@@ -172,28 +190,31 @@ class Driver:
     def _start(self, worker: _Worker, job: Job) -> None:
         worker.job, worker.unfinished = job, {trial.number for trial in job.trials}
         try:
-            if not worker.shared:
-                self._send_folders(worker)
+            worker.parcel = None if worker.shared else self._parcel(worker)
             run = worker.handle.run.options(num_returns="streaming", _generator_backpressure_num_objects=MOST_UNREAD)
-            worker.coming = run.remote(job)
+            worker.coming = run.remote(job, worker.parcel)
         except self._ray.exceptions.RayError as error:
             self._lose(worker, error)
 
-    def _send_folders(self, worker: _Worker) -> None:
+    def _parcel(self, worker: _Worker) -> Parcel:
         """Gives an agent what is in its trials' folders, a few pieces at a time."""
-        sent = []
-        for changes in Mirror(self._work.root, worker.numbers).changes():
+        sent: list[Any] = []
+
+        def take(changes: list[Change]) -> None:
             sent.append(worker.handle.take.remote(changes))
             if len(sent) > MOST_UNREAD:
                 self._ray.get(sent.pop(0))
+
+        parcel = self._way.parcel(worker.numbers, take)
         self._ray.get(sent)
+        return parcel
 
     def _take_what_comes(self) -> None:
         workers = {each.coming: each for each in self._workers if each.coming is not None}
         coming = list(workers)
         wait = self._ray.wait
         # What is ready is here: one that hangs keeps nobody else waiting.
-        ready, _ = wait(coming, num_returns=len(coming), timeout=0)
+        ready, _ = wait(coming, num_returns=len(coming), timeout=GATHER * len(coming))
         if not ready:
             ready, _ = wait(coming, num_returns=1, timeout=GROW_INTERVAL)
         for each in ready:
@@ -208,22 +229,34 @@ class Driver:
             if worker.ready:
                 messages = self._ray.get(next(worker.coming))
             else:
-                worker.host, worker.shared = self._ray.get(worker.coming)
+                worker.host, worker.shared, version = self._ray.get(worker.coming)
+                _check_version(worker.host, version)
                 worker.ready, worker.coming, worker.since = True, None, time.monotonic()
                 self._failed_starts = 0
                 return
         except StopIteration:
+            self._end_parcel(worker, "the trial's job is over")
             worker.job, worker.coming, worker.since = None, None, time.monotonic()
             return
         except self._ray.exceptions.RayError as error:
             self._lose(worker, error)
             return
+        ended = ended_by(messages)
+        if worker.parcel is not None and ended:
+            self._way.collect(worker.parcel, ended)
         for message in messages:
+            if isinstance(message, Raised) and isinstance(message.error, StorageError) and not worker.shared:
+                # It is that machine's own disk which takes no more; others may have room.
+                self._lose(worker, message.error)
+                return
             self._hear(worker, message)
 
     def _hear(self, worker: _Worker, message: Message) -> None:
         if isinstance(message, (Piece, Same, Gone)):
             self._copy.apply(message)
+            return
+        if isinstance(message, (Listens, Answered)):
+            self._wheels.hear(message)
             return
         if isinstance(message, Raised):
             raise message.error
@@ -231,7 +264,7 @@ class Driver:
             worker.unfinished.discard(message.number)
         elif isinstance(message, Unfused):
             worker.unfinished.difference_update(message.numbers)
-        self._emit(message)
+        self._emit(_with_advice(message) if isinstance(message, Finished) else message)
 
     def _lose(self, worker: _Worker, error: Exception) -> None:
         """Gives up an agent, and has its trials tried again."""
@@ -244,10 +277,23 @@ class Driver:
                 needed = "each machine needs the Python and the packages of this one, lightning-hp among them"
                 raise LightningHPError(f"no agent could be started on the cluster; {needed}: {told}") from error
             return
-        self._copy.drop_parts(worker.numbers)
+        if worker.parcel is not None:
+            self._way.collect(worker.parcel, sorted(worker.unfinished))
+        self._end_parcel(worker, f"the worker on {worker.host} was lost before it came to this")
         outcome = Outcome("failed", reason=f"the worker on {worker.host} was lost: {told}"[:LONGEST_REASON], retriable=True)
         for number in sorted(worker.unfinished):
             self._emit(Finished(number, outcome, time.time()))
+
+    def _end_parcel(self, worker: _Worker, reason: str) -> None:
+        self._wheels.end(worker.numbers, reason)
+        if worker.parcel is not None:
+            self._way.end(worker.parcel)
+            worker.parcel = None
+
+    def _pass_requests(self) -> None:
+        for worker in self._workers:
+            for asked in self._wheels.asked(worker.numbers):
+                worker.handle.ask.options(concurrency_group="requests").remote(asked)
 
     def _release_idle(self) -> None:
         now = time.monotonic()
@@ -268,12 +314,34 @@ class Driver:
             return
         self._told = True
         needs = ", ".join(f"{amount:g} {name}" for name, amount in self._needs.items() if amount)
-        self._emit(Printed((), f"waiting for the cluster to have room for a job, which takes {needs}"))
+        if room(self._ray, self._needs) > 0:
+            told = f"waiting for a machine of the cluster to be free and ready for a job, which takes {needs}"
+        else:
+            told = f"no machine of the cluster has what a job takes: {needs}; waiting for one to join"
+        self._emit(Printed((), told))
 
 
 def _named(token: str) -> str:
     """How the names of a run's agents begin."""
     return f"lightning-hp {token} "
+
+
+def _check_version(host: str, version: str) -> None:
+    """What passes between two versions may mean something else to each."""
+    if version != lightning_hp.__version__:
+        raise LightningHPError(
+            f"{host} has lightning-hp {version}, and the search runs with {lightning_hp.__version__}: install the same version "
+            "on all machines of the cluster"
+        )
+
+
+def _with_advice(finished: Finished) -> Finished:
+    """With what to do where the machine has none of the user's modules."""
+    reason = finished.outcome.reason
+    if reason is None or "No module named" not in reason:
+        return finished
+    advice = "; runtime_env={'working_dir': '.'} of the executor brings what is in this folder to the machines"
+    return replace(finished, outcome=replace(finished.outcome, reason=f"{reason[: LONGEST_REASON - len(advice)]}{advice}"))
 
 
 def _in_short(error: Exception) -> str:

@@ -6,18 +6,16 @@ import logging
 import math
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from lightning_hp.errors import ConfigError, LightningHPError
+from lightning_hp.errors import ConfigError, LightningHPError, did_you_mean
 from lightning_hp.executors.ray import RayCluster
+from lightning_hp.executors.ray.address import check_answers
 
-# Seconds that the head of a cluster may take to answer.
-CONNECT_PATIENCE = 10.0
 # Seconds that what a dead search has left on the cluster is waited for to end.
 _END_PATIENCE = 60.0
 
@@ -59,7 +57,8 @@ class Session:
             return ray
         address = self._cluster.address or os.environ.get("RAY_ADDRESS", "")
         _check_is_of_the_cluster(address)
-        _check_is_there(address)
+        check_answers(address)
+        _check_fields(self._cluster.runtime_env)
         at_sigterm = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(
@@ -70,11 +69,13 @@ class Session:
                 # Its warnings are about Ray's own settings, such as its authentication.
                 logging_level=logging.ERROR,
             )
-        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-            told = " ".join(str(error).split())
-            raise ConfigError(f"no Ray cluster at address {address!r}: {told}") from error
+        except (ConnectionError, TimeoutError) as error:
+            raise ConfigError(_no_cluster(self._cluster.address, error)) from error
+        except (ValueError, RuntimeError) as error:
+            given = f"address={self._cluster.address!r}, runtime_env={dict(self._cluster.runtime_env)}"
+            raise ConfigError(f"Ray refuses {given}: {_in_line(error)}") from error
         finally:
-            # Ray sets its own, which would not end a search in order.
+            # Ray sets its own, which prints where each thread is, and would not end a search in order.
             if at_sigterm is not None and threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, at_sigterm)
         self._is_ours = True
@@ -96,25 +97,34 @@ class Session:
             import_ray().shutdown()
 
 
+def _no_cluster(address: str | None, error: Exception) -> str:
+    # Ray tells the reason on stderr only, in C++.
+    return (
+        f"no Ray cluster at address {address!r}: {_in_line(error)}. If it asks for a token, this machine needs "
+        "RAY_AUTH_MODE=token and the same ~/.ray/auth_token"
+    )
+
+
+def _check_fields(runtime_env: Mapping[str, Any]) -> None:
+    """Raises ConfigError for what Ray would not even look at."""
+    from ray.runtime_env import RuntimeEnv
+
+    for name in runtime_env:
+        if name not in RuntimeEnv.known_fields:
+            hint = did_you_mean(str(name), RuntimeEnv.known_fields)
+            raise ConfigError(f"RayCluster: runtime_env has {name!r}, which is not one of Ray's fields{hint}")
+
+
+def _in_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
 def _check_is_of_the_cluster(address: str) -> None:
     if address.startswith("ray://"):
         raise ConfigError(
             f"the search has to run on a machine of the cluster, and {address!r} is for those that do not: start it there, "
             "or by ray job submit, with address 'auto'"
         )
-
-
-def _check_is_there(address: str) -> None:
-    """Ray itself would try for minutes."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_PATIENCE).close()
-    except OSError as error:
-        raise ConfigError(
-            f"no Ray cluster at address {address!r}: {error}; see that it runs, and for its address what ray start has told"
-        ) from error
 
 
 def room(ray: Any, needs: Mapping[str, float]) -> int:

@@ -28,6 +28,8 @@ class Note:
         epoch: that begins.
         machine: what all on its machine have in common, the process of its raylet.
         training: the process that trains.
+        server: the process that has forked it.
+        agent: the process that has started that one.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Note:
 
     @property
     def family(self) -> tuple[int, int, int]:
+        """All that a search has on a machine for it."""
         return self.training, self.server, self.agent
 
 

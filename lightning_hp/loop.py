@@ -181,6 +181,7 @@ class SearchLoop:
         )
         self.pruner = pruner_for(pruner)
         check_pruning(self.pruner, self.recipe)
+        self.total = trials_in_all(self.space, self.sampler, self.trials, self.seconds, len(self.queue))
         self.executor = executor_for(
             executor,
             accelerator=self.recipe.accelerator,
@@ -190,10 +191,10 @@ class SearchLoop:
             trial_timeout=budget.seconds(trial_timeout, "trial_timeout"),
             memory_limit=memory_limit,
             verbose=verbose,
+            most=self.total,
         )
         self._apart = why_apart(self.sampler, self.recipe.devices)
         self.fuse = checked_fuse(fuse, self._apart)
-        self.total = trials_in_all(self.space, self.sampler, self.trials, self.seconds, len(self.queue))
         # What is unwise in it, told when a new study begins.
         unwise = [*doubt(monitor, mode), *self.recipe.unwise]
         self.notes = [*lint(self.space, self.sampler, self.trials, len(self.earlier)), *unwise]

@@ -25,6 +25,7 @@ def executor_for(
     trial_timeout: float | None = None,
     memory_limit: float | None = None,
     verbose: bool = False,
+    most: int | None = None,
 ) -> Executor:
     """The executor that was asked for; ``"auto"`` takes processes where there is room for more than one, or need for one.
 
@@ -37,6 +38,7 @@ def executor_for(
         trial_timeout: seconds that a trial may take.
         memory_limit: GiB that a worker may use.
         verbose: let Lightning say what it has to say.
+        most: how many jobs there will be at most; None if that is open.
 
     Raises:
         ConfigError: an argument is wrong, or does not go with the executor.
@@ -50,7 +52,7 @@ def executor_for(
         raise ConfigError(f"memory_limit needs a number of GiB above 0, got {memory_limit!r}")
     limit = int(memory_limit * 2**30) if memory_limit is not None else None
     if name == "ray":
-        return OnRay(cluster, accelerator, devices, workers, jobs_per_device, trial_timeout, limit, verbose)
+        return OnRay(cluster, accelerator, devices, workers, jobs_per_device, trial_timeout, limit, verbose, most)
     found = places(accelerator, workers, jobs_per_device, devices)
     needs = {
         "trainer devices above 1": devices > 1,

@@ -59,7 +59,7 @@ PARTS: dict[str, dict[Any, tuple[str, ...]]] = {
     "plan": {Plan: ("add", "next_job", "refuse")},
     "ladder": {Ladder: ("settle", "pause", "finish", "until", "rungs_of")},
     "recorder": {Recorder: ("record",)},
-    SQLITE: {Store: ("write_all", "drop_checkpoints", "write_round", "write_judged")},
+    SQLITE: {Store: ("write_all", "drop_checkpoints", "decide")},
     "trial.json": {lightning_hp.study.recorder: ("write_record",)},
     "removal of files": {lightning_hp.study.recorder: ("remove_checkpoints",), BestRuns: ("record",)},
     "TensorBoard": {SearchRun: ("record",), lightning_hp.loop: ("end_runs",)},

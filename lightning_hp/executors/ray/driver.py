@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,9 @@ class Driver:
         self._copy = Copy(work.root)
         self._wheels = Wheels(work.root)
         self._workers: list[_Worker] = []
+        # Jobs that have been asked for before there was an agent for them, and whether there may be more.
+        self._waiting: deque[Job] = deque()
+        self._more = False
         self._needs = executor.needs()
         # By its content a machine knows whether it sees the study's folder; a copy of that has what an earlier run has left.
         self._token = uuid.uuid4().hex
@@ -107,26 +111,13 @@ class Driver:
             next_job: gives the others.
         """
         self._prepare()
-        waiting: Job | None = first
-        more = True
+        self._waiting.append(first)
+        # One job needs one agent only; a second that may start with it tells that there are several.
+        if self._executor.at_a_time > 1 and (second := next_job()) is not None:
+            self._waiting.append(second)
+        self._more = len(self._waiting) > 1
         try:
-            while True:
-                # While all others wait for what runs, there is no use for more machines.
-                if more:
-                    self._grow()
-                for worker in [each for each in self._workers if each.is_idle]:
-                    job, waiting = waiting or next_job(), None
-                    more = job is not None
-                    if job is None:
-                        break
-                    self._start(worker, job)
-                if waiting is None and not any(each.job for each in self._workers):
-                    # All that worked may have been lost.
-                    waiting = next_job()
-                    if waiting is None:
-                        return
-                    more = True
-                    continue
+            while self._give_out(next_job):
                 self._take_what_comes()
                 self._pass_requests()
                 self._release_idle()
@@ -134,6 +125,30 @@ class Driver:
             self._end(self._workers)
             for worker in self._workers:
                 self._wheels.end(worker.numbers, "the search has ended before it came to this")
+
+    def _give_out(self, next_job: NextJob) -> bool:
+        """Starts what can start; False where nothing runs and there is no next."""
+        # While all others wait for what runs, there is no use for more machines.
+        self._grow(self._executor.at_a_time if self._more else 1)
+        for worker in [each for each in self._workers if each.is_idle]:
+            job = self._next(next_job)
+            if job is None:
+                break
+            self._start(worker, job)
+        if not self._waiting and not any(each.job for each in self._workers):
+            # All that worked may have been lost.
+            job = self._next(next_job)
+            if job is None:
+                return False
+            self._waiting.append(job)
+        return True
+
+    def _next(self, next_job: NextJob) -> Job | None:
+        if self._waiting:
+            return self._waiting.popleft()
+        job = next_job()
+        self._more = job is not None
+        return job
 
     def _prepare(self) -> None:
         from ray import cloudpickle
@@ -181,8 +196,8 @@ class Driver:
                 end_leftovers(self._ray, _named(path.read_text()))
             path.write_text(self._token)
 
-    def _grow(self) -> None:
-        while len(self._workers) < self._executor.at_a_time:
+    def _grow(self, count: int) -> None:
+        while len(self._workers) < count:
             name = f"{_named(self._token)}{uuid.uuid4().hex}"
             handle = self._agent.options(name=name).remote(self._payload, self._settings)
             self._workers.append(_Worker(handle, coming=handle.where.remote()))

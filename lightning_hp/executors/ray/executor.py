@@ -29,6 +29,7 @@ class OnRay:
         trial_timeout: seconds that a trial may take.
         memory_limit: bytes that a process may use.
         verbose: let Lightning say what it has to say.
+        most: how many jobs there will be at most, which takes no more agents; None if that is open.
     """
 
     cluster: RayCluster
@@ -39,6 +40,7 @@ class OnRay:
     trial_timeout: float | None = None
     memory_limit: int | None = None
     verbose: bool = False
+    most: int | None = None
     _session: Session = field(init=False)
     # How many jobs there is room for, and when this was so.
     _room: tuple[int, float] = field(default=(0, -math.inf), init=False)
@@ -48,8 +50,10 @@ class OnRay:
 
     @property
     def at_a_time(self) -> int:
-        if self.workers is not None:
-            return self.workers
+        count = self.workers if self.workers is not None else self._fitting()
+        return count if self.most is None else min(count, self.most)
+
+    def _fitting(self) -> int:
         count, looked = self._room
         now = time.monotonic()
         if now - looked >= LOOK_INTERVAL:

@@ -88,6 +88,25 @@ def test_a_search_ends_the_same_on_a_cluster_as_inline_and_leaves_nothing_there(
     assert [*machines.temporary.glob(f"{PREFIX}*")] == []
 
 
+def test_no_more_agents_start_than_there_are_jobs(search, two, monkeypatch):
+    agents = []
+    grow = driver.Driver._grow
+
+    def noted(self, count):
+        grow(self, count)
+        agents.append(len(self._workers))
+
+    monkeypatch.setattr(driver.Driver, "_grow", noted)
+    loop = search(
+        executor=RayCluster(), trials=2, pruner=Halving(first=1, factor=2), trainer={"max_epochs": 2, "accelerator": "cpu"}
+    )
+    study = loop.run()
+    assert max(agents) == 2
+    agents.clear()
+    loop.finish(next(trial.number for trial in study.trials if trial.state == "pruned"))
+    assert set(agents) == {1}
+
+
 def test_trials_train_as_one_on_a_cluster(search, two, tmp_path):
     arguments = {"space": {"lr": Log(1e-2, 1.0)}, "monitor": "val_loss", "mode": "min", "trials": 6, "fuse": "always"}
     inline = search(root_dir=tmp_path / "inline", **arguments).run()
@@ -228,7 +247,7 @@ def test_a_search_waits_for_a_machine_with_room_and_a_trial_may_have_processes_t
     loop = search(executor=RayCluster(resources={"late": 1}), trainer=trainer, trials=2)
     loop.executor = Heard(loop.executor, listen)
     study = loop.run()
-    assert notes == ["waiting for the cluster to have room for a job, which takes 2 CPU, 1 late"]
+    assert notes == ["no machine of the cluster has what a job takes: 2 CPU, 1 late; waiting for one to join"]
     assert [trial.state for trial in study.trials] == ["complete"] * 2
     assert [attempt.devices for attempt in read_conditions(trial_folder(study.root, 0))] == [2]
     machines.remove(joined[0])

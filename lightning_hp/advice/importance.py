@@ -38,7 +38,8 @@ class Importance:
             that may be below 0. The forest sees less than there is, so it is rather too small than too large.
         low: lower end of the share's 90% interval.
         high: upper end, with what the forest may have overlooked.
-        matters: True or False where the trials say so, None where they do not tell.
+        matters: True or False where the trials say so, None where they do not tell. Trials that were stopped early do not tell
+            that something makes little difference: it may do so later.
     """
 
     share: float
@@ -105,7 +106,9 @@ def importance(space: Space, seen: Evidence, groups: NDArray[np.int64] | None = 
         )
         high = min(max(share + reach + missed, alone / variance), 1.0)
         explained = _mean((untold - plain)[own])[0] / variance
-        if matters is None and predicts and explained > EXPLAINS and high < LITTLE:
+        # What those that were stopped would have come to may all be due to it: momentum hardly shows after two epochs.
+        later = float((seen.reached[own] < 1).mean())
+        if matters is None and predicts and explained > EXPLAINS and high + later < LITTLE:
             matters = False
         told[name] = Importance(share, share - reach, high, matters)
     return told

@@ -84,6 +84,19 @@ def test_what_makes_little_difference_is_told_only_beside_what_is_explained():
     assert not any(kind == "little" for kind, _ in said(find(SPACE, trials(noise))))
 
 
+def test_what_makes_little_difference_is_not_told_by_trials_that_were_stopped_early():
+    def stopped(trial):
+        return replace(trial, state="pruned", epochs=2) if trial.number % 4 else replace(trial, epochs=8)
+
+    whole = [replace(trial, epochs=8) for trial in trials(planted)]
+    early = find(SPACE, [stopped(trial) for trial in whole])
+    assert {"little", "matters"} <= {kind for kind, _ in said(find(SPACE, whole))}
+    assert not any(kind == "little" for kind, _ in said(early))
+    # That something matters they do tell.
+    assert early.importance["lr"].matters
+    assert "weight_decay" in next(str(line) for line in advice(early) if line.kind == "unknown")
+
+
 def better_upwards(unit, hparams, generator):
     return -8 * unit["lr"] + generator.standard_normal()
 

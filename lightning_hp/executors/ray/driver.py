@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import time
 import uuid
+import zlib
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning_hp
@@ -98,7 +101,7 @@ class Driver:
         self._more = False
         self._needs = executor.needs()
         # By its content a machine knows whether it sees the study's folder; a copy of that has what an earlier run has left.
-        self._token = uuid.uuid4().hex
+        self._token = f"{_place(work.root)}{uuid.uuid4().hex}"
         storage = executor.cluster.storage
         self._way: Way = ThroughRay(work.root) if storage is None else ThroughStorage(work.root, storage)
         self._failed_starts = 0
@@ -197,8 +200,10 @@ class Driver:
         path = self._work.root / TOKEN
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists():
-                end_leftovers(self._ray, _named(path.read_text()))
+            left = path.read_text() if path.exists() else ""
+            # What a copied folder names belongs to the search that it was copied from, which may be at work.
+            if left.startswith(_place(self._work.root)):
+                end_leftovers(self._ray, _named(left))
             path.write_text(self._token)
 
     def _grow(self, count: int) -> None:
@@ -352,6 +357,11 @@ class Driver:
         else:
             told = f"no machine of the cluster has what a job takes: {needs}; waiting for one to join"
         self._emit(Printed((), told))
+
+
+def _place(root: Path) -> str:
+    """What a study's folder is known by, as it is called here."""
+    return f"{zlib.crc32(os.fsencode(root)):08x}-"
 
 
 def _named(token: str) -> str:

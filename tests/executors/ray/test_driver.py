@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -71,7 +72,8 @@ class Remote:
 
 
 class Handle:
-    def __init__(self, agent):
+    def __init__(self, agent, name):
+        self.name = name
         self.where = Remote(lambda: Ref(agent.where))
         self.run = Remote(lambda job, parcel: Telling(agent.run(job)))
         self.end = Remote(lambda: Ref(None))
@@ -97,21 +99,27 @@ class Ray:
     Attributes:
         agents: start one after another, and the last of them again and again.
         now: seconds that have passed.
+        named: the names of those that are there.
     """
 
     agents: list
     started: int = 0
     now: float = 0.0
+    named: set = field(default_factory=set)
     exceptions: object = ray.exceptions
     put: object = staticmethod(lambda value: value)
 
     def remote(self, **options):
-        return lambda cls: SimpleNamespace(options=lambda name: SimpleNamespace(remote=self.start))
+        def named(name):
+            return SimpleNamespace(remote=lambda payload, settings: self.start(name))
 
-    def start(self, payload, settings):
+        return lambda cls: SimpleNamespace(options=named)
+
+    def start(self, name):
+        self.named.add(name)
         agent = self.agents[min(self.started, len(self.agents) - 1)]
         self.started += 1
-        return Handle(agent)
+        return Handle(agent, name)
 
     def wait(self, coming, num_returns, timeout):
         self.now += 1
@@ -125,7 +133,15 @@ class Ray:
         return ref.value
 
     def kill(self, handle):
-        pass
+        self.named.discard(handle.name)
+
+    @property
+    def util(self):
+        found = [{"name": name, "namespace": ""} for name in self.named]
+        return SimpleNamespace(list_named_actors=lambda all_namespaces: found)
+
+    def get_actor(self, name, namespace):
+        return SimpleNamespace(name=name)
 
 
 @dataclass
@@ -158,8 +174,8 @@ class Search:
             assert event.number not in self.states
             self.states[event.number] = event.outcome.state
 
-    def run(self, agents, tmp_path, workers):
-        cluster = Ray(agents)
+    def run(self, agents, tmp_path, workers, left=()):
+        cluster = Ray(agents, named=set(left))
         executor = OnRay(RayCluster(num_gpus=0), workers=workers)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(driver, "time", SimpleNamespace(monotonic=lambda: cluster.now, time=time.time))
@@ -256,3 +272,12 @@ def test_a_module_that_only_the_agent_lacks_is_told_with_the_way_to_bring_it(tmp
     search = Search(1)
     search.run([Agent(raising), Agent(well)], tmp_path, workers=1)
     assert "runtime_env={'working_dir': '.'}" in search.lost[0].outcome.reason
+
+
+def test_what_a_dead_search_has_left_is_ended_but_not_what_that_of_a_copied_folder_has(tmp_path):
+    here, copied = tmp_path / "here", tmp_path / "copied"
+    Search(1).run([Agent(well)], here, workers=1)
+    shutil.copytree(here, copied)
+    agent = f"lightning-hp {(here / driver.TOKEN).read_text()} 1"
+    assert Search(1).run([Agent(well)], copied, workers=1, left={agent}).named == {agent}
+    assert Search(1).run([Agent(well)], here, workers=1, left={agent}).named == set()

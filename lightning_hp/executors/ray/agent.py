@@ -100,7 +100,7 @@ class Agent:
             LightningHPError: nothing can run here.
         """
         if self._error is not None:
-            raise self._error
+            raise LightningHPError(f"{platform.node()} can run no job: {self._error}")
         return platform.node(), self.shared, lightning_hp.__version__
 
     def take(self, changes: Sequence[Change]) -> None:
@@ -220,8 +220,8 @@ def _loaded(payload: bytes, root: Path) -> Work:
 def _check_is_there(settings: Settings) -> None:
     if settings.shared and not Path(settings.root).is_dir():
         raise LightningHPError(
-            f"{platform.node()} does not see {settings.root}, and RayCluster(shared=True) says that it does: mount it there, "
-            "or leave shared out"
+            f"{settings.root} is not there, and RayCluster(shared=True) says that all machines see it: mount it, or leave "
+            "shared out"
         )
 
 

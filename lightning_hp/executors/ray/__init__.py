@@ -23,8 +23,9 @@ class RayCluster:
             of its head. None takes the one in the environment variable ``RAY_ADDRESS``, or that this machine belongs to, or
             starts one on this machine. Where Ray is initialised already, that is used.
         num_cpus: cores that a job takes, and threads that torch may use; None for one for each device of a trial.
-        num_gpus: GPUs that a job takes, fractions allowed; None for the devices of a trial, divided by ``jobs_per_device``,
-            where the cluster has GPUs and the Trainer's accelerator takes them.
+        num_gpus: GPUs that a job takes, fractions allowed; None for the devices of a trial, or of one device the part that
+            ``jobs_per_device`` leaves it, where the cluster has GPUs and the Trainer's accelerator takes them. With 0 a job
+            sees none.
         resources: others that it takes, by name, such as ``{"accelerator_type:H100": 0.001}`` for machines of one kind.
         scheduling_strategy: how Ray places jobs: ``"DEFAULT"``, or ``"SPREAD"`` over as many machines as possible.
         runtime_env: what Ray shall bring to the machines, such as ``{"working_dir": ".", "pip": ["timm"]}``; see
@@ -65,6 +66,7 @@ class RayCluster:
             if not isinstance(value, Mapping):
                 raise ConfigError(f"RayCluster: {name} needs a dict, got {value!r}")
         for name, amount in self.resources.items():
+            _check_resource(name)
             _check_amount(f"resources[{name!r}]", amount)
         if self.scheduling_strategy not in ("DEFAULT", "SPREAD"):
             raise ConfigError(f"RayCluster: scheduling_strategy needs 'DEFAULT' or 'SPREAD', got {self.scheduling_strategy!r}")
@@ -78,8 +80,28 @@ class RayCluster:
                 raise ConfigError("RayCluster: storage is for machines that do not see the study's folder, and shared is True")
 
 
+# The least amount that Ray tells from none.
+_LEAST = 0.0001
+# What Ray takes by another way, and by which.
+_NO_RESOURCES = {
+    "CPU": "num_cpus says it",
+    "GPU": "num_gpus says it",
+    "memory": "the search's memory_limit says it",
+    "object_store_memory": "a job takes none",
+}
+
+
+def _check_resource(name: Any) -> None:
+    if not isinstance(name, str) or not name:
+        raise ConfigError(f"RayCluster: resources needs names that are text, got {name!r}")
+    if name in _NO_RESOURCES:
+        raise ConfigError(f"RayCluster: resources cannot have {name!r}: {_NO_RESOURCES[name]}")
+
+
 def _check_amount(name: str, amount: Any) -> None:
     if not isinstance(amount, (int, float)) or isinstance(amount, bool) or not 0 <= amount < float("inf"):
         raise ConfigError(f"RayCluster: {name} needs a number of at least 0, got {amount!r}")
+    if 0 < amount < _LEAST:
+        raise ConfigError(f"RayCluster: {name} needs {_LEAST} or more where it is not 0, as Ray has it, got {amount!r}")
     if amount > 1 and amount != int(amount):
         raise ConfigError(f"RayCluster: {name} needs a whole number where it is above 1, as Ray has it, got {amount!r}")

@@ -40,10 +40,10 @@ class Settings:
     Attributes:
         root: the study's folder on the machine of the search.
         token: the content of the file `TOKEN` in there.
-        shared: whether that folder is seen here; None to look.
+        shared: whether that folder is said to be seen here; None to look.
         processes: of a job.
         threads: that torch may use in each.
-        uses_gpus: whether the job sees the GPUs that Ray has given to the agent.
+        uses_gpus: whether the job sees the GPUs that Ray has given to the agent; otherwise it sees none.
         trial_timeout: seconds that a trial may take.
         memory_limit: bytes that a process may use.
         verbose: let Lightning say what it has to say.
@@ -83,13 +83,24 @@ class Agent:
         self._root = Path(settings.root)
         self._idle = False
         self._desk: Desk | None = None
+        # Why nothing can run here.
+        self._error: LightningHPError | None = None
+        if not settings.uses_gpus:
+            # Ray leaves all of a machine's in sight of who has asked for none.
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
         ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, args=(ready.set,), daemon=True)
         self._thread.start()
         ready.wait()
 
     def where(self) -> tuple[str, bool, str]:
-        """The machine's name, whether it sees the study's folder, and its version of this, once the agent is ready."""
+        """The machine's name, whether it sees the study's folder, and its version of this, once the agent is ready.
+
+        Raises:
+            LightningHPError: nothing can run here.
+        """
+        if self._error is not None:
+            raise LightningHPError(f"{platform.node()} can run no job: {self._error}")
         return platform.node(), self.shared, lightning_hp.__version__
 
     def take(self, changes: Sequence[Change]) -> None:
@@ -142,16 +153,19 @@ class Agent:
         place = Place(devices, asked.threads, asked.processes)
         processes = Processes([place], asked.trial_timeout, asked.memory_limit, verbose=asked.verbose)
         try:
+            _check_is_there(asked)
             with scratch_folder() as folder:
                 if not self.shared:
                     self._root = folder
                 self._ready = ready
                 processes.run(self._next_job, _Sent(self._payload, self._root), self._messages.put)
         except LightningHPError as error:
-            self._messages.put(Raised(error))
+            self._error = error
         except Exception as error:
-            self._messages.put(Raised(LightningHPError(f"{platform.node()}: {type(error).__name__}: {error}")))
+            self._error = LightningHPError(f"{platform.node()}: {type(error).__name__}: {error}")
         finally:
+            if self._error is not None:
+                self._messages.put(Raised(self._error))
             ready()
             self._messages.put(None)
 
@@ -201,6 +215,14 @@ class _Sent:
 def _loaded(payload: bytes, root: Path) -> Work:
     work: Work = pickle.loads(payload)
     return work.under(root)
+
+
+def _check_is_there(settings: Settings) -> None:
+    if settings.shared and not Path(settings.root).is_dir():
+        raise LightningHPError(
+            f"{settings.root} is not there, and RayCluster(shared=True) says that all machines see it: mount it, or leave "
+            "shared out"
+        )
 
 
 def _is_shared(settings: Settings) -> bool:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
 import time
 import uuid
+import zlib
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning_hp
@@ -42,6 +46,8 @@ GATHER = 2e-5
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # Agents that may be lost one after another before they are ready: what stops one will stop the next.
 START_TRIES = 4
+# Seconds until another is tried after these, where others work: a machine may have been mended, or may have left.
+START_PAUSE = 60.0
 
 
 @dataclass
@@ -95,10 +101,12 @@ class Driver:
         self._more = False
         self._needs = executor.needs()
         # By its content a machine knows whether it sees the study's folder; a copy of that has what an earlier run has left.
-        self._token = uuid.uuid4().hex
+        self._token = f"{_place(work.root)}{uuid.uuid4().hex}"
         storage = executor.cluster.storage
         self._way: Way = ThroughRay(work.root) if storage is None else ThroughStorage(work.root, storage)
         self._failed_starts = 0
+        # By the monotonic clock; until then no agent starts where others work.
+        self._start_again = -math.inf
         # Since when no agent has been ready.
         self._waiting_since = time.monotonic()
         self._told = False
@@ -192,11 +200,15 @@ class Driver:
         path = self._work.root / TOKEN
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists():
-                end_leftovers(self._ray, _named(path.read_text()))
+            left = path.read_text() if path.exists() else ""
+            # What a copied folder names belongs to the search that it was copied from, which may be at work.
+            if left.startswith(_place(self._work.root)):
+                end_leftovers(self._ray, _named(left))
             path.write_text(self._token)
 
     def _grow(self, count: int) -> None:
+        if self._workers and time.monotonic() < self._start_again:
+            return
         while len(self._workers) < count:
             name = f"{_named(self._token)}{uuid.uuid4().hex}"
             handle = self._agent.options(name=name).remote(self._payload, self._settings)
@@ -253,7 +265,7 @@ class Driver:
             self._end_parcel(worker, "the trial's job is over")
             worker.job, worker.coming, worker.since = None, None, time.monotonic()
             return
-        except self._ray.exceptions.RayError as error:
+        except (self._ray.exceptions.RayError, LightningHPError) as error:
             self._lose(worker, error)
             return
         ended = ended_by(messages)
@@ -288,16 +300,27 @@ class Driver:
         told = _in_short(error)
         if not worker.ready:
             self._failed_starts += 1
-            if self._failed_starts == START_TRIES or isinstance(error, self._ray.exceptions.RuntimeEnvSetupError):
-                needed = "each machine needs the Python and the packages of this one, lightning-hp among them"
-                raise LightningHPError(f"no agent could be started on the cluster; {needed}: {told}") from error
+            final = isinstance(error, (LightningHPError, self._ray.exceptions.RuntimeEnvSetupError))
+            if final or self._failed_starts >= START_TRIES:
+                self._give_up_starting(told, error)
             return
         if worker.parcel is not None:
             self._way.collect(worker.parcel, sorted(worker.unfinished))
         self._end_parcel(worker, f"the worker on {worker.host} was lost before it came to this")
         outcome = Outcome("failed", reason=f"the worker on {worker.host} was lost: {told}"[:LONGEST_REASON], retriable=True)
+        # Those that are left may be busy for long.
+        self._more = self._more or bool(self._workers)
         for number in sorted(worker.unfinished):
-            self._emit(Finished(number, outcome, time.time()))
+            self._emit(_with_advice(Finished(number, outcome, time.time())))
+
+    def _give_up_starting(self, told: str, error: Exception) -> None:
+        """Ends the search where no agent is left that works or may come to work; otherwise those go on alone for a while."""
+        if not self._workers:
+            needed = "each machine needs the Python and the packages of this one, lightning-hp among them"
+            raise LightningHPError(f"no agent could be started on the cluster; {needed}: {told}") from error
+        if self._start_again == -math.inf:
+            self._emit(Printed((), f"an agent could not be started, and is tried again from time to time: {told}"))
+        self._start_again = time.monotonic() + START_PAUSE
 
     def _end_parcel(self, worker: _Worker, reason: str) -> None:
         self._wheels.end(worker.numbers, reason)
@@ -336,6 +359,11 @@ class Driver:
         self._emit(Printed((), told))
 
 
+def _place(root: Path) -> str:
+    """What a study's folder is known by, as it is called here."""
+    return f"{zlib.crc32(os.fsencode(root)):08x}-"
+
+
 def _named(token: str) -> str:
     """How the names of a run's agents begin."""
     return f"lightning-hp {token} "
@@ -361,6 +389,10 @@ def _with_advice(finished: Finished) -> Finished:
 
 def _in_short(error: Exception) -> str:
     """Ray's reason in one line, without the table of what the actor was and all that may have been the cause."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, Exception):
+        # What an agent has raised comes behind where it was raised, which may be long.
+        error = cause if isinstance(cause, LightningHPError) else Exception(f"{type(cause).__name__}: {cause}")
     table = ("class_name:", "actor_id:", "pid:", "name:", "namespace:", "ip:")
     lines = [line.strip() for line in _COLOUR.sub("", str(error)).splitlines()]
     told = " ".join(line for line in lines if line.strip("^ ") and not line.startswith(table))

@@ -6,6 +6,7 @@ import math
 import time
 from dataclasses import dataclass, field
 
+from lightning_hp.errors import ConfigError
 from lightning_hp.executors import NextJob, Work
 from lightning_hp.executors.ray import RayCluster
 from lightning_hp.executors.ray.driver import Driver
@@ -25,7 +26,7 @@ class OnRay:
         accelerator: the Trainer's.
         devices: how many of them a trial trains on.
         workers: how many jobs run at the same time; None for as many as there is room for.
-        jobs_per_device: how many jobs share a GPU.
+        jobs_per_device: how many jobs share a GPU, where a trial trains on one.
         trial_timeout: seconds that a trial may take.
         memory_limit: bytes that a process may use.
         verbose: let Lightning say what it has to say.
@@ -44,9 +45,14 @@ class OnRay:
     _session: Session = field(init=False)
     # How many jobs there is room for, and when this was so.
     _room: tuple[int, float] = field(default=(0, -math.inf), init=False)
+    # GPUs that a job takes, which is the same for all of a run, whatever machines join; None before that is known.
+    _share: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self._session = Session(self.cluster)
+        given = self.cluster.num_gpus
+        if given and given < self.devices and self.devices > 1 and self._may_use_gpus:
+            raise ConfigError(f"RayCluster: num_gpus needs {self.devices}, the devices that a trial trains on, got {given!r}")
 
     @property
     def at_a_time(self) -> int:
@@ -70,14 +76,19 @@ class OnRay:
             needs["memory"] = self.memory_limit * self.devices
         return needs
 
+    @property
+    def _may_use_gpus(self) -> bool:
+        return self.accelerator in ("auto", "gpu", "cuda")
+
     def _gpus(self) -> float:
         if self.cluster.num_gpus is not None:
             return self.cluster.num_gpus
-        has_some = self._session.connect().cluster_resources().get("GPU", 0) > 0
-        if self.accelerator not in ("auto", "gpu", "cuda") or not has_some:
-            return 0
-        share = self.devices / self.jobs_per_device
-        return share if share < 1 else math.ceil(share)
+        if self._share is None:
+            has_some = self._may_use_gpus and self._session.connect().cluster_resources().get("GPU", 0) > 0
+            # Several GPUs Ray gives only whole.
+            share = self.devices if self.devices > 1 else 1 / self.jobs_per_device
+            self._share = share if has_some else 0
+        return self._share
 
     def run(self, next_job: NextJob, work: Work, emit: Emit) -> None:
         try:
@@ -87,4 +98,4 @@ class OnRay:
                 Driver(self, self._session.connect(), work, emit).run(first, next_job)
         finally:
             self._session.close()
-            self._room = 0, -math.inf
+            self._room, self._share = (0, -math.inf), None

@@ -71,7 +71,7 @@ class Session:
             )
         except (ConnectionError, TimeoutError) as error:
             raise ConfigError(_no_cluster(self._cluster.address, error)) from error
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, TypeError, RuntimeError) as error:
             given = f"address={self._cluster.address!r}, runtime_env={dict(self._cluster.runtime_env)}"
             raise ConfigError(f"Ray refuses {given}: {_in_line(error)}") from error
         finally:

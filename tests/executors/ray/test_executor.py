@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from lightning_hp import ConfigError, RayCluster
+from lightning_hp.executors.ray.executor import OnRay
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,12 @@ from lightning_hp import ConfigError, RayCluster
         ({"num_gpus": float("nan")}, "num_gpus needs a number of at least 0, got nan"),
         ({"resources": ["late"]}, r"resources needs a dict, got \['late'\]"),
         ({"resources": {"late": None}}, r"resources\['late'\] needs a number of at least 0, got None"),
+        ({"resources": {"GPU": 1}}, "resources cannot have 'GPU': num_gpus says it"),
+        ({"resources": {7: 1}}, "resources needs names that are text, got 7"),
+        (
+            {"resources": {"late": 1e-5}},
+            r"resources\['late'\] needs 0.0001 or more where it is not 0, as Ray has it, got 1e-05",
+        ),
         ({"runtime_env": "env.yaml"}, "runtime_env needs a dict, got 'env.yaml'"),
         ({"scheduling_strategy": "PACK"}, "scheduling_strategy needs 'DEFAULT' or 'SPREAD', got 'PACK'"),
         ({"shared": "yes"}, "shared needs True, False or None, got 'yes'"),
@@ -30,6 +37,59 @@ from lightning_hp import ConfigError, RayCluster
 def test_a_wrong_argument_is_told(arguments, told):
     with pytest.raises(ConfigError, match=f"^RayCluster: {told}$"):
         RayCluster(**arguments)
+
+
+class Cluster:
+    """Ray, connected to a cluster that has this many GPUs."""
+
+    def __init__(self, gpus):
+        self.gpus = gpus
+
+    def connect(self):
+        return self
+
+    def cluster_resources(self):
+        return {"CPU": 8.0, "GPU": self.gpus} if self.gpus else {"CPU": 8.0}
+
+
+def executor(gpus, cluster=None, **arguments):
+    made = OnRay(cluster or RayCluster(), **arguments)
+    made._session = Cluster(gpus)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needed"),
+    [
+        ({}, 1),
+        ({"jobs_per_device": 4}, 0.25),
+        ({"devices": 2}, 2),
+        # Half of each of two GPUs is nothing that Ray gives, and one whole is not enough.
+        ({"devices": 2, "jobs_per_device": 2}, 2),
+        ({"devices": 3, "jobs_per_device": 2}, 3),
+        ({"accelerator": "cpu"}, 0),
+        ({"cluster": RayCluster(num_gpus=0)}, 0),
+        ({"cluster": RayCluster(num_gpus=0.5)}, 0.5),
+    ],
+)
+def test_a_job_takes_the_gpus_that_its_trial_trains_on(arguments, needed):
+    assert executor(8, **arguments).needs()["GPU"] == needed
+    if "cluster" not in arguments:
+        assert executor(0, **arguments).needs()["GPU"] == 0
+
+
+def test_what_a_job_takes_stays_the_same_when_a_machine_with_gpus_joins():
+    made = executor(0)
+    before = made.needs()
+    made._session.gpus = 1
+    assert made.needs() == before
+
+
+def test_fewer_gpus_than_a_trial_trains_on_are_refused(search):
+    with pytest.raises(ConfigError, match=r"^RayCluster: num_gpus needs 2, the devices that a trial trains on, got 1$"):
+        search(executor=RayCluster(num_gpus=1), trainer={"max_epochs": 1, "devices": 2, "strategy": "ddp"})
+    assert OnRay(RayCluster(num_gpus=0), devices=2).needs() == {"CPU": 2, "GPU": 0}
+    assert OnRay(RayCluster(num_gpus=1), accelerator="cpu", devices=2).needs() == {"CPU": 2, "GPU": 1}
 
 
 def test_where_ray_is_missing_it_is_told_how_to_get_it(search, monkeypatch):

@@ -45,8 +45,9 @@ def test_where_there_is_no_cluster_the_reason_is_told_and_that_it_may_be_the_tok
         Session(RayCluster("auto")).connect()
 
 
-def test_what_ray_refuses_is_not_told_as_a_cluster_that_is_not_there(fails):
-    fails(ValueError("directory /nowhere must be an existing directory"))
+@pytest.mark.parametrize("kind", [ValueError, TypeError, RuntimeError])
+def test_what_ray_refuses_is_not_told_as_a_cluster_that_is_not_there(fails, kind):
+    fails(kind("directory /nowhere must be an existing directory"))
     cluster = RayCluster(runtime_env={"working_dir": "/nowhere"})
     with pytest.raises(ConfigError, match=r"^Ray refuses .*'working_dir': '/nowhere'\}: directory /nowhere must be"):
         Session(cluster).connect()

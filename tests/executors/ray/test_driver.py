@@ -1,0 +1,283 @@
+"""The search's side without a cluster: agents that do as they are told, so that each moment at which one breaks can be had."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import lightning_hp
+from lightning_hp import RayCluster
+from lightning_hp.errors import LightningHPError
+from lightning_hp.executors.ray import driver
+from lightning_hp.executors.ray.driver import Driver
+from lightning_hp.executors.ray.executor import OnRay
+from lightning_hp.trial import Finished, Job, Outcome, Printed, Trial
+
+ray = pytest.importorskip("ray", reason="pip install 'lightning-hp[ray]'")
+Lost = ray.exceptions.RaySystemError
+READY = ("alpha", True, lightning_hp.__version__)
+# Looks of the driver, each of a second of its clock, in which something would have happened.
+MANY = 1000
+
+
+@dataclass(eq=False)
+class Ref:
+    """What an agent has told, or what it has raised."""
+
+    value: object
+
+    is_ready = True
+
+
+class Telling:
+    """What comes of a job: batches of messages; None where there is nothing at the moment."""
+
+    def __init__(self, batches):
+        self._batches = iter(batches)
+        self._coming = deque()
+
+    @property
+    def is_ready(self):
+        if not self._coming:
+            try:
+                batch = next(self._batches)
+            except (StopIteration, ray.exceptions.RayError) as end:
+                batch = end
+            if batch is not None:
+                self._coming.append(batch)
+        return bool(self._coming)
+
+    def __next__(self):
+        assert self.is_ready
+        batch = self._coming.popleft()
+        if isinstance(batch, StopIteration):
+            raise batch
+        return Ref(batch)
+
+
+class Remote:
+    """A method of an actor."""
+
+    def __init__(self, call):
+        self.remote = call
+
+    def options(self, **options):
+        return self
+
+
+class Handle:
+    def __init__(self, agent, name):
+        self.name = name
+        self.where = Remote(lambda: Ref(agent.where))
+        self.run = Remote(lambda job, parcel: Telling(agent.run(job)))
+        self.end = Remote(lambda: Ref(None))
+
+
+@dataclass
+class Agent:
+    """What one agent does.
+
+    Attributes:
+        run: gives what it tells of a job.
+        where: what it tells when it is ready, or why it never is.
+    """
+
+    run: object = None
+    where: object = READY
+
+
+@dataclass
+class Ray:
+    """As much of Ray as the driver needs.
+
+    Attributes:
+        agents: start one after another, and the last of them again and again.
+        now: seconds that have passed.
+        named: the names of those that are there.
+    """
+
+    agents: list
+    started: int = 0
+    now: float = 0.0
+    named: set = field(default_factory=set)
+    exceptions: object = ray.exceptions
+    put: object = staticmethod(lambda value: value)
+
+    def remote(self, **options):
+        def named(name):
+            return SimpleNamespace(remote=lambda payload, settings: self.start(name))
+
+        return lambda cls: SimpleNamespace(options=named)
+
+    def start(self, name):
+        self.named.add(name)
+        agent = self.agents[min(self.started, len(self.agents) - 1)]
+        self.started += 1
+        return Handle(agent, name)
+
+    def wait(self, coming, num_returns, timeout):
+        self.now += 1
+        assert self.now < MANY, "nothing happens any more"
+        ready = [each for each in coming if each.is_ready][:num_returns]
+        return ready, [each for each in coming if each not in ready]
+
+    def get(self, ref):
+        if isinstance(ref.value, Exception):
+            raise ref.value
+        return ref.value
+
+    def kill(self, handle):
+        self.named.discard(handle.name)
+
+    @property
+    def util(self):
+        found = [{"name": name, "namespace": ""} for name in self.named]
+        return SimpleNamespace(list_named_actors=lambda all_namespaces: found)
+
+    def get_actor(self, name, namespace):
+        return SimpleNamespace(name=name)
+
+
+@dataclass
+class Search:
+    """One that tries lost trials again.
+
+    Attributes:
+        count: how many trials it has.
+        states: of those that have ended.
+    """
+
+    count: int
+    states: dict = field(default_factory=dict)
+    lost: list = field(default_factory=list)
+    notes: list = field(default_factory=list)
+
+    def __post_init__(self):
+        self.waiting = deque(range(self.count))
+
+    def next_job(self):
+        return Job((Trial(self.waiting.popleft(), {}, 0),)) if self.waiting else None
+
+    def take(self, event):
+        if isinstance(event, Printed):
+            self.notes.append(event.line)
+        elif event.outcome.retriable:
+            self.lost.append(event)
+            self.waiting.append(event.number)
+        else:
+            assert event.number not in self.states
+            self.states[event.number] = event.outcome.state
+
+    def run(self, agents, tmp_path, workers, left=()):
+        cluster = Ray(agents, named=set(left))
+        executor = OnRay(RayCluster(num_gpus=0), workers=workers)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(driver, "time", SimpleNamespace(monotonic=lambda: cluster.now, time=time.time))
+            Driver(executor, cluster, SimpleWork(tmp_path), self.take).run(self.next_job(), self.next_job)
+        return cluster
+
+
+@dataclass(frozen=True)
+class SimpleWork:
+    root: Path
+
+
+def well(job):
+    yield [Finished(job.trials[0].number, Outcome("complete"), time.time())]
+
+
+def lost(job):
+    yield None
+    raise Lost("the machine is gone")
+
+
+def patient(happened, then=well):
+    """An agent that waits with its job until something has happened."""
+
+    def run(job):
+        while not happened():
+            yield None
+        yield from then(job)
+
+    return Agent(run)
+
+
+def after(looks, then=well):
+    left = iter(range(looks))
+    return patient(lambda: next(left, None) is None, then)
+
+
+def test_a_lost_trial_does_not_wait_for_one_that_trains_for_long(tmp_path):
+    search = Search(3)
+    # By then the first one has left.
+    late = after(2 * int(driver.IDLE), lost)
+    search.run([Agent(well), patient(lambda: search.states.keys() >= {0, 2}), late, Agent(well)], tmp_path, workers=3)
+    assert search.states == dict.fromkeys(range(3), "complete")
+    assert [event.number for event in search.lost] == [2]
+
+
+OLD = ("beta", True, "0.0.1")
+UNFIT = {
+    "that is lost": Lost("no room in /tmp"),
+    "whose packages cannot be installed": ray.exceptions.RuntimeEnvSetupError("pip: no such package"),
+    "that says that it can run nothing": ray.exceptions.RayTaskError(
+        "where", "Traceback", LightningHPError("beta does not see the folder")
+    ).as_instanceof_cause(),
+    "of another version": OLD,
+}
+
+
+@pytest.mark.parametrize("where", UNFIT.values(), ids=UNFIT)
+def test_a_machine_that_can_run_nothing_does_not_end_a_search_that_others_run(tmp_path, where):
+    search = Search(2)
+    cluster = search.run([after(3 * int(driver.START_PAUSE)), Agent(where=where)], tmp_path, workers=2)
+    assert search.states == dict.fromkeys(range(2), "complete")
+    assert search.lost == []
+    assert len(search.notes) == 1
+    assert "an agent could not be started" in search.notes[0]
+    # It is not tried at each look.
+    assert cluster.started <= 1 + driver.START_TRIES + 4
+
+
+@pytest.mark.parametrize("where", UNFIT.values(), ids=UNFIT)
+def test_where_no_machine_can_run_anything_the_search_ends_and_says_why(tmp_path, where):
+    with pytest.raises(LightningHPError, match="no agent could be started on the cluster") as raised:
+        Search(3).run([Agent(where=where)], tmp_path, workers=2)
+    told = {"that says that it can run nothing": "beta does not see the folder", "of another version": "beta has lightning-hp"}
+    name = next(name for name, each in UNFIT.items() if each is where)
+    assert told.get(name, "") in str(raised.value)
+
+
+def test_what_an_agent_has_raised_is_told_without_where(tmp_path):
+    def raising(job):
+        raise ray.exceptions.RayTaskError("run", "Traceback " * 100, ValueError("this is why")).as_instanceof_cause()
+        yield
+
+    search = Search(1)
+    search.run([Agent(raising), Agent(well)], tmp_path, workers=1)
+    assert search.lost[0].outcome.reason == "the worker on alpha was lost: ValueError: this is why"
+
+
+def test_a_module_that_only_the_agent_lacks_is_told_with_the_way_to_bring_it(tmp_path):
+    def raising(job):
+        raise ray.exceptions.RaySystemError("No module named 'mine'")
+        yield
+
+    search = Search(1)
+    search.run([Agent(raising), Agent(well)], tmp_path, workers=1)
+    assert "runtime_env={'working_dir': '.'}" in search.lost[0].outcome.reason
+
+
+def test_what_a_dead_search_has_left_is_ended_but_not_what_that_of_a_copied_folder_has(tmp_path):
+    here, copied = tmp_path / "here", tmp_path / "copied"
+    Search(1).run([Agent(well)], here, workers=1)
+    shutil.copytree(here, copied)
+    agent = f"lightning-hp {(here / driver.TOKEN).read_text()} 1"
+    assert Search(1).run([Agent(well)], copied, workers=1, left={agent}).named == {agent}
+    assert Search(1).run([Agent(well)], here, workers=1, left={agent}).named == set()

@@ -34,7 +34,7 @@ GROW_INTERVAL = 2.0
 # Seconds after which a machine that has had nothing to do is given back to the cluster.
 IDLE = 60.0
 # Seconds that agents may take to end in order.
-END_PATIENCE = 5.0
+END_PATIENCE = 20.0
 # Seconds after which a person is told that nothing runs, since the cluster has no room.
 PATIENCE = 20.0
 # Answers of an agent that may be on their way. Then it waits, and with it the training: nothing is lost, no memory is filled.

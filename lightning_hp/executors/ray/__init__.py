@@ -24,8 +24,8 @@ class RayCluster:
             starts one on this machine. Where Ray is initialised already, that is used.
         num_cpus: cores that a job takes, and threads that torch may use; None for one for each device of a trial.
         num_gpus: GPUs that a job takes, fractions allowed; None for the devices of a trial, or of one device the part that
-            ``jobs_per_device`` leaves it, where the cluster has GPUs and the Trainer's accelerator takes them. With 0 a job
-            sees none.
+            ``jobs_per_device`` leaves it, where the Trainer's accelerator is a GPU, or is not said and the cluster has GPUs.
+            With 0 a job sees none.
         resources: others that it takes, by name, such as ``{"accelerator_type:H100": 0.001}`` for machines of one kind.
         scheduling_strategy: how Ray places jobs: ``"DEFAULT"``, or ``"SPREAD"`` over as many machines as possible.
         runtime_env: what Ray shall bring to the machines, such as ``{"working_dir": ".", "pip": ["timm"]}``; see

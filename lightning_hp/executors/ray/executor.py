@@ -84,11 +84,16 @@ class OnRay:
         if self.cluster.num_gpus is not None:
             return self.cluster.num_gpus
         if self._share is None:
-            has_some = self._may_use_gpus and self._session.connect().cluster_resources().get("GPU", 0) > 0
             # Several GPUs Ray gives only whole.
             share = self.devices if self.devices > 1 else 1 / self.jobs_per_device
-            self._share = share if has_some else 0
+            self._share = share if self._uses_gpus() else 0
         return self._share
+
+    def _uses_gpus(self) -> bool:
+        if self.accelerator == "auto":
+            return bool(self._session.connect().cluster_resources().get("GPU", 0))
+        # A machine that has some may still have to join.
+        return self._may_use_gpus
 
     def run(self, next_job: NextJob, work: Work, emit: Emit) -> None:
         try:

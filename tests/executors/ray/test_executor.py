@@ -85,6 +85,11 @@ def test_what_a_job_takes_stays_the_same_when_a_machine_with_gpus_joins():
     assert made.needs() == before
 
 
+def test_who_says_that_it_trains_on_a_gpu_waits_for_one_to_join():
+    assert executor(0, accelerator="gpu").needs()["GPU"] == 1
+    assert executor(0, accelerator="cuda", jobs_per_device=2).needs()["GPU"] == 0.5
+
+
 def test_fewer_gpus_than_a_trial_trains_on_are_refused(search):
     with pytest.raises(ConfigError, match=r"^RayCluster: num_gpus needs 2, the devices that a trial trains on, got 1$"):
         search(executor=RayCluster(num_gpus=1), trainer={"max_epochs": 1, "devices": 2, "strategy": "ddp"})

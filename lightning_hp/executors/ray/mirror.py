@@ -332,6 +332,6 @@ def _write_at(path: Path, piece: Piece) -> None:
         file.write(piece.data)
         file.truncate()
         if piece.last and not piece.grows:
-            # The worker may remove what it has as soon as this is told.
+            # Its machine removes what it has when the job is over.
             file.flush()
             os.fsync(file.fileno())

@@ -19,6 +19,7 @@ from lightning_hp.executors.ray import driver
 from lightning_hp.executors.ray.executor import OnRay
 from lightning_hp.executors.scratch import PREFIX, scratch_folder
 from lightning_hp.trial import EpochEnded, Finished, Job, Outcome, Printed, trial_folder
+from tests.executors.ray.heard import Heard
 from tests.fit.fused.digits import curves
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CAN_FORK, reason="there is no fork server on this system")]
@@ -219,25 +220,6 @@ def test_a_search_that_is_slow_to_listen_has_the_training_wait_and_misses_nothin
     assert lead[0] < count / 2
     assert [event.epoch for event in heard[:-1]] == list(range(count))
     assert isinstance(heard[-1], Finished)
-
-
-@dataclass
-class Heard:
-    """An executor whose events are listened to."""
-
-    executor: OnRay
-    listen: object
-
-    @property
-    def at_a_time(self):
-        return self.executor.at_a_time
-
-    def run(self, next_job, work, emit):
-        def take(event):
-            self.listen(event)
-            emit(event)
-
-        self.executor.run(next_job, work, take)
 
 
 def test_a_search_waits_for_a_machine_with_room_and_a_trial_may_have_processes_there(search, machines, two, monkeypatch):

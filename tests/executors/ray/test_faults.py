@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import dataclass
 from functools import partial
 
 import pytest
@@ -17,34 +16,15 @@ import torch
 
 from lightning_hp import Choice, Log, RayCluster, Study
 from lightning_hp.executors.launch import CAN_FORK
-from lightning_hp.executors.ray.executor import OnRay
 from lightning_hp.trial import Finished, trial_folder
 from tests.executors.ray.faulty import EPOCH, Faulty, alive, read, wait_until
+from tests.executors.ray.heard import Heard
 from tests.fit.fused.digits import curves
 from tests.scripts import QUICKLY
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CAN_FORK, reason="there is no fork server on this system")]
 
 TRAINER = {"max_epochs": EPOCH + 2, "accelerator": "cpu", "log_every_n_steps": 1}
-
-
-@dataclass
-class Heard:
-    """An executor whose events are listened to."""
-
-    executor: OnRay
-    listen: object
-
-    @property
-    def at_a_time(self):
-        return self.executor.at_a_time
-
-    def run(self, next_job, work, emit):
-        def take(event):
-            emit(event)
-            self.listen(event)
-
-        self.executor.run(next_job, work, take)
 
 
 def enqueued(*hows):

@@ -6,8 +6,10 @@ The tasks are those of babysat_tasks.py, from the right lr. Each round fits a ta
 without once more, in an order that turns round by round; what the second one without costs more than the first is the noise.
 Time is the processor's, in one thread, so that others on the machine disturb little. Printed are the medians over the rounds of
 what a step takes more than without, by the whole training and by the median step (which what happens only every so many steps
-does not touch), with 95% intervals by bootstrap; and, from fits of their own, as timing them takes time as well, what part of
-the training is spent in the babysitter's own hooks, less what is found so for a callback whose same hooks do nothing.
+does not touch), with 95% intervals by bootstrap; and, from fits of their own, as timing them takes time as well, what is
+spent in its own hooks, less what is found so for a callback whose same hooks do nothing: as a part of the training;
+of it at steps, as a part of a step; and at checks, in microseconds each. At steps is what is in the hooks of batches, but for
+what comes before an epoch's first, where what a check has called for is done: here each epoch ends with a check.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ from lightning_hp import Babysitter
 
 Array: TypeAlias = NDArray[np.float64]
 
+AT_STEPS = ("on_train_batch_start", "on_before_optimizer_step", "on_train_batch_end")
+
 
 class Clock(Callback):
     """Times the steps of a fit, from the start of one batch to the start of the next."""
@@ -55,33 +59,35 @@ class Clock(Callback):
 
 
 class Hooks:
-    """The time spent in a callback's own hooks, less what it takes to read the clock."""
+    """The seconds spent in a callback's own hooks, less what it takes to read the clock: at steps, and elsewhere."""
 
     def __init__(self, callback: Callback) -> None:
-        self._spent = 0.0
-        self._calls = 0
+        self._at_steps: list[float] = []
+        self._elsewhere: list[float] = []
         for name in [name for name in dir(Callback) if name.startswith("on_")]:
             if getattr(type(callback), name) is not getattr(Callback, name):
-                setattr(callback, name, self._timed(getattr(callback, name)))
+                setattr(callback, name, self._timed(name, getattr(callback, name)))
 
-    def _timed(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+    def _timed(self, name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*arguments: Any, **named: Any) -> Any:
+            first = name == "on_train_batch_start" and arguments[-1] == 0
+            spent = self._at_steps if name in AT_STEPS and not first else self._elsewhere
             began = time.process_time()
             try:
                 return hook(*arguments, **named)
             finally:
-                self._spent += time.process_time() - began
-                self._calls += 1
+                spent.append(time.process_time() - began)
 
         return timed
 
     @property
-    def spent(self) -> float:
-        calls, spent = self._calls, self._spent
-        nothing = self._timed(lambda: None)
+    def spent(self) -> Array:
+        at_steps, elsewhere = list(self._at_steps), list(self._elsewhere)
+        nothing = self._timed("", lambda: None)
         for _ in range(1000):
             nothing()
-        return spent - calls * (self._spent - spent) / 1000
+        reading = (sum(self._elsewhere) - sum(elsewhere)) / 1000
+        return np.array([sum(spent) - len(spent) * reading for spent in (at_steps, elsewhere)])
 
 
 class Nothing(Callback):
@@ -119,11 +125,12 @@ def step(task: str, policy: str | None, epochs: int) -> tuple[float, float]:
     return clock.mean, clock.median
 
 
-def inside(task: str, callback: Callback, epochs: int) -> float:
-    """Which part of the training is spent in a callback's hooks."""
+def inside(task: str, callback: Callback, epochs: int) -> Array:
+    """What is spent in a callback's hooks: as a part of the training, at steps as a part of it, and elsewhere in seconds."""
     hooks = Hooks(callback)
     clock = train(task, [callback], epochs)
-    return hooks.spent / (clock.ticks[-1] - clock.ticks[0])
+    took, spent = clock.ticks[-1] - clock.ticks[0], hooks.spent
+    return np.array([spent.sum() / took, spent[0] / took, spent[1]])
 
 
 def main() -> None:
@@ -140,7 +147,7 @@ def main() -> None:
     for task in options.tasks:
         train(task, [], 1)
         took: dict[str | None, list[tuple[float, float]]] = {side: [] for side in sides}
-        hooked: dict[str, list[float]] = {policy: [] for policy in options.policies}
+        hooked: dict[str, list[Array]] = {policy: [] for policy in options.policies}
         for number in range(options.rounds):
             turn = number % len(sides)
             for side in sides[turn:] + sides[:turn]:
@@ -151,15 +158,26 @@ def main() -> None:
                 hooked[policy].append(inside(task, Babysitter(MONITOR, policy=policy), options.epochs) - nothing)
         print(f"{task}: {1e6 * statistics.median(mean for mean, _ in took[None]):.0f} us a step without a babysitter")
         for side in sides[1:]:
-            part = 100 * np.array(hooked[side]) if side else None
-            print(f"  {side or 'without, once more':18}  {_told(took[side], took[None], part)}", flush=True)
+            told = _told(took[side], took[None])
+            if side:
+                told += _told_of_hooks(np.array(hooked[side]), options.epochs)
+            print(f"  {side or 'without, once more':18}  {'   '.join(told)}", flush=True)
     print(versions())
 
 
-def _told(side: list[tuple[float, float]], without: list[tuple[float, float]], part: Array | None) -> str:
+def _told(side: list[tuple[float, float]], without: list[tuple[float, float]]) -> list[str]:
     more = 100 * (np.array(side) / np.array(without) - 1)
-    told = [f"{name} {_percent(more[:, which], '+')}" for which, name in enumerate(("training", "median step"))]
-    return "   ".join([*told, *([] if part is None else [f"in its hooks {_percent(part)}"])])
+    return [f"{name} {_percent(more[:, which], '+')}" for which, name in enumerate(("training", "median step"))]
+
+
+def _told_of_hooks(spent: Array, checks: int) -> list[str]:
+    whole, at_steps, elsewhere = spent.T
+    median, low, high = interval(1e6 * elsewhere / checks)
+    return [
+        f"in its hooks {_percent(100 * whole)}",
+        f"at steps {_percent(100 * at_steps)}",
+        f"at checks {median:.0f} us ({low:.0f} to {high:.0f})",
+    ]
 
 
 def _percent(values: Array, sign: str = "") -> str:

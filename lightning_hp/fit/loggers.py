@@ -1,14 +1,21 @@
-"""The user's own loggers of a trial, beside ours: each in a folder of its own, and told the trial's hyperparameters."""
+"""The user's own loggers of a trial, beside ours: each in a folder of its own, and told the trial's hyperparameters.
+
+A run of theirs begins with the first thing that they are told, on a server perhaps, where nothing takes it back.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+
+# What Lightning and its callbacks tell a logger.
+_TOLD = ("log_hyperparams", "log_metrics", "log_graph", "after_save_checkpoint", "save", "finalize")
 
 
 def set_apart(logger: Any, name: str) -> None:
@@ -41,3 +48,36 @@ def log_hparams(loggers: Iterable[Logger], hparams: Mapping[str, Any], model: Li
     for logger in loggers:
         if left:
             logger.log_hyperparams(left)
+
+
+def hold_back(loggers: Iterable[Logger]) -> Callable[[], None]:
+    """Has loggers wait with what they are told, as long as a fit may yet come to nothing.
+
+    Args:
+        loggers: the user's. Whoever goes by their ``experiment`` is not held back.
+
+    Returns:
+        What tells them, in order, all that came for them, and what comes at once from then on; if it is never called, they have
+        begun no run. More than once does no harm.
+    """
+    held: list[Callable[[], None]] = []
+    waiting = list(loggers)
+    for logger in waiting:
+        for name in _TOLD:
+            setattr(logger, name, partial(_wait, held, getattr(logger, name)))
+
+    def release() -> None:
+        while waiting:
+            logger = waiting.pop()
+            # Lightning asks for it before a fit, to have it begin.
+            getattr(logger, "experiment", None)
+            for name in _TOLD:
+                delattr(logger, name)
+        while held:
+            held.pop(0)()
+
+    return release
+
+
+def _wait(held: list[Callable[[], None]], method: Callable[..., None], *args: Any, **options: Any) -> None:
+    held.append(partial(method, *args, **options))

@@ -39,7 +39,24 @@ _COUNTS = ("max_epochs", "min_epochs", "max_steps", "min_steps")
 DEFAULTS = {"accelerator": "auto", "devices": 1, "enable_progress_bar": False, "enable_model_summary": False}
 
 
-def make_trainer(settings: Mapping[str, Any], trial: Trial, folder: Path, logger: Logger, callbacks: list[Callback]) -> Trainer:
+class TrialTrainer(Trainer):
+    """Lightning's, of which the ``logger``, and so the module's, is the user's own first one, as in a fit without a search.
+
+    Files go to the folder of the first of all ``loggers``, which is ours, the trial's.
+    """
+
+    @property
+    def logger(self) -> Logger | None:
+        return next(iter([*self.loggers[1:], *self.loggers]), None)
+
+    @logger.setter
+    def logger(self, logger: Logger | None) -> None:
+        self.loggers = [] if logger is None else [logger]
+
+
+def make_trainer(
+    settings: Mapping[str, Any], trial: Trial, folder: Path, logger: Logger, callbacks: list[Callback]
+) -> TrialTrainer:
     """Makes the Trainer of a trial.
 
     Args:
@@ -66,7 +83,7 @@ def make_trainer(settings: Mapping[str, Any], trial: Trial, folder: Path, logger
     # The user's False turns off our files, but without a Checkpoint callback there would be no reporter either.
     kwargs["enable_checkpointing"] = True
     with _plugins_looked_up_once():
-        return Trainer(default_root_dir=folder, callbacks=[*callbacks, *users], plugins=plugins, **kwargs)
+        return TrialTrainer(default_root_dir=folder, callbacks=[*callbacks, *users], plugins=plugins, **kwargs)
 
 
 # A Trainer looks through all packages that are installed, which takes the most of its making.

@@ -7,13 +7,14 @@ from functools import partial
 from typing import ClassVar
 
 import pytest
+import torch
 import yaml
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from examples.digits import LitDigits
 from lightning_hp import ConfigError, Log, LogInt
-from lightning_hp.fit.loggers import set_apart
+from lightning_hp.fit.loggers import hold_back, set_apart
 from lightning_hp.trial import trial_folder
 
 LANES = {
@@ -92,18 +93,35 @@ def test_a_factory_that_asks_for_the_trial_gets_it(search, server, lane):
         assert "success" in run["status"]
 
 
-def test_trials_that_turn_out_not_to_train_as_one_begin_one_run_each(search, server, tmp_path):
-    class Refused(LitDigits):
-        def __init__(self, lr):
-            super().__init__(lr=lr)
-            self._log_hyperparams = False
+class ByItself(LitDigits):
+    def __init__(self, lr):
+        super().__init__(lr=lr)
+        self._log_hyperparams = False
 
-        def on_after_backward(self):
-            """Of which a fused fit knows nothing."""
 
+class Refused(ByItself):
+    def on_after_backward(self):
+        """Of which a fused fit knows nothing."""
+
+
+class Branches(ByItself):
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        return loss if loss < 1e9 else 2 * loss
+
+
+class TooLarge(ByItself):
+    def training_step(self, batch, batch_idx):
+        if torch._C._functorch.is_batchedtensor(self.net[0][0].weight):
+            raise torch.OutOfMemoryError("too much for more than one")
+        return super().training_step(batch, batch_idx)
+
+
+@pytest.mark.parametrize("model", [Refused, Branches, TooLarge])
+def test_trials_that_turn_out_not_to_train_as_one_begin_one_run_each(search, server, tmp_path, model):
     loggers = [lambda trial: Server(f"{trial.number}-{len(server)}"), partial(CSVLogger, tmp_path / "csv")]
     trainer = {"max_epochs": 1, "accelerator": "cpu", "logger": loggers}
-    study = search(Refused, space={"lr": Log(1e-2, 0.3)}, trainer=trainer, fuse="auto").run()
+    study = search(model, space={"lr": Log(1e-2, 0.3)}, trainer=trainer, fuse="auto").run()
     assert [trial.state for trial in study.trials] == ["complete"] * 3
     assert sorted(server) == ["0-0", "1-1", "2-2"]
     assert {folder.name for folder in (tmp_path / "csv/lightning_logs").iterdir()} == {"000000", "000001", "000002"}
@@ -149,3 +167,33 @@ def test_a_version_of_the_users_own_stays(tmp_path):
 def test_a_factory_that_requires_anything_else_is_told_before_a_trial(search):
     with pytest.raises(ConfigError, match=r"without arguments, or with trial=, but requires 'number'"):
         search(trainer={"logger": lambda number: CSVLogger("x")})
+
+
+def test_a_logger_that_is_held_back_begins_no_run_until_it_is_told_all_in_order(server):
+    logger = Server("held")
+    tell = hold_back([logger])
+    logger.log_hyperparams({"lr": 0.1})
+    logger.log_metrics({"loss": 1.0}, step=3)
+    assert server == {}
+    tell()
+    assert server["held"] == {"params": {"lr": "0.1"}, "metrics": [(3, {"loss": 1.0})], "status": []}
+    logger.log_metrics({"loss": 0.5}, step=4)
+    tell()
+    assert [step for step, _ in server["held"]["metrics"]] == [3, 4]
+
+
+@pytest.mark.parametrize("lane", ["inline", "fused"])
+def test_a_modules_logger_is_the_users_and_told_in_order(search, server, lane):
+    class Speaking(LitDigits):
+        def __init__(self, lr):
+            super().__init__(lr=lr)
+
+        def on_train_start(self):
+            self.logger.log_metrics({"begun": 1.0}, step=0)
+
+    trainer = {"max_epochs": 1, "accelerator": "cpu", "logger": lambda trial: Server(str(trial.number))}
+    search(Speaking, trainer=trainer, **LANES[lane] | {"space": {"lr": Log(1e-2, 0.3)}}).run()
+    for run in server.values():
+        (_, first), (_, second), *_ = run["metrics"]
+        assert first == {"begun": 1.0}
+        assert "lr-SGD" in second

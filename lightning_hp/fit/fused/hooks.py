@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from lightning.fabric.utilities.device_dtype_mixin import _DeviceDtypeModuleMixin
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
+from lightning.pytorch.trainer import call
 
 
 def own_hook(owner: Callback | LightningModule, name: str) -> Callable[..., Any] | None:
@@ -49,6 +51,15 @@ def call_model(trainer: Trainer, name: str) -> None:
     if hook is not None:
         with _logging_in(model, name), trainer.profiler.profile(f"[LightningModule]{type(model).__name__}.{name}"):  # type: ignore[attr-defined]
             hook()
+
+
+def call_setup(trainer: Trainer) -> None:
+    """Calls ``setup`` of callbacks and model as Lightning does, but has no logger begin a run."""
+    for module in trainer.lightning_module.modules():
+        if isinstance(module, _DeviceDtypeModuleMixin):
+            module._device = trainer.strategy.root_device
+    call._call_callback_hooks(trainer, "setup", stage=trainer.state.fn)
+    call._call_lightning_module_hook(trainer, "setup", stage=trainer.state.fn)
 
 
 @contextmanager

@@ -30,10 +30,11 @@ from lightning_hp.errors import disk_error
 from lightning_hp.fit.attempt import Attempt, outcome_of, tell_loggers
 from lightning_hp.fit.checkpoints import BEST, LAST, PREVIOUS, of_model, readable, warn_if_refused
 from lightning_hp.fit.fused.errors import CannotFuseError
-from lightning_hp.fit.fused.hooks import call_callbacks, call_model, own_hook
+from lightning_hp.fit.fused.hooks import call_callbacks, call_model, call_setup, own_hook
 from lightning_hp.fit.fused.journal import Journal
 from lightning_hp.fit.fused.logs import Entry
 from lightning_hp.fit.fused.unsupported import unsupported
+from lightning_hp.fit.loggers import hold_back
 from lightning_hp.fit.reporter import Reporter
 from lightning_hp.fit.rng import rng_states, set_rng_states
 from lightning_hp.fit.together import Part, cut_out
@@ -67,6 +68,7 @@ class Member:
     Attributes:
         error: what a hook of this trial raised; it has failed then.
         best_is_due: whether the weights that it has now are to be kept as the best.
+        tell_loggers: has the user's loggers begin their runs, which wait for it.
     """
 
     def __init__(self, attempt: Attempt, model: LightningModule, trainer: Trainer) -> None:
@@ -75,6 +77,7 @@ class Member:
         self.trainer = trainer
         self.reporter = attempt.reporter
         self._checkpoint = attempt.checkpoint
+        self.tell_loggers = hold_back(logger for logger in trainer.loggers if logger is not attempt.logger)
         self.error: BaseException | None = None
         self._rng = rng_states()
         # What the reporter wants to have written, until it is time.
@@ -106,7 +109,7 @@ class Member:
         with self._own_random_numbers():
             call._call_lightning_module_hook(trainer, "prepare_data")
             # The driver has set up the data, once for all.
-            call._call_setup_hook(trainer)
+            call_setup(trainer)
             call._call_configure_model(trainer)
             trainer.datamodule = driver.datamodule  # type: ignore[attr-defined]
             if self._checkpoint is not None:

@@ -43,6 +43,7 @@ class Relay(Callback):
         self._watched: list[int] = []
         self._least: tuple[int, int] = (0, 0)
         self._stopping = False
+        self._loggers_told = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._least = (trainer.fit_loop.min_epochs or 0, trainer.fit_loop.epoch_loop.min_steps or 0)
@@ -85,6 +86,10 @@ class Relay(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if not self._loggers_told:
+            # Now that a step has been made, these trials can train as one, and so many at a time.
+            self._loggers_told = True
+            self._each(self._tell_loggers)
         for _, member in self._scheduled:
             member.step_schedulers("step", plateaus=False)
             if trainer.fit_loop.epoch_loop._num_ready_batches_reached():
@@ -177,6 +182,11 @@ class Relay(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if not isinstance(exception, CannotFuseError):
             self._each(lambda member: member.interrupt(exception))
+
+    @staticmethod
+    def _tell_loggers(member: Member) -> None:
+        with kept_rngs():
+            member.tell_loggers()
 
     def _each(self, do: Callable[[Member], None]) -> None:
         for row, member in enumerate(self.module.members):
@@ -325,4 +335,5 @@ class Relay(Callback):
                 # First, since there may be better weights by now.
                 member.leave_file()
                 member.interrupt(member.error)
+            self._tell_loggers(member)
             self._finished(member, left > 0)

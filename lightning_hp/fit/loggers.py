@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
 # What Lightning and its callbacks tell a logger.
 _TOLD = ("log_hyperparams", "log_metrics", "log_graph", "after_save_checkpoint", "save", "finalize")
@@ -24,6 +24,9 @@ def set_apart(logger: Any, name: str) -> None:
     Lightning's take the next number that is free when they begin, so that trials that begin together would share one. A folder
     that is there, of an interrupted trial or another study, is left alone: ``000012`` is followed by ``000012-1``.
 
+    Of wandb a process has one run, which all its loggers share until it is ended, unless told otherwise, and Lightning leaves it
+    open. Here each has its own, which ends with the trial.
+
     Args:
         logger: any logger.
         name: of the trial's folder.
@@ -31,6 +34,9 @@ def set_apart(logger: Any, name: str) -> None:
     if isinstance(logger, (CSVLogger, TensorBoardLogger)) and logger._version is None:
         names = (f"{name}-{number}" if number else name for number in count())
         logger._version = next(each for each in names if not Path(logger.root_dir, each).exists())
+    if isinstance(logger, WandbLogger):
+        logger._wandb_init.setdefault("reinit", "create_new")
+        logger.finalize = partial(_finalize, logger, logger.finalize)  # type: ignore[method-assign]
 
 
 def log_hparams(loggers: Iterable[Logger], hparams: Mapping[str, Any], model: LightningModule) -> None:
@@ -61,22 +67,28 @@ def hold_back(loggers: Iterable[Logger]) -> Callable[[], None]:
         begun no run. More than once does no harm.
     """
     held: list[Callable[[], None]] = []
-    waiting = list(loggers)
-    for logger in waiting:
-        for name in _TOLD:
-            setattr(logger, name, partial(_wait, held, getattr(logger, name)))
+    waiting = [(logger, {name: getattr(logger, name) for name in _TOLD}) for logger in loggers]
+    for logger, methods in waiting:
+        for name, method in methods.items():
+            setattr(logger, name, partial(_wait, held, method))
 
     def release() -> None:
         while waiting:
-            logger = waiting.pop()
+            logger, methods = waiting.pop(0)
             # Lightning asks for it before a fit, to have it begin.
             getattr(logger, "experiment", None)
-            for name in _TOLD:
-                delattr(logger, name)
+            for name, method in methods.items():
+                setattr(logger, name, method)
         while held:
             held.pop(0)()
 
     return release
+
+
+def _finalize(logger: WandbLogger, finalize: Callable[[str], None], status: str) -> None:
+    finalize(status)
+    if logger._experiment is not None:
+        logger._experiment.finish(exit_code=int(status != "success"))
 
 
 def _wait(held: list[Callable[[], None]], method: Callable[..., None], *args: Any, **options: Any) -> None:

@@ -1,0 +1,45 @@
+"""Weights & Biases, of which a process has one run unless told otherwise: here each trial has its own, and ends it."""
+
+from __future__ import annotations
+
+import pytest
+from lightning.pytorch.loggers import WandbLogger
+
+from lightning_hp import Log
+
+pytestmark = pytest.mark.slow
+LANES = {
+    "inline": {"executor": "inline", "fuse": "never"},
+    "processes": {"executor": "processes", "workers": 2, "fuse": "never"},
+    "fused": {"fuse": "always"},
+}
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_each_trial_has_a_run_in_every_lane(search, tmp_path, lane):
+    trainer = {"max_epochs": 2, "accelerator": "cpu", "logger": lambda: WandbLogger(project="digits", save_dir=tmp_path)}
+    study = search(trainer=trainer, space={"lr": Log(1e-2, 0.3)}, **LANES[lane]).run()
+    assert [trial.state for trial in study.trials] == ["complete"] * 3
+    assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 3
+
+
+@pytest.mark.parametrize("lane", ["inline", "fused"])
+def test_it_has_the_trials_own_hyperparameters(search, tmp_path, lane):
+    loggers = {}
+
+    def logger(trial):
+        loggers[trial.number] = WandbLogger(project="digits", name=f"trial {trial.number}", save_dir=tmp_path)
+        return loggers[trial.number]
+
+    trainer = {"max_epochs": 2, "accelerator": "cpu", "logger": logger}
+    study = search(trainer=trainer, space={"lr": Log(1e-2, 0.3)}, **LANES[lane]).run()
+    for trial in study.trials:
+        run = loggers[trial.number].experiment
+        assert run.name == f"trial {trial.number}"
+        assert run.config["lr"] == pytest.approx(trial.hparams["lr"])

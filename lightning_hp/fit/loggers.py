@@ -24,8 +24,8 @@ def set_apart(logger: Any, name: str) -> None:
     Lightning's take the next number that is free when they begin, so that trials that begin together would share one. A folder
     that is there, of an interrupted trial or another study, is left alone: ``000012`` is followed by ``000012-1``.
 
-    Of wandb a process has one run, which all its loggers share until it is ended, unless told otherwise, and Lightning leaves it
-    open. Here each has its own, which ends with the trial.
+    Of wandb a process has one run, which all its loggers share until it is ended, unless told otherwise, and Lightning leaves
+    it open. Here each has its own, which ends with the trial.
 
     Args:
         logger: any logger.

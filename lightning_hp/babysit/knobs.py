@@ -72,9 +72,9 @@ def apply(optimizer: Optimizer, schedulers: list[Any], moves: list[Move]) -> Non
             group["betas"] = (_changed(beta1, new_momentum, changed), *rest)
     for scheduler in schedulers:
         for key in _SCHEDULER_LRS:
-            _change_list(scheduler, key, lrs)
+            _change_list(scheduler, key, lrs, changed)
         for key in _SCHEDULER_MOMENTA:
-            _change_list(scheduler, key, momenta)
+            _change_list(scheduler, key, momenta, changed)
         if getattr(scheduler, "eta_min", None) is not None:
             scheduler.eta_min = lrs[0](scheduler.eta_min)
 
@@ -171,8 +171,10 @@ def _changed(value: Any, change: Callable[[Any], Any], changed: set[int]) -> Any
     return value
 
 
-def _change_list(scheduler: Any, key: str, changes: list[Callable[[Any], Any]]) -> None:
+def _change_list(scheduler: Any, key: str, changes: list[Callable[[Any], Any]], changed: set[int]) -> None:
     values = getattr(scheduler, key, None)
     # Groups that were added after a schedule was made have no value there; ChainedScheduler and SequentialLR have no lists.
     if isinstance(values, list) and len(values) <= len(changes):
-        setattr(scheduler, key, [change(value) for change, value in zip(changes, values, strict=False)])
+        # In older torch these are the very tensors of the groups, which have been changed.
+        pairs = zip(changes, values, strict=False)
+        setattr(scheduler, key, [value if id(value) in changed else change(value) for change, value in pairs])

@@ -154,9 +154,11 @@ def test_lrs_that_are_tensors_are_scaled_once_and_in_their_place(schedule, share
         seen = []
         for at in range(STEPS):
             if at in moves:
-                tensors = [group["lr"] for group in optimizer.param_groups]
+                before = [group["lr"] for group in optimizer.param_groups]
                 knobs.apply(optimizer, [scheduler] if scheduler else [], moves[at])
-                assert all(group["lr"] is lr for group, lr in zip(optimizer.param_groups, tensors, strict=True))
+                # Older torch's ReduceLROnPlateau makes numbers of them.
+                pairs = [(group["lr"], lr) for group, lr in zip(optimizer.param_groups, before, strict=True)]
+                assert all(after is lr for after, lr in pairs if isinstance(lr, torch.Tensor))
             seen.append([group.lr for group in knobs.read(optimizer)])
             if scheduler:
                 step(optimizer, scheduler)

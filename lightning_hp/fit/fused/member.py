@@ -103,7 +103,7 @@ class Member:
         trainer.strategy.save_checkpoint = lambda checkpoint, *args, **options: write(_whole(checkpoint), *args, **options)  # type: ignore[method-assign]
         trainer._callback_connector._attach_model_callbacks()
         data_given = driver.fit_loop._data_source.instance is not driver.lightning_module
-        reason = unsupported(self.model, trainer.callbacks, data_given)  # type: ignore[attr-defined]
+        reason = unsupported(self.model, trainer.callbacks, trainer.loggers, data_given)  # type: ignore[attr-defined]
         if reason is not None:
             raise CannotFuseError(reason)
         with self._own_random_numbers():

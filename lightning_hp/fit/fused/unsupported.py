@@ -1,19 +1,21 @@
-"""Which modules and callbacks a fused fit cannot do right: they change the loop itself, or work within a step."""
+"""What a fused fit cannot do right: modules and callbacks that change the loop itself or work within a step, a logger for one."""
 
 from __future__ import annotations
 
 from lightning.pytorch import Callback, LightningModule, callbacks
+from lightning.pytorch.loggers import CometLogger, Logger
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lightning_hp.babysit import Babysitter
 
 
-def unsupported(model: LightningModule, its_callbacks: list[Callback], data_given: bool) -> str | None:
-    """What a fused fit cannot do, of a model and its callbacks; None if it can all.
+def unsupported(model: LightningModule, its_callbacks: list[Callback], loggers: list[Logger], data_given: bool) -> str | None:
+    """What a fused fit cannot do, of a model, its callbacks and loggers; None if it can all.
 
     Args:
         model: of a trial.
         its_callbacks: of the trial's Trainer.
+        loggers: of the same.
         data_given: whether the fit is given data, so that the model's own loaders are not asked for.
     """
     if not model.automatic_optimization:
@@ -28,6 +30,8 @@ def unsupported(model: LightningModule, its_callbacks: list[Callback], data_give
         for hook in () if type(callback) is Babysitter else _NOT_OF_CALLBACKS:
             if is_overridden(hook, callback):
                 return f"the callback {type(callback).__name__} uses {hook}"
+    if any(isinstance(logger, CometLogger) for logger in loggers):
+        return "Comet ends a process's experiment where the next begins"
     return None
 
 

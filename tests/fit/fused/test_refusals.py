@@ -11,6 +11,7 @@ import torch
 import yaml
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.callbacks import Callback, GradientAccumulationScheduler, StochasticWeightAveraging
+from lightning.pytorch.loggers import CometLogger, Logger
 from torch import nn
 
 from lightning_hp import Choice, ConfigError, Log
@@ -193,6 +194,12 @@ class Watching(Callback):
         pass
 
 
+class Comet(CometLogger):
+    def __init__(self):
+        # Comet's own wants an account.
+        Logger.__init__(self)
+
+
 def using(callback):
     return {"trainer": {"callbacks": [callback]}}
 
@@ -232,6 +239,7 @@ CASES = {
         "the callback GradientAccumulationScheduler changes the loop for all",
         using(lambda: GradientAccumulationScheduler({1: 2})),
     ),
+    "Comet": (Classifier, "Comet ends a process's experiment where the next begins", {"trainer": {"logger": Comet}}),
 }
 
 

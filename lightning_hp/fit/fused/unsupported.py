@@ -1,4 +1,4 @@
-"""What a fused fit cannot do right: modules and callbacks that change the loop itself or work within a step, a logger for one."""
+"""What a fused fit cannot do right: what changes the loop itself or works within a step, and a logger that has room for one."""
 
 from __future__ import annotations
 

@@ -18,24 +18,27 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 _TOLD = ("log_hyperparams", "log_metrics", "log_graph", "after_save_checkpoint", "save", "finalize")
 
 
-def set_apart(logger: Any, name: str) -> None:
+def set_apart(logger: Any, name: str, study: str) -> None:
     """Has a logger that numbers its folders take the trial's name for one, unless it was given a version.
 
     Lightning's take the next number that is free when they begin, so that trials that begin together would share one. A folder
     that is there, of an interrupted trial or another study, is left alone: ``000012`` is followed by ``000012-1``.
 
     Of wandb a process has one run, which all its loggers share until it is ended, unless told otherwise, and Lightning leaves
-    it open. Here each has its own, which ends with the trial.
+    it open. Here each has its own, which ends with the trial. Unless it was given others its name is the trial's, and its group
+    the study.
 
     Args:
         logger: any logger.
         name: of the trial's folder.
+        study: the name of the study's.
     """
     if isinstance(logger, (CSVLogger, TensorBoardLogger)) and logger._version is None:
         names = (f"{name}-{number}" if number else name for number in count())
         logger._version = next(each for each in names if not Path(logger.root_dir, each).exists())
     if isinstance(logger, WandbLogger):
-        logger._wandb_init.setdefault("reinit", "create_new")
+        given = {key: value for key, value in logger._wandb_init.items() if value is not None}
+        logger._wandb_init = logger._wandb_init | {"name": name, "group": study, "reinit": "create_new"} | given
         logger.finalize = partial(_finalize, logger, logger.finalize)  # type: ignore[method-assign]
 
 

@@ -72,7 +72,7 @@ def make_trainer(
         # The user's Trainer may have had one, but those of many trials would write over each other.
         users = [callback for callback in users if not isinstance(callback, ProgressBar)]
     for each in kwargs["logger"] or []:
-        set_apart(each, folder.name)
+        set_apart(each, folder.name, folder.parent.parent.name)
     # With logger=False the user wants none at all.
     kwargs["logger"] = [] if kwargs["logger"] is False else [logger, *kwargs["logger"]]
     if kwargs["logger"] and not any(isinstance(callback, LearningRateMonitor) for callback in users):

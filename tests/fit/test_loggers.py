@@ -154,13 +154,13 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path, kind):
     for name in ("000003", "000003-1"):
         (tmp_path / "lightning_logs" / name).mkdir(parents=True)
     logger = kind(tmp_path, name="lightning_logs")
-    set_apart(logger, "000003")
+    set_apart(logger, "000003", "study")
     assert logger.log_dir == str(tmp_path / "lightning_logs/000003-2")
 
 
 def test_a_version_of_the_users_own_stays(tmp_path):
     logger = CSVLogger(tmp_path, version="mine")
-    set_apart(logger, "000003")
+    set_apart(logger, "000003", "study")
     assert logger.version == "mine"
 
 

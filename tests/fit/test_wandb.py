@@ -30,16 +30,17 @@ def test_each_trial_has_a_run_in_every_lane(search, tmp_path, lane):
 
 
 @pytest.mark.parametrize("lane", ["inline", "fused"])
-def test_it_has_the_trials_own_hyperparameters(search, tmp_path, lane):
-    loggers = {}
+def test_it_has_the_trials_own_hyperparameters_and_name(search, tmp_path, lane):
+    loggers, given = {}, {"name": "mine"} if lane == "inline" else {}
 
     def logger(trial):
-        loggers[trial.number] = WandbLogger(project="digits", name=f"trial {trial.number}", save_dir=tmp_path)
+        loggers[trial.number] = WandbLogger(project="digits", save_dir=tmp_path, **given)
         return loggers[trial.number]
 
     trainer = {"max_epochs": 2, "accelerator": "cpu", "logger": logger}
     study = search(trainer=trainer, space={"lr": Log(1e-2, 0.3)}, **LANES[lane]).run()
     for trial in study.trials:
         run = loggers[trial.number].experiment
-        assert run.name == f"trial {trial.number}"
+        assert run.name == given.get("name", f"{trial.number:06d}")
+        assert run.group == study.root.name
         assert run.config["lr"] == pytest.approx(trial.hparams["lr"])

@@ -13,9 +13,9 @@ from lightning_hp.report.captions import CAPTIONS, caption
 from lightning_hp.report.pictures.times import Span, busy_times, spans_of
 from lightning_hp.report.reproduce import lines
 from lightning_hp.report.searched import Searched
-from lightning_hp.report.words import duration, number
 from lightning_hp.scales import Choice, Scale
 from lightning_hp.trial import Trial, ranges
+from lightning_hp.words import duration, number
 
 # Of a table, and of trials in one of its cells.
 MOST_ROWS, MOST_NUMBERS = 25, 12

@@ -1,4 +1,4 @@
-"""Under which conditions each attempt at a trial trained: what decides whether the same fit gives the same bits elsewhere."""
+"""Under which circumstances an attempt at a trial trained: what decides whether the same fit gives the same bits elsewhere."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+# Called so by earlier versions, whose studies are read.
 FILE = "conditions.jsonl"
 
 
 @dataclass(frozen=True)
-class Conditions:
+class Circumstances:
     """What besides seeds and hyperparameters decides the last bits of a fit.
 
     Attributes:
@@ -40,7 +41,7 @@ class Conditions:
     def place(self) -> str:
         """The devices and their machine.
 
-        >>> Conditions("one", "NVIDIA H100", 2, 8, "2.9", together=1).place
+        >>> Circumstances("one", "NVIDIA H100", 2, 8, "2.9", together=1).place
         '2 x NVIDIA H100 of one'
         """
         return f"{self.devices} x {self.device} of {self.host}" if self.devices > 1 else f"{self.device} of {self.host}"
@@ -48,11 +49,11 @@ class Conditions:
     def __str__(self) -> str:
         return f"{self.place}, {self.threads} thread{'s' if self.threads != 1 else ''}, torch {self.torch}"
 
-    def unlike(self, other: Conditions) -> list[str]:
+    def unlike(self, other: Circumstances) -> list[str]:
         """What is different in others, in words.
 
-        >>> here = Conditions("one", "cpu", 1, 2, "2.9", together=1)
-        >>> here.unlike(Conditions("one", "cpu", 1, 4, "2.9", together=8))
+        >>> here = Circumstances("one", "cpu", 1, 2, "2.9", together=1)
+        >>> here.unlike(Circumstances("one", "cpu", 1, 4, "2.9", together=8))
         ['threads was 4, is 2', 'together was 8, is 1']
         """
         names = ("host", "device", "devices", "threads", "torch", "together")
@@ -60,15 +61,15 @@ class Conditions:
         return [f"{name} was {before}, is {now}" for name, before, now in pairs if before != now]
 
 
-def read_conditions(folder: Path) -> list[Conditions]:
-    """The conditions under which a trial has come to its end, in order; none where nothing is known of them.
+def read_circumstances(folder: Path) -> list[Circumstances]:
+    """The circumstances under which a trial has come to its end, in order; none where nothing is known of them.
 
     An attempt is left out of which nothing remains, since a later one has begun at the same step or before.
     """
-    found: list[Conditions] = []
+    found: list[Circumstances] = []
     try:
         for line in (folder / FILE).read_text().splitlines():
-            attempt = Conditions(**json.loads(line))
+            attempt = Circumstances(**json.loads(line))
             found = [*(each for each in found if each.step < attempt.step), attempt]
     except (OSError, ValueError, TypeError):
         return []

@@ -49,6 +49,12 @@ def described(value: Any) -> Any:
     return name_of(value)
 
 
+def named(name: str, made: Any, default: Any) -> str | dict[str, Any]:
+    """What is ours as a config has it: its name there, or that and the attributes in which it differs from the default."""
+    given = {key: value for key, value in vars(made).items() if value != getattr(default, key)}
+    return {"name": name, **given} if given else name
+
+
 def label(value: Any) -> bool | int | float | str | None:
     """A value as it is stored and shown: itself where JSON has it, else its name.
 

@@ -182,19 +182,19 @@ class SearchLoop:
         self.pruner = pruner_for(pruner)
         check_pruning(self.pruner, self.recipe)
         self.total = trials_in_all(self.space, self.sampler, self.trials, self.seconds, len(self.queue))
+        limits: dict[str, Any] = {
+            "workers": workers,
+            "jobs_per_device": jobs_per_device,
+            "trial_timeout": budget.seconds(trial_timeout, "trial_timeout"),
+            "memory_limit": memory_limit,
+            "verbose": verbose,
+        }
         self.executor = executor_for(
-            executor,
-            accelerator=self.recipe.accelerator,
-            devices=self.recipe.devices,
-            workers=workers,
-            jobs_per_device=jobs_per_device,
-            trial_timeout=budget.seconds(trial_timeout, "trial_timeout"),
-            memory_limit=memory_limit,
-            verbose=verbose,
-            most=self.total,
+            executor, accelerator=self.recipe.accelerator, devices=self.recipe.devices, most=self.total, **limits
         )
         self._apart = why_apart(self.sampler, self.recipe.devices)
         self.fuse = checked_fuse(fuse, self._apart)
+        self._execution = described({"executor": executor, "fuse": self.fuse, "retries": self.retries, **limits})
         # What is unwise in it, told when a new study begins.
         unwise = [*doubt(monitor, mode), *self.recipe.unwise]
         self.notes = [*lint(self.space, self.sampler, self.trials, len(self.earlier)), *unwise]
@@ -379,7 +379,7 @@ class SearchLoop:
 
     def _as_config(self) -> dict[str, Any]:
         """The search as a config, as far as Python objects have a name."""
-        asked = self.asked()
+        asked = {**self.asked(), **self._execution}
         del asked["model"], asked["data"], asked["trainer"], asked["total"]
         if self.space.constraint is not None:
             asked["constraint"] = section_of(self.space.constraint)["class_path"]

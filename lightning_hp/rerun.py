@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lightning_hp.attempts import Conditions, read_conditions
+from lightning_hp.attempts import Circumstances, read_circumstances
 from lightning_hp.babysit import log
 from lightning_hp.errors import ConfigError
 from lightning_hp.executors import Executor
@@ -89,12 +89,12 @@ def rerun(recipe: Recipe, executor: Executor, trial: Trial, sink: Emit, toleranc
         sink: takes what happens, to show it.
         tolerance: see `compare`.
     """
-    original = read_conditions(trial_folder(recipe.root, trial.number))
+    original = read_circumstances(trial_folder(recipe.root, trial.number))
     with scratch_folder() as folder:
         scratch = replace(recipe, root=folder)
         after = Trial(trial.number, trial.hparams, trial.seed)
         outcome = _run(scratch, executor, after, Rung(trial.epochs) if trial.state == "pruned" else None, sink)
-        now = read_conditions(trial_folder(scratch.root, trial.number))
+        now = read_circumstances(trial_folder(scratch.root, trial.number))
     comparison = compare(trial.metrics, outcome.metrics, tolerance)
     unlike = (*_unlike(original, now), *_requests(trial_folder(recipe.root, trial.number)))
     # Its checkpoint is gone with the folder.
@@ -121,7 +121,7 @@ def _run(recipe: Recipe, executor: Executor, trial: Trial, until: Rung | None, s
     return outcomes[-1]
 
 
-def _unlike(before: list[Conditions], now: list[Conditions]) -> list[str]:
+def _unlike(before: list[Circumstances], now: list[Circumstances]) -> list[str]:
     if not before or not now:
         return ["it is not known where and how it ran"]
     found = dict.fromkeys(each for one in before for each in now[-1].unlike(one))

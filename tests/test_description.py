@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from examples.digits import LitDigits
-from lightning_hp import Babysitter
+from lightning_hp import Babysitter, RayCluster
 from lightning_hp.description import described
 
 
@@ -47,6 +47,13 @@ class Settings:
 def test_everything_has_a_description_that_json_holds(value, expected):
     assert described(value) == expected
     assert json.loads(json.dumps(described(value))) == expected
+
+
+def test_a_cluster_is_described_as_in_a_config_and_without_what_may_be_secret():
+    assert described(RayCluster()) == "ray"
+    cluster = RayCluster(num_gpus=0.5, runtime_env={"working_dir": ".", "env_vars": {"API_KEY": "secret"}})
+    assert described(cluster) == {"name": "ray", "num_gpus": 0.5, "runtime_env": {"working_dir": "."}}
+    assert cluster.runtime_env["env_vars"] == {"API_KEY": "secret"}
 
 
 def test_a_babysitter_is_described_by_its_arguments():

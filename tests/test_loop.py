@@ -16,8 +16,21 @@ from lightning.pytorch.callbacks import EarlyStopping, TQDMProgressBar
 from torch import nn
 
 from examples.digits import DigitsData, LitDigits
-from lightning_hp import Babysitter, Choice, ConfigError, Grid, Int, Linear, Log, MonitorError, SearchStoppedError, Study
+from lightning_hp import (
+    Babysitter,
+    Choice,
+    ConfigError,
+    Grid,
+    Halving,
+    Int,
+    Linear,
+    Log,
+    MonitorError,
+    SearchStoppedError,
+    Study,
+)
 from lightning_hp.babysit.log import interventions
+from lightning_hp.cli.config import build, load
 from lightning_hp.fit.rng import seed_rngs
 from lightning_hp.seeds import data_seed
 
@@ -515,6 +528,20 @@ def test_the_folder_holds_what_the_design_says(search):
     assert config["model"]["class_path"] == "examples.digits.LitDigits"
     assert config["search"]["space"]["lr"] == {"scale": "log", "low": 0.01, "high": 1.0}
     assert config["trainer"]["max_epochs"] == 2
+
+
+def test_the_written_config_makes_the_same_search(search):
+    asked = {"executor": "processes", "workers": 2, "retries": 0, "fuse": "never", "trial_timeout": {"minutes": 10}}
+    loop = search(trials=1, pruner=Halving(first=1), **asked)
+    path = str(loop.run().root / "config.yaml")
+    config = load(path, {})
+    written = {"executor": "processes", "workers": 2, "retries": 0, "fuse": "never", "trial_timeout": 600.0}
+    assert written.items() <= config["search"].items()
+    again = build(path, config)
+    assert (again.root, again.retries, again.fuse) == (loop.root, 0, "never")
+    assert type(again.executor) is type(loop.executor)
+    assert again.executor.at_a_time == loop.executor.at_a_time
+    assert again.asked()["pruner"] == loop.asked()["pruner"]
 
 
 def test_a_study_can_be_moved(search, tmp_path):

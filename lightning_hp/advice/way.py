@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from datetime import timedelta
 
 from lightning_hp.trial import EpochEnded, Event, Finished, Paused, Started
+from lightning_hp.words import duration
 
 # A babysat fit from random hyperparameters is about as good as the best of so many trials: tests/benchmarks/which_way.py.
 WORTH = 4
@@ -30,7 +30,7 @@ class Way:
     >>> way.record(Started(Trial(0, {}, 0), 0.0, max_epochs=20))
     >>> for epoch in (0, 1):
     ...     way.record(EpochEnded(0, epoch, {}))
-    note: at 0:01:00 an epoch max_time is enough for about 3 trials; one babysat fit is worth as much: lightning-hp babysit,
+    note: at 1 min an epoch max_time is enough for about 3 trials; one babysat fit is worth as much: lightning-hp babysit,
     or Trainer(callbacks=[Babysitter(policy='probe')])
     """
 
@@ -81,14 +81,3 @@ def worth_searching(seconds: float, at_a_time: int) -> str | None:
         return None
     parallel = f", {at_a_time} at a time" if at_a_time > 1 else ""
     return f"an hour is enough for about {trials} fits like this one{parallel}: lightning-hp search tries many"
-
-
-def duration(seconds: float) -> str:
-    """A duration in few characters.
-
-    >>> duration(0.25), duration(42.3), duration(3723.0)
-    ('0.25 s', '42 s', '1:02:03')
-    """
-    if seconds < 60:
-        return f"{seconds:.2g} s"
-    return str(timedelta(seconds=round(seconds)))

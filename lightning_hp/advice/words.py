@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from lightning_hp.advice.diverged import Limit
 from lightning_hp.advice.findings import Findings
 from lightning_hp.advice.gain import Gain
-from lightning_hp.scales import label
+from lightning_hp.words import number
 
 Kind = Literal["widen", "diverges", "matters", "little", "unknown", "trials"]
 
@@ -43,14 +43,14 @@ def _ends(findings: Findings) -> Iterator[Advice]:
     for (name, upper), scale in findings.wider.items():
         end, bound = ("upper", "high") if upper else ("lower", "low")
         before, after = getattr(findings.space.layout[name].scale, bound), getattr(scale, bound)
-        told = f"the best trials lie at its {end} end, {short(before)}, and improve towards it"
-        yield Advice("widen", name, f"{name}: {told}: set its {bound} to {short(after)}")
+        told = f"the best trials lie at its {end} end, {number(before)}, and improve towards it"
+        yield Advice("widen", name, f"{name}: {told}: set its {bound} to {number(after)}")
 
 
 def _limits(limit: Limit | None) -> Iterator[Advice]:
     if limit is None:
         return
-    value, name = short(limit.value), limit.name
+    value, name = number(limit.value), limit.name
     part = f"{name} {value}" if limit.side == "at" else f"{name} {limit.side} {value}"
     way_out = "leave it out" if limit.side == "at" else f"set its {'high' if limit.side == 'above' else 'low'} to {value}"
     elsewhere = f"elsewhere {limit.elsewhere or 'none'} did"
@@ -93,12 +93,3 @@ def _trials(gain: Gain | None) -> Iterator[Advice]:
     judged = "little to gain, beside the differences between trials" if gain.little else "they may pay"
     amount = f"by {gain.expected:.2g} on average, and in 9 of 10 cases by no more than {gain.most:.2g}"
     yield Advice("trials", None, f"{gain.trials} more trials like {like} would improve the best value {amount}: {judged}")
-
-
-def short(value: Any) -> str:
-    """A value as one would write it.
-
-    >>> short(0.30000000000000004), short(256), short("relu"), short(0.9999)
-    ('0.3', '256', 'relu', '0.9999')
-    """
-    return f"{value:.4g}" if isinstance(value, float) else str(label(value))

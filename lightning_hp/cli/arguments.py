@@ -13,6 +13,8 @@ from lightning_hp.errors import ConfigError, did_you_mean
 _CONFIG_HELP = "YAML with model, data, trainer and so on, as LightningCLI has them, and search"
 # For which shtab writes completions.
 SHELLS = ("bash", "zsh", "tcsh")
+# How a setting's flag may be written as well, after its place in the config and like LightningCLI's own.
+_DOTTED = "search."
 # Commands that take a config, and the first words of LightningCLI's flags.
 _CONFIGURED = ("search", "babysit", "lint")
 # Those that a LightningCLI of the user's makes a difference to.
@@ -92,7 +94,7 @@ def _apart(arguments: Sequence[str], own_cli: bool) -> tuple[list[str], list[str
         argument, *rest = rest
         name = argument.removeprefix("--").partition("=")[0]
         theirs = name.partition(".")[0] in _SECTIONS or "." in name or (own_cli and f"--{name.replace('_', '-')}" not in known)
-        if not (argument.startswith("--") and theirs):
+        if not (argument.startswith("--") and theirs) or name.startswith(_DOTTED):
             ours.append(argument)
             continue
         lightning.append(argument)
@@ -103,7 +105,7 @@ def _apart(arguments: Sequence[str], own_cli: bool) -> tuple[list[str], list[str
 
 def _with_switches_on(arguments: Sequence[str]) -> list[str]:
     """``--babysit CONFIG`` as ``--babysit=true CONFIG``: argparse would take the config for the switch's value."""
-    switches = {f"--{name}" for name in _SWITCHES}
+    switches = {f"--{dotted}{name}" for name in _SWITCHES for dotted in ("", _DOTTED)}
     following = [*arguments[1:], "true"]
     return [
         f"{argument}=true" if argument in switches and not _is_switch_value(after) else argument
@@ -283,9 +285,10 @@ def _add_settings(parser: argparse.ArgumentParser, settings: Mapping[str, str]) 
         if name in _SWITCHES:
             form |= {"nargs": "?", "const": True}
         parser.add_argument(f"--{name.replace('_', '-')}", **form, help=text)
-        if "_" in name:
-            # As the key is written in the config.
-            parser.add_argument(f"--{name}", **form, help=argparse.SUPPRESS)
+        # As the key is written in the config.
+        others = ([f"--{name}"] if "_" in name else []) + ([f"--{_DOTTED}{name}"] if name in SETTINGS else [])
+        if others:
+            parser.add_argument(*others, **form, help=argparse.SUPPRESS)
 
 
 def _value(text: str) -> Any:

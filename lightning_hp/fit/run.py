@@ -23,7 +23,7 @@ from lightning_hp.fit.attempt import (
     paused_before,
     tell_loggers,
 )
-from lightning_hp.fit.conditions import note_conditions
+from lightning_hp.fit.circumstances import note_circumstances
 from lightning_hp.fit.fused.run import run_fused
 from lightning_hp.fit.recipe import Recipe
 from lightning_hp.fit.rng import isolated_rngs
@@ -134,7 +134,7 @@ def _fit(recipe: Recipe, attempt: Attempt) -> None:
     seeding = Seeding(recipe.seed, attempt.trial.seed)
     trainer = make_trial_trainer(recipe, attempt, seeding)
     tell_loggers(attempt, trainer, model)
-    note_conditions(attempt.folder, trainer, together=1, step=attempt.step)
+    note_circumstances(attempt.folder, trainer, together=1, step=attempt.step)
     try:
         seeding.before_fit()
         trainer.fit(model, **data, ckpt_path=attempt.checkpoint.path if attempt.checkpoint is not None else None)

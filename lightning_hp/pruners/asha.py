@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_hp.pruners.standing import Standing, check, describe, geometric_rung, judge_by_rank
+from lightning_hp.description import named
+from lightning_hp.pruners.standing import Standing, check, geometric_rung, judge_by_rank
 from lightning_hp.trial import Mode, Unit
 
 
@@ -40,7 +41,7 @@ class Asha:
 
     def describe(self) -> str | dict[str, Any]:
         """As a config has it."""
-        return describe(self, Asha())
+        return named("asha", self, Asha())
 
     def rung(self, index: int, most: int | None) -> int | None:
         return geometric_rung(self.first, self.factor, index, most)

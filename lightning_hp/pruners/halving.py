@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning_hp.bounds import whole_number
-from lightning_hp.pruners.standing import Standing, check, describe, geometric_rung, judge_by_rank
+from lightning_hp.description import named
+from lightning_hp.pruners.standing import Standing, check, geometric_rung, judge_by_rank
 from lightning_hp.trial import Mode, Unit
 
 # Trials of a bracket where the search has no number of trials.
@@ -53,7 +54,7 @@ class Halving:
 
     def describe(self) -> str | dict[str, Any]:
         """As a config has it."""
-        return describe(self, Halving())
+        return named("halving", self, Halving())
 
     def rung(self, index: int, most: int | None) -> int | None:
         return geometric_rung(self.first, self.factor, index, most)

@@ -73,10 +73,3 @@ def check(pruner: Any) -> None:
         whole_number(f"{name}(first=)", pruner.first, 1)
     whole_number(f"{name}(factor=)", pruner.factor, 2)
     one_of(f"{name}(unit=)", pruner.unit, ("epochs", "steps"))
-
-
-def describe(pruner: Any, defaults: Any) -> str | dict[str, Any]:
-    """A pruner as a config has it: its name, or that and the arguments that differ from the defaults."""
-    name = type(pruner).__name__.lower()
-    given = {key: value for key, value in vars(pruner).items() if value != getattr(defaults, key)}
-    return {"name": name, **given} if given else name

@@ -5,8 +5,7 @@ from __future__ import annotations
 from lightning_hp.report.interventions import interventions
 from lightning_hp.report.machines import machines
 from lightning_hp.report.page import write_report
-from lightning_hp.report.rendered import pngs
-from lightning_hp.report.rounds import draw_rounds
+from lightning_hp.report.rendered import pngs, write_rounds
 from lightning_hp.report.searched import Searched
 
-__all__ = ["Searched", "draw_rounds", "interventions", "machines", "pngs", "write_report"]
+__all__ = ["Searched", "interventions", "machines", "pngs", "write_report", "write_rounds"]

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from lightning_hp.attempts import Conditions, read_conditions
+from lightning_hp.attempts import Circumstances, read_circumstances
 from lightning_hp.trial import trial_folder
 
 
-def machines(root: Path, numbers: Iterable[int]) -> dict[int, Conditions]:
+def machines(root: Path, numbers: Iterable[int]) -> dict[int, Circumstances]:
     """What a study's trials trained on, by number; the last attempt of each, as far as it is known.
 
     Args:
         root: the study's folder.
         numbers: of its trials.
     """
-    found = {number: read_conditions(trial_folder(root, number)) for number in numbers}
+    found = {number: read_circumstances(trial_folder(root, number)) for number in numbers}
     return {number: attempts[-1] for number, attempts in found.items() if attempts}

@@ -15,8 +15,8 @@ from lightning_hp.report.rendered import drawn, png, svg
 from lightning_hp.report.searched import Searched
 from lightning_hp.report.sections import sections
 from lightning_hp.report.style import DARK_RANKS, RANKS, look
-from lightning_hp.report.words import duration, number
 from lightning_hp.trial import Trial
+from lightning_hp.words import duration, number
 
 FOLDER, PAGE = "report", "index.html"
 _STATES = ("complete", "running", "waiting", "pruned", "failed", "diverged")

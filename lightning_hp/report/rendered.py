@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from lightning_hp.errors import ConfigError
 from lightning_hp.report.pictures import PICTURES
+from lightning_hp.report.pictures.rounds import draw_rounds
 from lightning_hp.report.searched import Searched
 from lightning_hp.report.style import ACCENT, BAD, GOOD, INK, PAPER, QUIET, RANKS, Width, look
 
@@ -38,6 +41,23 @@ def pngs(searched: Searched) -> Iterator[tuple[str, bytes]]:
         figure = drawn(name, searched, "wide")
         if figure is not None:
             yield name, png(figure)
+
+
+def write_rounds(path: str | Path, searched: Searched) -> None:
+    """Writes the picture of the rounds, on white; see `draw_rounds`.
+
+    Args:
+        path: where to, by its ending .png, .svg or .pdf.
+        searched: the study.
+
+    Raises:
+        ConfigError: matplotlib is not installed, or cannot write such a file.
+    """
+    with look():
+        try:
+            draw_rounds(searched, "wide").savefig(path, dpi=_DPI, facecolor="white")
+        except ValueError as error:
+            raise ConfigError(f"{path}: {error}") from None
 
 
 def drawn(name: str, searched: Searched, width: Width) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_hp.advice import Findings
-from lightning_hp.attempts import Conditions
+from lightning_hp.attempts import Circumstances
 from lightning_hp.report.interventions import Intervention
 from lightning_hp.scales import Scale
 from lightning_hp.space import Space
@@ -47,7 +47,7 @@ class Searched:
     times: Mapping[int, tuple[float, float | None]]
     findings: Findings
     interventions: Sequence[Intervention] = field(default=())
-    machines: Mapping[int, Conditions] = field(default_factory=dict)
+    machines: Mapping[int, Circumstances] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -13,9 +13,9 @@ from lightning_hp.report.captions import CAPTIONS, caption
 from lightning_hp.report.pictures.times import Span, busy_times, spans_of
 from lightning_hp.report.reproduce import lines
 from lightning_hp.report.searched import Searched
-from lightning_hp.report.words import duration, number
 from lightning_hp.scales import Choice, Scale
 from lightning_hp.trial import Trial, ranges
+from lightning_hp.words import duration, number
 
 # Of a table, and of trials in one of its cells.
 MOST_ROWS, MOST_NUMBERS = 25, 12
@@ -167,8 +167,11 @@ def _machines(searched: Searched, spans: Mapping[int, Span], busy: float) -> Ite
             there.setdefault(machine.place, []).append(spans[trial])
     for place, trained in there.items():
         used = sum(end - start for start, end in busy_times(trained, 0.0))
+        # Of several devices of one name, a single one that trains makes them busy.
+        at_a_time = sum(end - start for start, end in trained) / used if used > 0 else 1.0
         count = f"{len(trained)} trial{'s' if len(trained) > 1 else ''}"
-        yield [place, f"{count}, busy {used / busy:.0%} of the time" if busy > 0 else count]
+        several = f", {at_a_time:.1f} at a time" if at_a_time >= 1.05 else ""
+        yield [place, f"{count}{several}, busy {used / busy:.0%} of the time" if busy > 0 else count]
 
 
 def _reproduce(searched: Searched) -> Iterator[Section]:

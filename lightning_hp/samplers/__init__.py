@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, cast, runtime_checkable
 
-from lightning_hp.description import described
+from lightning_hp.description import described, named
 from lightning_hp.errors import ConfigError, one_of
 from lightning_hp.samplers.grid import Grid
 from lightning_hp.samplers.optuna import NAME as OPTUNA
@@ -127,9 +127,7 @@ def described_strategy(sampler: Sampler) -> dict[str, Any]:
     names = {made: name for name, made in STRATEGIES.items()}
     if type(sampler) not in names:
         return {"strategy": described(sampler)}
-    name, default = names[type(sampler)], type(sampler)()
-    given = {key: value for key, value in vars(sampler).items() if value != getattr(default, key)}
-    return {"strategy": {"name": name, **given} if given else name}
+    return {"strategy": named(names[type(sampler)], sampler, type(sampler)())}
 
 
 def _is_optunas(strategy: object) -> TypeGuard[BaseSampler]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_hp.advice import Advice, Findings, Importance, advice, find
 from lightning_hp.errors import ConfigError
-from lightning_hp.report import Searched, draw_rounds, interventions, machines, pngs, write_report
+from lightning_hp.report import Searched, interventions, machines, pngs, write_report, write_rounds
 from lightning_hp.space import Space
 from lightning_hp.study.config import read_config
 from lightning_hp.study.leaderboard import headline, leaderboard_html
@@ -136,8 +136,7 @@ class Study:
         Raises:
             ConfigError: matplotlib is not installed, or cannot write such a file.
         """
-        finished = [trial for trial in self.trials if trial.finished]
-        draw_rounds(path, self._searched(), finished, self.rounds, self.asked["mode"])
+        write_rounds(path, self._for_report())
 
     def report(self) -> Path:
         """Writes ROOT/report/index.html, a page that needs no other file, with its pictures as PNG beside it.

@@ -36,7 +36,7 @@ def play():
 
 def test_too_few_trials_fit_into_the_time_given(play):
     (line,) = play(3000.0, (0, START), (500, EpochEnded(0, 0, {})), (100, EpochEnded(0, 1, {})), (100, EpochEnded(0, 2, {})))
-    assert line.startswith("note: at 0:01:40 an epoch max_time is enough for about 3 trials; one babysat fit is worth as much")
+    assert line.startswith("note: at 1 min 40 s an epoch max_time is enough for about 3 trials; one babysat fit is worth")
 
 
 def test_nothing_is_told_where_a_search_pays(play):

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 import lightning_hp
-from lightning_hp import cli
+from lightning_hp import Study, cli
 from lightning_hp.cli.messages import helpful
 from lightning_hp.cli.settings import SETTINGS
+from lightning_hp.study.config import read_config
 
 REPOSITORY = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
@@ -101,6 +102,24 @@ def test_without_shtab_completion_says_how_to_get_it(run, monkeypatch):
 def test_a_setting_of_two_words_is_a_flag_with_either_dash(run, config):
     for flag in ("--max-time", "--max_time"):
         assert "max_time" in run(config, "search", "config.yaml", flag, "soon").err
+
+
+def test_a_setting_may_be_called_by_its_place_in_the_config(run, config):
+    config["trainer"]["max_epochs"] = 2
+    flags = ("--search.babysit", "config.yaml", "--search.trials=1", "--search.pruner", "halving", "--search.keep_runs", "3")
+    assert run(config, "search", *flags).code == 0
+    asked = Study("study").asked
+    assert (asked["trials"], bool(asked["babysit"]), asked["pruner"]) == (1, True, "halving")
+    assert read_config(Path("study"))["search"]["keep_runs"] == 3
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"), [("search", "--search.prunner"), ("search", "--search.space.model.lr"), ("lint", "--search.trials")]
+)
+def test_a_place_in_the_config_that_is_no_flag_is_refused(run, config, command, flag):
+    found = run(config, command, "config.yaml", flag, "3")
+    assert found.code == 2
+    assert f"lightning-hp {command}: unknown argument {flag}" in found.err
 
 
 def test_a_switch_may_stand_before_the_config(run, config):

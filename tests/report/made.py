@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict
 
 from lightning_hp import Choice, Int, Log, ReverseLog, Space, Study, Trial
-from lightning_hp.attempts import FILE, Conditions
+from lightning_hp.attempts import FILE, Circumstances
 from lightning_hp.study.config import write_config
 from lightning_hp.study.store import Store
 from lightning_hp.trial import RoundBegan, trial_folder
@@ -54,7 +54,7 @@ def trained_on(root, number, *attempts):
     folder = trial_folder(root, number)
     folder.mkdir(parents=True, exist_ok=True)
     for host, device in attempts:
-        here = Conditions(host, device, devices=1, threads=4, torch="2.9", together=1)
+        here = Circumstances(host, device, devices=1, threads=4, torch="2.9", together=1)
         with (folder / FILE).open("a") as file:
             file.write(f"{json.dumps(asdict(here))}\n")
 

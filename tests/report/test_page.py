@@ -149,6 +149,14 @@ def test_where_trials_trained_is_told_with_how_busy_it_was(tmp_path):
     assert machine is None or f"trained on {machine}, 4 threads, torch 2.9" in text
 
 
+def test_several_devices_of_one_name_are_told_by_how_many_trials_they_trained_at_a_time(tmp_path):
+    # Three trials of one second each: two beside each other, and one by itself.
+    made = study(tmp_path / "s", trials(["complete"] * 3))
+    for number in range(3):
+        trained_on(made.root, number, ("b", "NVIDIA H100"))
+    assert "NVIDIA H100 of b 3 trials, 1.5 at a time, busy 100% of the time" in page(made).text
+
+
 def test_the_same_study_gives_the_same_page(everything):
     made, found = everything
     assert Study(made.root).report().read_text(encoding="utf-8") == found.raw

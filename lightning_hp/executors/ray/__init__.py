@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lightning_hp.description import named
 from lightning_hp.errors import ConfigError
 
 __all__ = ["RayCluster"]
@@ -78,6 +79,11 @@ class RayCluster:
             check_url(self.storage)
             if self.shared is True:
                 raise ConfigError("RayCluster: storage is for machines that do not see the study's folder, and shared is True")
+
+    def describe(self) -> str | dict[str, Any]:
+        """As a config has it, but for environment variables, which may be secrets."""
+        runtime_env = {key: value for key, value in self.runtime_env.items() if key != "env_vars"}
+        return named("ray", replace(self, runtime_env=runtime_env), RayCluster())
 
 
 # The least amount that Ray tells from none.

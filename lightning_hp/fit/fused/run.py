@@ -26,7 +26,7 @@ from lightning_hp.fit.attempt import (
     outcome_of,
     trainer_settings,
 )
-from lightning_hp.fit.conditions import note_conditions
+from lightning_hp.fit.circumstances import note_circumstances
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.feed import Feed
 from lightning_hp.fit.fused.member import Member
@@ -160,7 +160,7 @@ def _members(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish) -> lis
         try:
             model = make_model(recipe, attempt.trial)
             trainer = make_trial_trainer(recipe, attempt)
-            note_conditions(attempt.folder, trainer, together=len(attempts), step=attempt.step)
+            note_circumstances(attempt.folder, trainer, together=len(attempts), step=attempt.step)
             members.append(Member(attempt, model, trainer))
         except (Exception, SystemExit) as error:
             if out_of_memory(error) or disk_error(error) is not None:

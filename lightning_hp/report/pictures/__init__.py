@@ -15,7 +15,7 @@ from lightning_hp.report.pictures.hyperparameters import draw_hyperparameters
 from lightning_hp.report.pictures.importance import draw_importance
 from lightning_hp.report.pictures.isolation import draw_isolation
 from lightning_hp.report.pictures.parallel import draw_parallel
-from lightning_hp.report.pictures.regions import draw_regions
+from lightning_hp.report.pictures.rounds import draw_regions
 from lightning_hp.report.pictures.times import draw_times
 from lightning_hp.report.searched import Searched
 from lightning_hp.report.style import Width

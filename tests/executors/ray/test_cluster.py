@@ -13,7 +13,7 @@ import torch
 
 from examples.digits import LitDigits
 from lightning_hp import Choice, ConfigError, Halving, Log, MonitorError, RayCluster, SearchStoppedError, Trial
-from lightning_hp.attempts import read_conditions
+from lightning_hp.attempts import read_circumstances
 from lightning_hp.executors.launch import CAN_FORK
 from lightning_hp.executors.ray import driver
 from lightning_hp.executors.ray.executor import OnRay
@@ -88,7 +88,7 @@ def test_a_search_ends_the_same_on_a_cluster_as_inline_and_leaves_nothing_there(
     assert [trial.state for trial in inline.trials] == ["complete", "diverged", "failed", "complete"]
     assert_same(study, inline)
     assert study.best.load().hparams.lr == inline.best.hparams["lr"]
-    assert [len(read_conditions(trial_folder(study.root, number))) for number in range(4)] == [1] * 4
+    assert [len(read_circumstances(trial_folder(study.root, number))) for number in range(4)] == [1] * 4
     # One that was not ready before all was over was ended as it stood; the next search on its machine removes what it has left.
     monkeypatch.setattr(tempfile, "tempdir", str(machines.temporary))
     with scratch_folder():
@@ -121,7 +121,7 @@ def test_trials_train_as_one_on_a_cluster(search, two, tmp_path):
     study = search(executor=RayCluster(shared=False), **arguments).run()
     assert [trial.state for trial in study.trials] == ["complete"] * 6
     assert [trial.value for trial in study.trials] == pytest.approx([trial.value for trial in inline.trials], rel=1e-3)
-    together = [attempt.together for number in range(6) for attempt in read_conditions(trial_folder(study.root, number))]
+    together = [attempt.together for number in range(6) for attempt in read_circumstances(trial_folder(study.root, number))]
     # One job for each machine.
     assert together == [3] * 6
     for trial in study.trials:
@@ -144,7 +144,7 @@ def test_what_paused_goes_on_from_the_checkpoint_that_came_back(search, two, tmp
     for trial, other in zip(study.trials, whole.trials, strict=True):
         assert trial.metrics == {name: values[: trial.epochs] for name, values in other.metrics.items()}
     # Those that went on did not begin anew.
-    assert any(attempt.step > 0 for number in range(6) for attempt in read_conditions(trial_folder(study.root, number)))
+    assert any(attempt.step > 0 for number in range(6) for attempt in read_circumstances(trial_folder(study.root, number)))
 
 
 def test_a_trial_ends_at_its_timeout_or_memory_limit_and_the_others_go_on(search, two):
@@ -238,5 +238,5 @@ def test_a_search_waits_for_a_machine_with_room_and_a_trial_may_have_processes_t
     study = loop.run()
     assert notes == ["no machine of the cluster has what a job takes: 2 CPU, 1 late; waiting for one to join"]
     assert [trial.state for trial in study.trials] == ["complete"] * 2
-    assert [attempt.devices for attempt in read_conditions(trial_folder(study.root, 0))] == [2]
+    assert [attempt.devices for attempt in read_circumstances(trial_folder(study.root, 0))] == [2]
     machines.remove(joined[0])

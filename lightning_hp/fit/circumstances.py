@@ -1,4 +1,4 @@
-"""Notes under which conditions a trial trains, beside it."""
+"""Notes under which circumstances a trial trains, beside it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
-from lightning_hp.attempts import FILE, Conditions
+from lightning_hp.attempts import FILE, Circumstances
 
 
 @rank_zero_only
-def note_conditions(folder: Path, trainer: Trainer, together: int, step: int) -> None:
-    """Notes under which conditions a trial trains from now on, after what its earlier attempts have noted.
+def note_circumstances(folder: Path, trainer: Trainer, together: int, step: int) -> None:
+    """Notes under which circumstances a trial trains from now on, after what its earlier attempts have noted.
 
     Args:
         folder: of the trial.
@@ -26,9 +26,9 @@ def note_conditions(folder: Path, trainer: Trainer, together: int, step: int) ->
     """
     device = trainer.strategy.root_device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    conditions = Conditions(
+    circumstances = Circumstances(
         platform.node(), name, trainer.num_devices, torch.get_num_threads(), str(torch.__version__), together, step
     )
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / FILE).open("a") as file:
-        file.write(f"{json.dumps(asdict(conditions))}\n")
+        file.write(f"{json.dumps(asdict(circumstances))}\n")

@@ -359,7 +359,7 @@ class SearchLoop:
         )
         with search_run, progress, quiet(self.verbose):
             self.executor.run(dispatch.next_job, Training(self.recipe, self.fuse == "always"), dispatch.take)
-            show_pictures(search_run, self._study())
+            show_pictures(self.root / "search", self._study())
 
     def _ladder(self, ask: Ask, judged: list[Judged], finished: list[Trial]) -> Ladder:
         assert self.pruner is not None

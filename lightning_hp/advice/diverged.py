@@ -20,6 +20,8 @@ Array = NDArray[np.float64]
 LEAST_DIVERGED = 3
 # The part that is cut off holds at least this share of diverged trials, and of all diverged trials at least this share.
 MOSTLY, COVERED = 0.8, 0.75
+# So many cuts of one scale are tried at most, each to either side; counting is slow where trials are many.
+MOST_CUTS = 512
 # How likely so clean a cut may be found by chance, all cuts that were tried taken into account.
 CHANCE = 0.01
 
@@ -90,13 +92,14 @@ def _best(trials: Sequence[Trial], mode: Mode) -> int:
 def _cuts(
     name: str, scale: Scale, units: Array, exists: NDArray[np.bool_], bad: NDArray[np.bool_], best: int
 ) -> Iterator[Limit]:
-    """Every cut of one scale that leaves the best trial where it is, or of those in which it exists."""
+    """The cuts of one scale that leave the best trial where it is, or of those in which it exists."""
     places = np.unique(units[exists])
     if isinstance(scale, Choice):
         for place in places[places != units[best]] if exists[best] else places:
             yield _limit(name, "at", scale.from_unit(place), place, exists & (units == place), bad)
         return
-    for (low, high), above in product(pairwise(places), (True, False)):
+    gaps = [*pairwise(places)]
+    for (low, high), above in product(gaps[:: math.ceil(len(gaps) / MOST_CUTS) or 1], (True, False)):
         if exists[best] and above != (units[best] <= low):
             continue
         if isinstance(scale, (Int, LogInt)):

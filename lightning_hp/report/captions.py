@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lightning_hp.report.searched import Searched
-from lightning_hp.report.style import MOST_COLOURED, MOST_DRAWN
+from lightning_hp.report.style import MOST_COLOURED, MOST_DRAWN, thinned
 
 # By the pictures' names, in the order of the page.
 CAPTIONS = {
@@ -51,6 +51,8 @@ def caption(name: str, searched: Searched) -> tuple[str, str]:
     title, text = CAPTIONS[name]
     many = len(searched.ranked) > MOST_DRAWN
     coloured = f"The best {MOST_COLOURED} are coloured by rank, the others grey" if many else "Coloured by rank"
+    if any(len(thinned(each)) < len(each) for each in (searched.ranked, searched.bad)):
+        coloured += f"; of these {len(searched.trials):,} trials an even part is drawn, all of the best among them"
     edge, beyond = ("upper", "above") if searched.mode == "min" else ("lower", "below")
     words = " ".join(text.split())
     return title, words.format(monitor=searched.monitor, coloured=coloured, edge=edge, beyond=beyond)

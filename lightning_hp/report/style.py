@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lightning_hp.errors import ConfigError
+from lightning_hp.trial import Trial
 
 Width = Literal["wide", "narrow"]
 # In inches: on a screen, and on a phone, where letters have the same size.
@@ -25,6 +26,8 @@ RANKS = ("#440154", "#482878", "#3e4a89", "#31688e", "#26828e", "#1f9e89", "#35b
 DARK_RANKS = ("#fde725", "#b5de2b", "#6dcd59", "#35b779", "#1f9e8a", "#26838e", "#31698e", "#3e4b89")
 # More trials than this are drawn as pixels, but for the best.
 MOST_DRAWN, MOST_COLOURED = 300, 100
+# And of so many, those between are left out.
+MOST_SHOWN = 3000
 
 _LOOK: Any = {
     "font.size": 9,
@@ -119,6 +122,14 @@ def single(width: Width, height: float, margins: Margins) -> tuple[Any, Any]:
     figure = Figure(figsize=(wide, tall))
     box = (margins.left / wide, margins.bottom / tall, 1 - (margins.left + margins.right) / wide, height / tall)
     return figure, figure.add_axes(box)
+
+
+def thinned(trials: Sequence[Trial]) -> Sequence[Trial]:
+    """Those that are drawn one by one: all, or of very many the first that have colours, and of the rest one in so many."""
+    if len(trials) <= MOST_SHOWN:
+        return trials
+    rest = trials[MOST_COLOURED:]
+    return [*trials[:MOST_COLOURED], *rest[:: math.ceil(len(rest) / (MOST_SHOWN - MOST_COLOURED))]]
 
 
 def rank_colours(count: int) -> list[str]:

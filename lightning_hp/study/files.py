@@ -9,12 +9,12 @@ from pathlib import Path
 from lightning_hp.errors import cannot_write
 
 
-def write_whole(path: Path, text: str, sync: bool = True) -> None:
+def write_whole(path: Path, content: str | bytes, sync: bool = True) -> None:
     """Writes a file over what stood there. The folder is made when missing.
 
     Args:
         path: of the file.
-        text: all of it.
+        content: all of it.
         sync: have it on the disk, and not only whole for other processes, when this returns.
 
     Raises:
@@ -23,8 +23,8 @@ def write_whole(path: Path, text: str, sync: bool = True) -> None:
     new = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with new.open("w") as file:
-            file.write(text)
+        with new.open("wb") as file:
+            file.write(content if isinstance(content, bytes) else content.encode())
             if sync:
                 # A file that is renamed before its data is on the disk may be empty after a power cut.
                 file.flush()

@@ -1,4 +1,4 @@
-"""The TensorBoard run of the whole search: objective, best so far, the one HParams experiment, custom scalars, pictures."""
+"""The TensorBoard run of the whole search: objective, best so far, the one HParams experiment, custom scalars."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from lightning_hp.errors import storage_errors
 from lightning_hp.space import Space
 from lightning_hp.tracking.hparams import add_summary, experiment
-from lightning_hp.tracking.images import image
+from lightning_hp.tracking.images import ENDING, drop_pictures
 from lightning_hp.tracking.layout import BEST_CURVE, OBJECTIVE_CURVE, layout
 from lightning_hp.tracking.trial_run import OBJECTIVE
 from lightning_hp.trial import Event, Finished, Mode, State, Trial, is_better
@@ -25,7 +25,8 @@ FLUSH_INTERVAL = 1.0
 class SearchRun:
     """Writes ROOT/search.
 
-    The run is made anew from the study each time a search starts, so that it is right whatever happened before.
+    The run is made anew from the study each time a search starts, so that it is right whatever happened before. Pictures stay
+    until a trial ends that they do not show.
 
     Args:
         folder: where to.
@@ -43,9 +44,11 @@ class SearchRun:
         self._mode: Mode = mode
         self._best: float | None = None
         self._flushed = -FLUSH_INTERVAL
+        self._pictured = True
         with storage_errors(folder):
             for stale in folder.glob("events.out.tfevents.*"):
-                stale.unlink()
+                if stale.suffix != ENDING:
+                    stale.unlink()
             self._writer = SummaryWriter(folder)
             add_summary(self._writer, experiment(space, OBJECTIVE, monitor))
             self._writer.add_custom_scalars(layout(monitor))
@@ -56,16 +59,13 @@ class SearchRun:
     def record(self, event: Event) -> None:
         if isinstance(event, Finished):
             with storage_errors(self._folder):
+                if self._pictured:
+                    drop_pictures(self._folder)
+                    self._pictured = False
                 self._add(event.number, event.outcome.value, event.outcome.state)
                 if time.monotonic() - self._flushed >= FLUSH_INTERVAL:
                     self._flushed = time.monotonic()
                     self._writer.flush()
-
-    def show(self, pictures: Iterable[tuple[str, bytes]]) -> None:
-        """Adds pictures, by name and as PNG, to TensorBoard's images."""
-        with storage_errors(self._folder):
-            for name, content in pictures:
-                add_summary(self._writer, image(f"report/{name}", content))
 
     def __enter__(self) -> SearchRun:
         return self

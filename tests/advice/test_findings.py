@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lightning_hp import Choice, Int, Linear, Log, Quasi, ReverseLog, Space, Trial
-from lightning_hp.advice import advice, find
+from lightning_hp.advice import advice, diverged, find
 from tests.advice.studies import SPACE, adaptive, heavy, noise, trials
 
 
@@ -154,6 +154,17 @@ def test_the_best_trial_stays_in_the_next_space():
 
 def diverges_above(unit, hparams, generator):
     return np.inf if hparams["lr"] > 0.1 else generator.standard_normal()
+
+
+def test_where_trials_are_many_some_bounds_are_tried_and_their_trials_counted(monkeypatch):
+    monkeypatch.setattr(diverged, "MOST_CUTS", 16)
+    made = trials(diverges_above, 200)
+    limit = find(SPACE, made).limit
+    beyond = [trial for trial in made if trial.hparams["lr"] > limit.value]
+    assert (limit.name, limit.side) == ("lr", "above")
+    assert limit.tried == len(beyond)
+    assert limit.diverged == sum(trial.state == "diverged" for trial in beyond)
+    assert limit.elsewhere <= 200 / 16
 
 
 def test_a_bound_that_avoids_divergence_is_told_and_taken():

@@ -9,8 +9,10 @@ import pytest
 from matplotlib.collections import PathCollection
 
 from lightning_hp import Choice, Int, Linear, Log, LogInt, ReverseLog, Space, Trial
-from lightning_hp.report import Searched
+from lightning_hp.report import Searched, style
 from lightning_hp.report.bootstrap import best_of
+from lightning_hp.report.captions import caption
+from lightning_hp.report.pictures import PICTURES
 from lightning_hp.report.pictures.best import draw_best, running_best
 from lightning_hp.report.pictures.curves import draw_curves
 from lightning_hp.report.pictures.hyperparameters import draw_hyperparameters
@@ -184,6 +186,21 @@ def test_a_line_is_broken_where_a_trial_lacks_a_hyperparameter(tmp_path):
     (axes,) = draw_parallel(lacking, "wide").axes
     lines = axes.collections[0].get_paths()
     assert [np.isfinite(line.vertices[:, 1]).tolist() for line in lines] == [[True, False, False, False, True]] * 3
+
+
+def test_of_very_many_trials_an_even_part_is_drawn_with_all_of_the_best_and_the_caption_says_so(tmp_path, monkeypatch):
+    made = searched(tmp_path, trials(["complete"] * 880 + ["diverged"] * 20))
+    assert "even part" not in caption("parallel", made)[1]
+    monkeypatch.setattr(style, "MOST_SHOWN", 600)
+    rest, best = draw_parallel(made, "wide").axes[0].collections
+    assert (len(rest.get_paths()), len(best.get_paths())) == (390, style.MOST_COLOURED)
+    drawn = style.thinned(made.ranked)
+    assert drawn[: style.MOST_COLOURED] == made.ranked[: style.MOST_COLOURED]
+    places = [made.ranked.index(trial) for trial in drawn[style.MOST_COLOURED :]]
+    assert set(np.diff(places)) == {2}
+    for name in ("curves", "hyperparameters", "parallel"):
+        assert "of these 900 trials an even part is drawn" in caption(name, made)[1]
+        assert PICTURES[name](made, "wide") is not None
 
 
 def test_bars_of_trials_that_ran_together_lie_in_different_rows(tmp_path):

@@ -19,8 +19,11 @@ def shown(root):
     return {tag: accumulator.Images(tag)[-1] for tag in accumulator.Tags()["images"]}
 
 
+SHORT = {"max_epochs": 1, "accelerator": "cpu"}
+
+
 def short(search, **changes):
-    arguments = {"space": {"lr": Log(1e-2, 1.0)}, "trainer": {"max_epochs": 1, "accelerator": "cpu"}}
+    arguments = {"space": {"lr": Log(1e-2, 1.0)}, "trainer": SHORT}
     return search(**arguments, trials=LEAST_TRIALS, **changes)
 
 
@@ -31,6 +34,30 @@ def test_a_search_ends_with_its_pictures_which_are_the_reports(search):
     study.report()
     assert found["report/best"].encoded_image_string == (study.root / "report/best.png").read_bytes()
     assert found["report/best"].width > found["report/best"].height > 100
+
+
+def test_pictures_are_drawn_anew_only_if_a_trial_has_ended_since(search, monkeypatch):
+    root = short(search).run().root
+    before, plain = shown(root), Study.pictures
+    monkeypatch.setattr(Study, "pictures", lambda self: pytest.fail("drawn anew"))
+    short(search).run()
+    assert shown(root) == before
+    monkeypatch.setattr(Study, "pictures", plain)
+    search(space={"lr": Log(1e-2, 1.0)}, trainer=SHORT, trials=LEAST_TRIALS + 1).run()
+    after = shown(root)
+    assert set(after) >= set(before)
+    assert after["report/best"].encoded_image_string != before["report/best"].encoded_image_string
+
+
+def test_a_search_that_ends_while_trials_have_no_picture_yet_draws_them_in_its_next_run(search, monkeypatch):
+    root = short(search).run().root
+    with monkeypatch.context() as patch:
+        patch.setattr("lightning_hp.loop.show_pictures", lambda folder, study: None)
+        more = {"space": {"lr": Log(1e-2, 1.0)}, "trainer": SHORT, "trials": LEAST_TRIALS + 1}
+        search(**more).run()
+    assert shown(root) == {}
+    search(**more).run()
+    assert "report/best" in shown(root)
 
 
 def test_a_few_trials_have_none(search):

@@ -23,6 +23,7 @@ from lightning_hp.report.style import (
     rank_key,
     rules,
     single,
+    thinned,
 )
 from lightning_hp.report.window import Window, draw_values, window
 from lightning_hp.trial import Trial
@@ -51,13 +52,14 @@ def draw_curves(searched: Searched, width: Width) -> Any:
     draw_values(axes, shows)
     rules(axes)
     dense = len(curves) > MOST_DRAWN
-    _lines(axes, [curves[trial.number] for trial in others], [QUIET] * len(others), 0.7, 0.6, dense)
-    colours = rank_colours(len(ranked))
+    rest, top = thinned(others), thinned(ranked)
+    _lines(axes, [curves[trial.number] for trial in rest], [QUIET] * len(rest), 0.7, 0.6, dense)
+    colours = rank_colours(len(top))
     # The best last, so that they lie on top.
-    for first, last, size, alpha, pixels in _layers(len(ranked), dense):
-        part = [curves[trial.number] for trial in reversed(ranked[first:last])]
+    for first, last, size, alpha, pixels in _layers(len(top), dense):
+        part = [curves[trial.number] for trial in reversed(top[first:last])]
         _lines(axes, part, colours[first:last][::-1], size, alpha, pixels)
-    _ends(axes, [curves[trial.number] for trial in searched.bad], shows, dense)
+    _ends(axes, [curves[trial.number] for trial in thinned(searched.bad)], shows, dense)
     longest = max(map(len, curves.values()))
     axes.set_xlim(1, max(longest, 2))
     axes.xaxis.get_major_locator().set_params(integer=True)

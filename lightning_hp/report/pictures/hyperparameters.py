@@ -21,6 +21,7 @@ from lightning_hp.report.style import (
     panels,
     rank_colours,
     rules,
+    thinned,
 )
 from lightning_hp.report.ticks import draw_scale
 from lightning_hp.report.window import Window, draw_values, window
@@ -94,7 +95,7 @@ def _ends(axes: Any, searched: Searched, name: str) -> None:
 
 
 def _trials(axes: Any, searched: Searched, name: str, scale: Scale, shows: Window) -> None:
-    ranked, bad = searched.ranked, searched.bad
+    ranked, bad = thinned(searched.ranked), thinned(searched.bad)
     numbers = np.array([trial.number for trial in ranked], dtype=float)
     units = spread(scale, searched.positions(name, ranked), numbers)
     values, colours = values_of(ranked), np.array(rank_colours(len(ranked)))

@@ -9,7 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_hp.report.searched import Searched, values_of
-from lightning_hp.report.style import INK, MOST_COLOURED, MOST_DRAWN, PAPER, QUIET, Margins, Width, cut, rank_colours, single
+from lightning_hp.report.style import (
+    INK,
+    MOST_COLOURED,
+    MOST_DRAWN,
+    PAPER,
+    QUIET,
+    Margins,
+    Width,
+    cut,
+    rank_colours,
+    single,
+    thinned,
+)
 from lightning_hp.report.ticks import labels, shown
 from lightning_hp.report.window import Window, window
 from lightning_hp.scales import Choice, Scale
@@ -24,10 +36,10 @@ _HALO = {"facecolor": PAPER, "alpha": 0.75, "edgecolor": "none", "pad": 0.8}
 def draw_parallel(searched: Searched, width: Width) -> Any:
     """Draws a line for each trial that has a value, coloured by rank: across axes that stand, or on a phone down axes that lie
     one below the other. A line is broken where a trial lacks a hyperparameter."""
-    ranked = searched.ranked
+    ranked = thinned(searched.ranked)
     if len(ranked) < 2:
         return None
-    shows = window(values_of(ranked), searched.mode)
+    shows = window(values_of(searched.ranked), searched.mode)
     units = [searched.positions(name, ranked) for name in searched.scales]
     points = np.column_stack([*units, shows.unit(values_of(ranked))])
     count = points.shape[1]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightning_hp.report.searched import Searched
-from lightning_hp.report.style import ACCENT, BAD, MOST_DRAWN, QUIET, Margins, Width, panels, rank_colours
+from lightning_hp.report.style import ACCENT, BAD, MOST_DRAWN, QUIET, Margins, Width, panels, rank_colours, thinned
 from lightning_hp.report.ticks import draw_scale
 from lightning_hp.scales import Choice, Scale
 from lightning_hp.trial import RoundBegan
@@ -56,7 +56,7 @@ def _draw_regions(axes: Any, name: str, scale: Scale, rounds: Sequence[RoundBega
 
 
 def _draw_trials(axes: Any, searched: Searched, name: str) -> None:
-    ranked, bad = searched.ranked, searched.bad
+    ranked, bad = thinned(searched.ranked), thinned(searched.bad)
     dense = len(ranked) > MOST_DRAWN
     size = 4 if dense else 12
     # The worst first, so that the best lie on top.

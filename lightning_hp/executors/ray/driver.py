@@ -307,7 +307,9 @@ class Driver:
         if worker.parcel is not None:
             self._way.collect(worker.parcel, sorted(worker.unfinished))
         self._end_parcel(worker, f"the worker on {worker.host} was lost before it came to this")
-        outcome = Outcome("failed", reason=f"the worker on {worker.host} was lost: {told}"[:LONGEST_REASON], retriable=True)
+        reason = f"the worker on {worker.host} was lost: {told}"[:LONGEST_REASON]
+        blameless = not isinstance(error, self._ray.exceptions.OutOfMemoryError)
+        outcome = Outcome("failed", reason=reason, retriable=True, blameless=blameless)
         # Those that are left may be busy for long.
         self._more = self._more or bool(self._workers)
         for number in sorted(worker.unfinished):

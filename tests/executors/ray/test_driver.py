@@ -254,6 +254,17 @@ def test_where_no_machine_can_run_anything_the_search_ends_and_says_why(tmp_path
     assert told.get(name, "") in str(raised.value)
 
 
+@pytest.mark.parametrize(("error", "blameless"), [(Lost("gone"), True), (ray.exceptions.OutOfMemoryError("full"), False)])
+def test_no_trial_is_to_blame_for_a_machine_that_is_gone_but_one_may_be_for_memory_that_is_full(tmp_path, error, blameless):
+    def raising(job):
+        raise error
+        yield
+
+    search = Search(1)
+    search.run([Agent(raising), Agent(well)], tmp_path, workers=1)
+    assert search.lost[0].outcome.blameless is blameless
+
+
 def test_what_an_agent_has_raised_is_told_without_where(tmp_path):
     def raising(job):
         raise ray.exceptions.RayTaskError("run", "Traceback " * 100, ValueError("this is why")).as_instanceof_cause()

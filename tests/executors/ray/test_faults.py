@@ -15,7 +15,9 @@ import pytest
 import torch
 
 from lightning_hp import Choice, Log, RayCluster, Study
+from lightning_hp.attempts import read_conditions
 from lightning_hp.executors.launch import CAN_FORK
+from lightning_hp.fit.fused import saving
 from lightning_hp.trial import Finished, trial_folder
 from tests.executors.ray.faulty import EPOCH, Faulty, alive, read, wait_until
 from tests.executors.ray.heard import Heard
@@ -106,6 +108,35 @@ def test_whatever_is_killed_its_trial_goes_on_elsewhere_and_a_machine_that_joins
         assert Counter(note.epoch for note in notes if note.name == f"{number:06d}")[0] == 1
     assert {note.machine for note in notes} == marks
     assert all(not alive(pid) for note in notes for pid in note.family)
+
+
+def test_trials_that_train_as_one_go_on_as_one_when_their_agent_is_killed(search, machines, tmp_path):
+    class Often:
+        def __init__(self, lr, how):
+            super().__init__(lr, how)
+            # In the worker, too.
+            saving.PARTS = 0
+
+    class Together(Often, Faulty):
+        root, notes = tmp_path / "study", tmp_path / "notes"
+
+        def on_train_epoch_start(self):
+            if self.name == "000000":
+                super().on_train_epoch_start()
+
+    class Undisturbed(Often, Calm):
+        pass
+
+    machine = machines.add()
+    hows = {**enqueued("agent", "agent", "agent"), "fuse": "always"}
+    calm = search(Undisturbed, root_dir=tmp_path / "calm", **hows).run()
+    study = search(Together, executor=RayCluster(shared=False), retries=2, **hows).run()
+    machines.remove(machine)
+    assert_as_if_nothing_had_happened(study, calm)
+    for number in range(3):
+        first, second = read_conditions(trial_folder(study.root, number))
+        assert (first.together, second.together) == (3, 3)
+        assert second.step > 0
 
 
 def test_a_trial_whose_agent_is_always_killed_has_as_many_tries_as_the_search_allows(search, machines, tmp_path):

@@ -15,7 +15,7 @@ from examples.digits import LitDigits
 from lightning_hp import Choice, ConfigError, Halving, Log, MonitorError, RayCluster, SearchStoppedError, Trial
 from lightning_hp.attempts import read_conditions
 from lightning_hp.executors.launch import CAN_FORK
-from lightning_hp.executors.ray import driver
+from lightning_hp.executors.ray import agents
 from lightning_hp.executors.ray.executor import OnRay
 from lightning_hp.executors.scratch import PREFIX, scratch_folder
 from lightning_hp.trial import EpochEnded, Finished, Job, Outcome, Printed, trial_folder
@@ -97,22 +97,22 @@ def test_a_search_ends_the_same_on_a_cluster_as_inline_and_leaves_nothing_there(
 
 
 def test_no_more_agents_start_than_there_are_jobs(search, two, monkeypatch):
-    agents = []
-    grow = driver.Driver._grow
+    counts = []
+    grow = agents.Agents.grow
 
     def noted(self, count):
         grow(self, count)
-        agents.append(len(self._workers))
+        counts.append(len(self))
 
-    monkeypatch.setattr(driver.Driver, "_grow", noted)
+    monkeypatch.setattr(agents.Agents, "grow", noted)
     loop = search(
         executor=RayCluster(), trials=2, pruner=Halving(first=1, factor=2), trainer={"max_epochs": 2, "accelerator": "cpu"}
     )
     study = loop.run()
-    assert max(agents) == 2
-    agents.clear()
+    assert max(counts) == 2
+    counts.clear()
     loop.finish(next(trial.number for trial in study.trials if trial.state == "pruned"))
-    assert set(agents) == {1}
+    assert set(counts) == {1}
 
 
 def test_trials_train_as_one_on_a_cluster(search, two, tmp_path):
@@ -223,7 +223,7 @@ def test_a_search_that_is_slow_to_listen_has_the_training_wait_and_misses_nothin
 
 
 def test_a_search_waits_for_a_machine_with_room_and_a_trial_may_have_processes_there(search, machines, two, monkeypatch):
-    monkeypatch.setattr(driver, "PATIENCE", 0.0)
+    monkeypatch.setattr(agents, "PATIENCE", 0.0)
     notes = []
 
     def listen(event):

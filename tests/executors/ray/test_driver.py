@@ -14,7 +14,8 @@ import pytest
 import lightning_hp
 from lightning_hp import RayCluster
 from lightning_hp.errors import LightningHPError
-from lightning_hp.executors.ray import driver
+from lightning_hp.executors.ray.agent import TOKEN
+from lightning_hp.executors.ray.agents import IDLE, START_PAUSE, START_TRIES
 from lightning_hp.executors.ray.driver import Driver
 from lightning_hp.executors.ray.executor import OnRay
 from lightning_hp.trial import Finished, Job, Outcome, Printed, Trial
@@ -178,7 +179,7 @@ class Search:
         cluster = Ray(agents, named=set(left))
         executor = OnRay(RayCluster(num_gpus=0), workers=workers)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(driver, "time", SimpleNamespace(monotonic=lambda: cluster.now, time=time.time))
+            patch.setattr("lightning_hp.executors.ray.agents.time", SimpleNamespace(monotonic=lambda: cluster.now))
             Driver(executor, cluster, SimpleWork(tmp_path), self.take).run(self.next_job(), self.next_job)
         return cluster
 
@@ -216,7 +217,7 @@ def after(looks, then=well):
 def test_a_lost_trial_does_not_wait_for_one_that_trains_for_long(tmp_path):
     search = Search(3)
     # By then the first one has left.
-    late = after(2 * int(driver.IDLE), lost)
+    late = after(2 * int(IDLE), lost)
     search.run([Agent(well), patient(lambda: search.states.keys() >= {0, 2}), late, Agent(well)], tmp_path, workers=3)
     assert search.states == dict.fromkeys(range(3), "complete")
     assert [event.number for event in search.lost] == [2]
@@ -236,13 +237,13 @@ UNFIT = {
 @pytest.mark.parametrize("where", UNFIT.values(), ids=UNFIT)
 def test_a_machine_that_can_run_nothing_does_not_end_a_search_that_others_run(tmp_path, where):
     search = Search(2)
-    cluster = search.run([after(3 * int(driver.START_PAUSE)), Agent(where=where)], tmp_path, workers=2)
+    cluster = search.run([after(3 * int(START_PAUSE)), Agent(where=where)], tmp_path, workers=2)
     assert search.states == dict.fromkeys(range(2), "complete")
     assert search.lost == []
     assert len(search.notes) == 1
     assert "an agent could not be started" in search.notes[0]
     # It is not tried at each look.
-    assert cluster.started <= 1 + driver.START_TRIES + 4
+    assert cluster.started <= 1 + START_TRIES + 4
 
 
 @pytest.mark.parametrize("where", UNFIT.values(), ids=UNFIT)
@@ -289,6 +290,6 @@ def test_what_a_dead_search_has_left_is_ended_but_not_what_that_of_a_copied_fold
     here, copied = tmp_path / "here", tmp_path / "copied"
     Search(1).run([Agent(well)], here, workers=1)
     shutil.copytree(here, copied)
-    agent = f"lightning-hp {(here / driver.TOKEN).read_text()} 1"
+    agent = f"lightning-hp {(here / TOKEN).read_text()} 1"
     assert Search(1).run([Agent(well)], copied, workers=1, left={agent}).named == {agent}
     assert Search(1).run([Agent(well)], here, workers=1, left={agent}).named == set()

@@ -117,11 +117,13 @@ class Agent:
             parcel: where the study's folder is not seen here, how what is in the trials' folders comes and goes.
 
         Yields:
-            What it tells, and before a trial is over, all that has changed in its folder.
+            First nothing, which tells that the job begins; then what it tells, and before a trial is over, all that has changed
+            in its folder.
         """
         baggage = None if parcel is None else Baggage(self._root, [trial.number for trial in job.trials], parcel)
         self._desk = None if baggage is None else baggage.desk
         self._jobs.put(job)
+        yield []
         over = False
         while not over:
             messages = self._waiting()

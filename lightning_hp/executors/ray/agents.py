@@ -52,6 +52,8 @@ class RemoteAgent:
     # When it was started or has had something to do last, by the monotonic clock.
     since: float = 0.0
     job: Job | None = None
+    # Whether it has told that the job begins.
+    begun: bool = False
     # What goes with the job where the study's folder is not seen.
     parcel: Parcel | None = None
     unfinished: set[int] = field(default_factory=set)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,8 @@ MOST_UNREAD = 8
 # Seconds, for each agent, in which what many tell is gathered, since each look at them takes longer the more there are. Of less
 # than fifty it is taken at once.
 GATHER = 2e-5
+# Times that a job may come back from agents that have not begun it, before that counts as a try.
+MOST_RETURNS = 4
 
 
 class Driver:
@@ -53,6 +55,8 @@ class Driver:
         # Jobs that have been asked for before there was an agent for them, and whether there may be more.
         self._waiting: deque[Job] = deque()
         self._more = False
+        # By the numbers of a job's trials, how often it has come back.
+        self._returns: Counter[tuple[int, ...]] = Counter()
         storage = executor.cluster.storage
         self._way: Way = ThroughRay(work.root) if storage is None else ThroughStorage(work.root, storage)
 
@@ -105,7 +109,7 @@ class Driver:
         return job
 
     def _start(self, agent: RemoteAgent, job: Job) -> None:
-        agent.job, agent.unfinished = job, {trial.number for trial in job.trials}
+        agent.job, agent.begun, agent.unfinished = job, False, {trial.number for trial in job.trials}
         try:
             agent.parcel = None if agent.shared else self._parcel(agent)
             run = agent.handle.run.options(num_returns="streaming", _generator_backpressure_num_objects=MOST_UNREAD)
@@ -151,6 +155,7 @@ class Driver:
         except (self._ray.exceptions.RayError, LightningHPError) as error:
             self._lose(agent, error)
             return
+        agent.begun = True
         ended = ended_by(messages)
         if agent.parcel is not None and ended:
             self._way.collect(agent.parcel, ended)
@@ -179,7 +184,7 @@ class Driver:
     def _lose(self, agent: RemoteAgent, error: Exception) -> None:
         """Gives up an agent, and has its trials tried again."""
         self._agents.give_up(agent, error)
-        if not agent.ready:
+        if agent.job is None:
             return
         if agent.parcel is not None:
             self._way.collect(agent.parcel, sorted(agent.unfinished))
@@ -189,8 +194,19 @@ class Driver:
         outcome = Outcome("failed", reason=reason, retriable=True, blameless=blameless)
         # Those that are left may be busy for long.
         self._more = self._more or len(self._agents) > 0
+        if not agent.begun and self._comes_back(agent.job):
+            return
         for number in sorted(agent.unfinished):
             self._emit(_with_advice(Finished(number, outcome, time.time())))
+
+    def _comes_back(self, job: Job) -> bool:
+        """Has a job that no agent has begun wait for another, which is no try; False where it has come back too often."""
+        numbers = tuple(trial.number for trial in job.trials)
+        self._returns[numbers] += 1
+        if self._returns[numbers] > MOST_RETURNS:
+            return False
+        self._waiting.appendleft(job)
+        return True
 
     def _end_parcel(self, agent: RemoteAgent, reason: str) -> None:
         self._wheels.end(agent.numbers, reason)

@@ -16,7 +16,7 @@ from lightning_hp import RayCluster
 from lightning_hp.errors import LightningHPError
 from lightning_hp.executors.ray.agent import TOKEN
 from lightning_hp.executors.ray.agents import IDLE, START_PAUSE, START_TRIES
-from lightning_hp.executors.ray.driver import Driver
+from lightning_hp.executors.ray.driver import MOST_RETURNS, Driver
 from lightning_hp.executors.ray.executor import OnRay
 from lightning_hp.trial import Finished, Job, Outcome, Printed, Trial
 
@@ -194,7 +194,7 @@ def well(job):
 
 
 def lost(job):
-    yield None
+    yield []
     raise Lost("the machine is gone")
 
 
@@ -255,11 +255,30 @@ def test_where_no_machine_can_run_anything_the_search_ends_and_says_why(tmp_path
     assert told.get(name, "") in str(raised.value)
 
 
+def dead(job):
+    raise Lost("it was gone before it had the job")
+    yield
+
+
+def test_a_job_that_an_agent_has_not_begun_is_given_to_another_and_that_is_no_try(tmp_path):
+    search = Search(3)
+    search.run([Agent(dead), Agent(dead), Agent(well)], tmp_path, workers=2)
+    assert search.states == dict.fromkeys(range(3), "complete")
+    assert search.lost == []
+
+
+def test_a_job_with_which_each_agent_dies_at_once_does_not_wait_for_ever(tmp_path):
+    search = Search(1)
+    search.run([*[Agent(dead)] * (MOST_RETURNS + 1), Agent(well)], tmp_path, workers=1)
+    assert search.states == {0: "complete"}
+    assert len(search.lost) == 1
+
+
 @pytest.mark.parametrize(("error", "blameless"), [(Lost("gone"), True), (ray.exceptions.OutOfMemoryError("full"), False)])
 def test_no_trial_is_to_blame_for_a_machine_that_is_gone_but_one_may_be_for_memory_that_is_full(tmp_path, error, blameless):
     def raising(job):
+        yield []
         raise error
-        yield
 
     search = Search(1)
     search.run([Agent(raising), Agent(well)], tmp_path, workers=1)
@@ -268,8 +287,8 @@ def test_no_trial_is_to_blame_for_a_machine_that_is_gone_but_one_may_be_for_memo
 
 def test_what_an_agent_has_raised_is_told_without_where(tmp_path):
     def raising(job):
+        yield []
         raise ray.exceptions.RayTaskError("run", "Traceback " * 100, ValueError("this is why")).as_instanceof_cause()
-        yield
 
     search = Search(1)
     search.run([Agent(raising), Agent(well)], tmp_path, workers=1)
@@ -278,8 +297,8 @@ def test_what_an_agent_has_raised_is_told_without_where(tmp_path):
 
 def test_a_module_that_only_the_agent_lacks_is_told_with_the_way_to_bring_it(tmp_path):
     def raising(job):
+        yield []
         raise ray.exceptions.RaySystemError("No module named 'mine'")
-        yield
 
     search = Search(1)
     search.run([Agent(raising), Agent(well)], tmp_path, workers=1)

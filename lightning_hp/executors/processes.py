@@ -198,7 +198,7 @@ class _Run:
         elif isinstance(message, Raised):
             raise message.error
         elif isinstance(message, Broken):
-            team.condemn(Outcome("failed", reason=message.reason, traceback=message.traceback))
+            team.condemn(Outcome("failed", reason=message.reason, traceback=message.traceback, blameless=True))
         elif isinstance(message, Lost):
             team.condemn(Outcome("failed", reason=message.reason, retriable=True))
         elif isinstance(message, RankFailed):

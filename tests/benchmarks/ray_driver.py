@@ -89,8 +89,8 @@ class Crowd:
     def __init__(self, epochs: int, pause: float) -> None:
         self._epochs, self._pause = epochs, pause
 
-    def where(self) -> tuple[str, bool, str]:
-        return "here", True, __version__
+    def where(self) -> tuple[str, str, bool, str]:
+        return "here", "", True, __version__
 
     def run(self, job: Job, *_: Any) -> Iterator[list[Event]]:
         number = job.trials[0].number

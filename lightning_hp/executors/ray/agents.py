@@ -35,6 +35,8 @@ PATIENCE = 20.0
 START_TRIES = 4
 # Seconds until another is tried after these, where others work: a machine may have been mended, or may have left.
 START_PAUSE = 60.0
+# Seconds for which an agent on a machine that has failed its last job waits for others that start.
+HOLD = 60.0
 # What makes Ray's messages colourful in a terminal.
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -47,6 +49,8 @@ class RemoteAgent:
     # What it will tell next: that it is ready, or a part of what its job tells. None while it has no job.
     coming: Any
     host: str = ""
+    # The machine, as Ray knows it.
+    node: str = ""
     shared: bool = False
     ready: bool = False
     # When it was started or has had something to do last, by the monotonic clock.
@@ -54,6 +58,11 @@ class RemoteAgent:
     job: Job | None = None
     # Whether it has told that the job begins.
     begun: bool = False
+    # Why the job was lost or could not begin, and how many before it in a row had been on this machine.
+    failure: str | None = None
+    earlier: int = 0
+    # Whether it waits for another agent then.
+    comes_back: bool = False
     # What goes with the job where the study's folder is not seen.
     parcel: Parcel | None = None
     unfinished: set[int] = field(default_factory=set)
@@ -66,8 +75,13 @@ class RemoteAgent:
     def numbers(self) -> tuple[int, ...]:
         return tuple(trial.number for trial in self.job.trials) if self.job is not None else ()
 
+    def take(self, job: Job, earlier: int) -> None:
+        """Has a job from now on, as many in a row before it as this having failed on its machine."""
+        self.job, self.unfinished, self.begun = job, {trial.number for trial in job.trials}, False
+        self.failure, self.earlier, self.comes_back = None, earlier, False
+
     def rest(self) -> None:
-        """Has no job, and nothing to tell."""
+        """Has no job from now on, and nothing to tell."""
         self.job, self.coming, self.since = None, None, time.monotonic()
 
 
@@ -149,9 +163,19 @@ class Agents:
         if self._agents and time.monotonic() < self._start_again:
             return
         while len(self._agents) < count:
-            name = f"{_named(self._token)}{uuid.uuid4().hex}"
-            handle = self._actor.options(name=name).remote(self._payload, self._settings)
+            options: dict[str, Any] = {"name": f"{_named(self._token)}{uuid.uuid4().hex}"}
+            if selector := self._executor.nodes.selector():
+                options["label_selector"] = selector
+            handle = self._actor.options(**options).remote(self._payload, self._settings)
             self._agents.append(RemoteAgent(handle, coming=handle.where.remote(), since=time.monotonic()))
+
+    def free(self) -> list[RemoteAgent]:
+        """Those that may take a job. Where the last one failed, they wait a little for others that start."""
+        nodes, now = self._executor.nodes, time.monotonic()
+        idle = [each for each in self._agents if each.is_idle and each.node not in nodes.left_alone]
+        if any(not each.ready and now - each.since < HOLD for each in self._agents):
+            idle = [each for each in idle if not nodes.failures(each.node)]
+        return idle
 
     def welcome(self, agent: RemoteAgent) -> None:
         """Takes in that an agent has started.
@@ -160,7 +184,7 @@ class Agents:
             RayError: it has not.
             LightningHPError: it can run nothing.
         """
-        agent.host, agent.shared, version = self._ray.get(agent.coming)
+        agent.host, agent.node, agent.shared, version = self._ray.get(agent.coming)
         _check_version(agent.host, version)
         agent.ready = True
         agent.rest()
@@ -190,9 +214,9 @@ class Agents:
         self._start_again = time.monotonic() + START_PAUSE
 
     def release_idle(self) -> None:
-        """Ends agents that have had nothing to do for a while."""
-        now = time.monotonic()
-        idle = [each for each in self._agents if each.is_idle and now - each.since >= IDLE]
+        """Ends agents that have had nothing to do for a while, or get no more jobs."""
+        left, now = self._executor.nodes.left_alone, time.monotonic()
+        idle = [each for each in self._agents if each.is_idle and (now - each.since >= IDLE or each.node in left)]
         self._agents = [each for each in self._agents if each not in idle]
         self._end(idle)
 
@@ -210,7 +234,7 @@ class Agents:
             return
         self._told = True
         needs = ", ".join(f"{amount:g} {name}" for name, amount in self._needs.items() if amount)
-        if room(self._ray, self._needs) > 0:
+        if room(self._ray, self._needs, self._executor.nodes.left_alone) > 0:
             told = f"waiting for a machine of the cluster to be free and ready for a job, which takes {needs}"
         else:
             told = f"no machine of the cluster has what a job takes: {needs}; waiting for one to join"

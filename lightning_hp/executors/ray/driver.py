@@ -14,9 +14,10 @@ from lightning_hp.executors.ray.agent import Message
 from lightning_hp.executors.ray.agents import Agents, RemoteAgent, in_short
 from lightning_hp.executors.ray.baggage import ended_by
 from lightning_hp.executors.ray.mirror import Change, Copy, Gone, Piece, Same
+from lightning_hp.executors.ray.nodes import MOST_FAILURES, can_select
 from lightning_hp.executors.ray.ways import Parcel, ThroughRay, ThroughStorage, Way
 from lightning_hp.executors.ray.wheels import Answered, Listens, Wheels
-from lightning_hp.trial import LONGEST_REASON, Emit, Finished, Job, Outcome, Paused, Unfused
+from lightning_hp.trial import LONGEST_REASON, Emit, Finished, Job, Outcome, Paused, Printed, Unfused
 
 if TYPE_CHECKING:
     from lightning_hp.executors.ray.executor import OnRay
@@ -49,6 +50,7 @@ class Driver:
         self._executor = executor
         self._ray = ray
         self._emit = emit
+        self._nodes = executor.nodes
         self._agents = Agents(executor, ray, work, emit)
         self._copy = Copy(work.root)
         self._wheels = Wheels(work.root)
@@ -88,7 +90,7 @@ class Driver:
         """Starts what can start; False where nothing runs and there is no next."""
         # While all others wait for what runs, there is no use for more machines.
         self._agents.grow(self._executor.at_a_time if self._more else 1)
-        for agent in [each for each in self._agents if each.is_idle]:
+        for agent in self._agents.free():
             job = self._next(next_job)
             if job is None:
                 break
@@ -109,7 +111,7 @@ class Driver:
         return job
 
     def _start(self, agent: RemoteAgent, job: Job) -> None:
-        agent.job, agent.begun, agent.unfinished = job, False, {trial.number for trial in job.trials}
+        agent.take(job, self._nodes.failures(agent.node))
         try:
             agent.parcel = None if agent.shared else self._parcel(agent)
             run = agent.handle.run.options(num_returns="streaming", _generator_backpressure_num_objects=MOST_UNREAD)
@@ -133,6 +135,8 @@ class Driver:
     def _take_what_comes(self) -> None:
         agents = {each.coming: each for each in self._agents if each.coming is not None}
         coming = list(agents)
+        if not coming:
+            return
         wait = self._ray.wait
         # What is ready is here: one that hangs keeps nobody else waiting.
         ready, _ = wait(coming, num_returns=len(coming), timeout=GATHER * len(coming))
@@ -149,8 +153,7 @@ class Driver:
                 return
             messages = self._ray.get(next(agent.coming))
         except StopIteration:
-            self._end_parcel(agent, "the trial's job is over")
-            agent.rest()
+            self._end_job(agent)
             return
         except (self._ray.exceptions.RayError, LightningHPError) as error:
             self._lose(agent, error)
@@ -175,6 +178,8 @@ class Driver:
             return
         if isinstance(message, Raised):
             raise message.error
+        if isinstance(message, Finished) and message.outcome.blameless and self._is_put_off(agent, message.outcome):
+            return
         if isinstance(message, (Finished, Paused)):
             agent.unfinished.discard(message.number)
         elif isinstance(message, Unfused):
@@ -192,21 +197,46 @@ class Driver:
         reason = f"the worker on {agent.host} was lost: {in_short(error)}"[:LONGEST_REASON]
         blameless = not isinstance(error, self._ray.exceptions.OutOfMemoryError)
         outcome = Outcome("failed", reason=reason, retriable=True, blameless=blameless)
+        self._note_failure(agent, reason)
         # Those that are left may be busy for long.
         self._more = self._more or len(self._agents) > 0
-        if not agent.begun and self._comes_back(agent.job):
+        if agent.comes_back or (not agent.begun and self._may_come_back(agent)):
+            self._waiting.appendleft(agent.job)
             return
         for number in sorted(agent.unfinished):
             self._emit(_with_advice(Finished(number, outcome, time.time())))
 
-    def _comes_back(self, job: Job) -> bool:
-        """Has a job that no agent has begun wait for another, which is no try; False where it has come back too often."""
-        numbers = tuple(trial.number for trial in job.trials)
-        self._returns[numbers] += 1
-        if self._returns[numbers] > MOST_RETURNS:
-            return False
-        self._waiting.appendleft(job)
-        return True
+    def _end_job(self, agent: RemoteAgent) -> None:
+        self._end_parcel(agent, "the trial's job is over")
+        if agent.failure is None:
+            self._nodes.ran(agent.node)
+        else:
+            self._note_failure(agent, agent.failure)
+        if agent.comes_back and agent.job is not None:
+            self._waiting.appendleft(agent.job)
+            self._more = True
+        agent.rest()
+
+    def _is_put_off(self, agent: RemoteAgent, outcome: Outcome) -> bool:
+        """Whether a trial that has failed by what it ran on waits for another agent: its job could not begin on this one."""
+        if agent.failure is None:
+            agent.failure = outcome.reason or ""
+            elsewhere = any(each.node != agent.node for each in self._agents)
+            suspect = elsewhere and self._nodes.failures(agent.node) < MOST_FAILURES
+            agent.comes_back = not outcome.retriable and suspect and self._may_come_back(agent)
+        return agent.comes_back
+
+    def _may_come_back(self, agent: RemoteAgent) -> bool:
+        """Whether a job that has not begun is given to another agent, which is no try; not where that has been too often."""
+        self._returns[agent.numbers] += 1
+        return self._returns[agent.numbers] <= MOST_RETURNS
+
+    def _note_failure(self, agent: RemoteAgent, reason: str) -> None:
+        """Counts a job that was lost or could not begin, and tells it where the machine gets no more."""
+        others = [each.node for each in self._agents if each.ready and each is not agent]
+        if can_select(self._ray.__version__) and self._nodes.failed(agent.node, agent.earlier, others):
+            told = f"the last {MOST_FAILURES} jobs on {agent.host} were lost or could not begin there, and others work"
+            self._emit(Printed((), f"{told}: it gets no more: {reason}"))
 
     def _end_parcel(self, agent: RemoteAgent, reason: str) -> None:
         self._wheels.end(agent.numbers, reason)

@@ -10,6 +10,7 @@ from lightning_hp.errors import ConfigError
 from lightning_hp.executors import NextJob, Work
 from lightning_hp.executors.ray import RayCluster
 from lightning_hp.executors.ray.driver import Driver
+from lightning_hp.executors.ray.nodes import Nodes
 from lightning_hp.executors.ray.session import Session, room
 from lightning_hp.trial import Emit
 
@@ -42,6 +43,8 @@ class OnRay:
     memory_limit: int | None = None
     verbose: bool = False
     most: int | None = None
+    # How they fare with the jobs of a run.
+    nodes: Nodes = field(default_factory=Nodes, init=False)
     _session: Session = field(init=False)
     # How many jobs there is room for, and when this was so.
     _room: tuple[int, float] = field(default=(0, -math.inf), init=False)
@@ -64,7 +67,7 @@ class OnRay:
         now = time.monotonic()
         if now - looked >= LOOK_INTERVAL:
             # One at least: a cluster may grow when something is asked for.
-            count = max(1, room(self._session.connect(), self.needs()))
+            count = max(1, room(self._session.connect(), self.needs(), self.nodes.left_alone))
             self._room = count, now
         return count
 
@@ -103,4 +106,4 @@ class OnRay:
                 Driver(self, self._session.connect(), work, emit).run(first, next_job)
         finally:
             self._session.close()
-            self._room, self._share = (0, -math.inf), None
+            self._room, self._share, self.nodes = (0, -math.inf), None, Nodes()

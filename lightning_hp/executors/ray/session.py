@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -127,10 +127,10 @@ def _check_is_of_the_cluster(address: str) -> None:
         )
 
 
-def room(ray: Any, needs: Mapping[str, float]) -> int:
-    """How many jobs that need so much the machines have room for, whatever else runs there."""
+def room(ray: Any, needs: Mapping[str, float], besides: Container[str] = ()) -> int:
+    """How many jobs that need so much the machines have room for, besides some nodes, whatever else runs there."""
     amounts = {name: amount for name, amount in needs.items() if amount > 0}
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in besides]
     return sum(min((math.floor(node.get(name, 0) / amount) for name, amount in amounts.items()), default=1) for node in nodes)
 
 

@@ -34,9 +34,10 @@ class Machines:
         self.cluster = cluster
         self.temporary = temporary
 
-    def add(self, num_cpus: int = 1, **resources: float) -> Any:
+    def add(self, num_cpus: int = 1, env_vars: dict[str, str] | None = None, **resources: float) -> Any:
         """Has one more machine join."""
-        return self.cluster.add_node(num_cpus=num_cpus, resources=resources, object_store_memory=STORE)
+        own = {"env_vars": env_vars, "resources": resources}
+        return self.cluster.add_node(num_cpus=num_cpus, object_store_memory=STORE, **own)
 
     def remove(self, machine: Any) -> None:
         """Has a machine leave, or tidies up after one that is gone."""

@@ -18,22 +18,26 @@ from lightning_hp.executors.ray.agent import TOKEN
 from lightning_hp.executors.ray.agents import IDLE, START_PAUSE, START_TRIES
 from lightning_hp.executors.ray.driver import MOST_RETURNS, Driver
 from lightning_hp.executors.ray.executor import OnRay
+from lightning_hp.executors.ray.nodes import MOST_FAILURES
 from lightning_hp.trial import Finished, Job, Outcome, Printed, Trial
 
 ray = pytest.importorskip("ray", reason="pip install 'lightning-hp[ray]'")
 Lost = ray.exceptions.RaySystemError
-READY = ("alpha", True, lightning_hp.__version__)
+READY = ("alpha", "1", True, lightning_hp.__version__)
 # Looks of the driver, each of a second of its clock, in which something would have happened.
 MANY = 1000
 
 
 @dataclass(eq=False)
 class Ref:
-    """What an agent has told, or what it has raised."""
+    """What an agent has told, or what it has raised, or will."""
 
     value: object
+    comes: object = lambda: True
 
-    is_ready = True
+    @property
+    def is_ready(self):
+        return self.comes()
 
 
 class Telling:
@@ -75,7 +79,7 @@ class Remote:
 class Handle:
     def __init__(self, agent, name):
         self.name = name
-        self.where = Remote(lambda: Ref(agent.where))
+        self.where = Remote(lambda: Ref(agent.where, agent.comes))
         self.run = Remote(lambda job, parcel: Telling(agent.run(job)))
         self.end = Remote(lambda: Ref(None))
 
@@ -87,10 +91,12 @@ class Agent:
     Attributes:
         run: gives what it tells of a job.
         where: what it tells when it is ready, or why it never is.
+        comes: whether it has told that by now.
     """
 
     run: object = None
     where: object = READY
+    comes: object = lambda: True
 
 
 @dataclass
@@ -109,17 +115,20 @@ class Ray:
     named: set = field(default_factory=set)
     exceptions: object = ray.exceptions
     put: object = staticmethod(lambda value: value)
+    __version__: str = ray.__version__
 
     def remote(self, **options):
-        def named(name):
-            return SimpleNamespace(remote=lambda payload, settings: self.start(name))
+        def options(name, label_selector=None):
+            return SimpleNamespace(remote=lambda payload, settings: self.start(name, label_selector or {}))
 
-        return lambda cls: SimpleNamespace(options=named)
+        return lambda cls: SimpleNamespace(options=options)
 
-    def start(self, name):
+    def start(self, name, selector):
         self.named.add(name)
         agent = self.agents[min(self.started, len(self.agents) - 1)]
         self.started += 1
+        # Ray would have placed it elsewhere.
+        assert not selector or agent.where[1] not in selector["ray.io/node-id"]
         return Handle(agent, name)
 
     def wait(self, coming, num_returns, timeout):
@@ -223,7 +232,7 @@ def test_a_lost_trial_does_not_wait_for_one_that_trains_for_long(tmp_path):
     assert [event.number for event in search.lost] == [2]
 
 
-OLD = ("beta", True, "0.0.1")
+OLD = ("beta", "2", True, "0.0.1")
 UNFIT = {
     "that is lost": Lost("no room in /tmp"),
     "whose packages cannot be installed": ray.exceptions.RuntimeEnvSetupError("pip: no such package"),
@@ -272,6 +281,58 @@ def test_a_job_with_which_each_agent_dies_at_once_does_not_wait_for_ever(tmp_pat
     search.run([*[Agent(dead)] * (MOST_RETURNS + 1), Agent(well)], tmp_path, workers=1)
     assert search.states == {0: "complete"}
     assert len(search.lost) == 1
+
+
+def broken(job):
+    yield []
+    yield [Finished(each.number, Outcome("failed", reason="no libgomp", blameless=True), time.time()) for each in job.trials]
+
+
+BETA = ("beta", "2", True, lightning_hp.__version__)
+
+
+@pytest.mark.parametrize(("fault", "tries"), [(broken, 0), (lost, MOST_FAILURES)])
+def test_a_machine_that_fails_its_jobs_one_after_the_other_gets_no_more_while_others_work(tmp_path, fault, tries):
+    search = Search(8)
+    given = []
+
+    def failing(job):
+        given.append(job)
+        yield from fault(job)
+
+    bad = Agent(failing, BETA)
+    # What is lost takes its agent with it.
+    again = [bad] * (MOST_FAILURES - 1 if fault is lost else 0)
+    search.run([patient(lambda: len(given) == MOST_FAILURES), bad, *again, Agent(well)], tmp_path, workers=2)
+    assert search.states == dict.fromkeys(range(8), "complete")
+    assert len(given) == MOST_FAILURES
+    assert len(search.lost) == tries
+    (note,) = search.notes
+    assert note.startswith("the last 3 jobs on beta were lost or could not begin there, and others work: it gets no more: ")
+
+
+def test_jobs_that_are_lost_at_the_same_time_are_no_reason_to_leave_their_machine_alone(tmp_path):
+    search = Search(8)
+    sudden = [Agent(after(3, lost).run, BETA) for _ in range(4)]
+    search.run([after(20), *sudden, Agent(well, BETA)], tmp_path, workers=5)
+    assert search.states == dict.fromkeys(range(8), "complete")
+    assert (len(search.lost), search.notes) == (4, [])
+
+
+def test_where_nothing_can_begin_anywhere_that_is_the_end_of_each_trial(tmp_path):
+    search = Search(9)
+    search.run([Agent(broken), Agent(broken, BETA)], tmp_path, workers=2)
+    assert search.states == dict.fromkeys(range(9), "failed")
+    assert search.lost == []
+
+
+def test_a_machine_that_is_ready_first_and_can_begin_nothing_waits_for_the_others(tmp_path):
+    search = Search(4)
+    looks = iter(range(10))
+    late = Agent(well)
+    late.comes = lambda: next(looks, None) is None
+    search.run([Agent(broken, BETA), late], tmp_path, workers=2)
+    assert search.states == dict.fromkeys(range(4), "complete")
 
 
 @pytest.mark.parametrize(("error", "blameless"), [(Lost("gone"), True), (ray.exceptions.OutOfMemoryError("full"), False)])

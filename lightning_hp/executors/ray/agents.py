@@ -18,6 +18,7 @@ import lightning_hp
 from lightning_hp.errors import ConfigError, LightningHPError, storage_errors
 from lightning_hp.executors import Work
 from lightning_hp.executors.ray.agent import TOKEN, Agent, Settings
+from lightning_hp.executors.ray.labels import NODE, can_select
 from lightning_hp.executors.ray.session import end_leftovers, room
 from lightning_hp.executors.ray.ways import Parcel
 from lightning_hp.trial import Emit, Job, Printed
@@ -117,6 +118,11 @@ class Agents:
     def __len__(self) -> int:
         return len(self._agents)
 
+    @property
+    def can_avoid(self) -> bool:
+        """Whether Ray can be told to start no more on some machine."""
+        return can_select(self._ray.__version__) and NODE not in self._executor.cluster.label_selector
+
     def prepare(self) -> None:
         """Ends what an earlier run of this search has left, and sends to the cluster what each agent needs.
 
@@ -164,7 +170,7 @@ class Agents:
             return
         while len(self._agents) < count:
             options: dict[str, Any] = {"name": f"{_named(self._token)}{uuid.uuid4().hex}"}
-            if selector := self._executor.nodes.selector():
+            if selector := self._executor.selector():
                 options["label_selector"] = selector
             handle = self._actor.options(**options).remote(self._payload, self._settings)
             self._agents.append(RemoteAgent(handle, coming=handle.where.remote(), since=time.monotonic()))
@@ -233,8 +239,9 @@ class Agents:
         if self._told or now - self._waiting_since < PATIENCE:
             return
         self._told = True
-        needs = ", ".join(f"{amount:g} {name}" for name, amount in self._needs.items() if amount)
-        if room(self._ray, self._needs, self._executor.nodes.left_alone) > 0:
+        labels = [f"the label {name}: {condition}" for name, condition in self._executor.cluster.label_selector.items()]
+        needs = ", ".join([*(f"{amount:g} {name}" for name, amount in self._needs.items() if amount), *labels])
+        if room(self._ray, self._needs, self._executor.selector()) > 0:
             told = f"waiting for a machine of the cluster to be free and ready for a job, which takes {needs}"
         else:
             told = f"no machine of the cluster has what a job takes: {needs}; waiting for one to join"

@@ -14,7 +14,7 @@ from lightning_hp.executors.ray.agent import Message
 from lightning_hp.executors.ray.agents import Agents, RemoteAgent, in_short
 from lightning_hp.executors.ray.baggage import ended_by
 from lightning_hp.executors.ray.mirror import Change, Copy, Gone, Piece, Same
-from lightning_hp.executors.ray.nodes import MOST_FAILURES, can_select
+from lightning_hp.executors.ray.nodes import MOST_FAILURES
 from lightning_hp.executors.ray.ways import Parcel, ThroughRay, ThroughStorage, Way
 from lightning_hp.executors.ray.wheels import Answered, Listens, Wheels
 from lightning_hp.trial import LONGEST_REASON, Emit, Finished, Job, Outcome, Paused, Printed, Unfused
@@ -234,7 +234,7 @@ class Driver:
     def _note_failure(self, agent: RemoteAgent, reason: str) -> None:
         """Counts a job that was lost or could not begin, and tells it where the machine gets no more."""
         others = [each.node for each in self._agents if each.ready and each is not agent]
-        if can_select(self._ray.__version__) and self._nodes.failed(agent.node, agent.earlier, others):
+        if self._agents.can_avoid and self._nodes.failed(agent.node, agent.earlier, others):
             told = f"the last {MOST_FAILURES} jobs on {agent.host} were lost or could not begin there, and others work"
             self._emit(Printed((), f"{told}: it gets no more: {reason}"))
 

@@ -67,7 +67,7 @@ class OnRay:
         now = time.monotonic()
         if now - looked >= LOOK_INTERVAL:
             # One at least: a cluster may grow when something is asked for.
-            count = max(1, room(self._session.connect(), self.needs(), self.nodes.left_alone))
+            count = max(1, room(self._session.connect(), self.needs(), self.selector()))
             self._room = count, now
         return count
 
@@ -78,6 +78,10 @@ class OnRay:
         if self.memory_limit is not None:
             needs["memory"] = self.memory_limit * self.devices
         return needs
+
+    def selector(self) -> dict[str, str]:
+        """The labels that a machine needs, as Ray's label selector."""
+        return {**self.nodes.selector(), **self.cluster.label_selector}
 
     @property
     def _may_use_gpus(self) -> bool:
@@ -94,7 +98,7 @@ class OnRay:
 
     def _uses_gpus(self) -> bool:
         if self.accelerator == "auto":
-            return bool(self._session.connect().cluster_resources().get("GPU", 0))
+            return room(self._session.connect(), {"GPU": 1}, self.cluster.label_selector) > 0
         # A machine that has some may still have to join.
         return self._may_use_gpus
 

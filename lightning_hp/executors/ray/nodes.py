@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 
+from lightning_hp.executors.ray.labels import NODE
+
 # Jobs in a row that are lost on a machine, or cannot begin there, until it gets no more.
 MOST_FAILURES = 3
-# The label by which Ray knows its nodes.
-_LABEL = "ray.io/node-id"
-# The version of Ray that can be told by labels where an actor is to run.
-_LABELS_SINCE = (2, 49)
 
 
 class Nodes:
@@ -60,13 +58,4 @@ class Nodes:
 
     def selector(self) -> dict[str, str]:
         """What keeps an actor from those that are left alone, as Ray's label selector."""
-        return {_LABEL: f"!in({','.join(sorted(self.left_alone))})"} if self.left_alone else {}
-
-
-def can_select(version: str) -> bool:
-    """Whether Ray can be told by labels where an actor is to run.
-
-    >>> can_select("2.48.0"), can_select("2.60.0")
-    (False, True)
-    """
-    return tuple(map(int, version.split(".")[:2])) >= _LABELS_SINCE
+        return {NODE: f"!in({','.join(sorted(self.left_alone))})"} if self.left_alone else {}

@@ -157,6 +157,32 @@ def test_a_trial_ends_at_its_timeout_or_memory_limit_and_the_others_go_on(search
     assert study.trials[2].reason.endswith("memory_limit is 2.00 GiB (2 tries)")
 
 
+@dataclass(frozen=True)
+class Marking:
+    """Tells the mark of its machine as the reason."""
+
+    root: Path
+
+    def under(self, root):
+        return replace(self)
+
+    def __call__(self, job, emit):
+        emit(Finished(job.trials[0].number, Outcome("failed", reason=os.environ["RAY_RAYLET_PID"]), 0.0))
+
+
+def test_jobs_run_on_the_machines_with_the_labels_that_were_asked_for(machines, tmp_path):
+    kinds = [machines.add(own={"labels": {"kind": kind}}, late=1) for kind in ("small", "big", "small")]
+    jobs = iter([Job((Trial(number, {}, 0),)) for number in range(3)])
+    heard = []
+    executor = OnRay(RayCluster(resources={"late": 1}, label_selector={"kind": "!in(small,tiny)"}))
+    assert executor.at_a_time == 1
+    executor.run(lambda: next(jobs, None), Marking(tmp_path), heard.append)
+    marks = [event.outcome.reason for event in heard if isinstance(event, Finished)]
+    assert marks == [str(machines.mark(kinds[1]))] * 3
+    for machine in kinds:
+        machines.remove(machine)
+
+
 def test_what_condemns_a_search_does_so_from_a_cluster_too(search, two, tmp_path):
     with pytest.raises(MonitorError, match="did you mean 'val_acc'"):
         search(monitor="val_accuracy", executor="ray", root_dir=tmp_path / "monitor").run()

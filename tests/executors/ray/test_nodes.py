@@ -37,7 +37,7 @@ def test_a_machine_with_a_broken_python_costs_no_trial_a_try_and_is_left_alone(s
     (tmp_path / "broken/sklearn").mkdir(parents=True)
     (tmp_path / "broken/sklearn/__init__.py").write_text(BROKEN)
     path = os.pathsep.join([str(tmp_path / "broken"), os.environ["PYTHONPATH"]])
-    present = [machines.add(env_vars={"PYTHONPATH": path}), machines.add()]
+    present = [machines.add(own={"env_vars": {"PYTHONPATH": path}}), machines.add()]
     notes, retried = [], []
 
     def listen(event):

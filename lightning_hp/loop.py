@@ -250,7 +250,7 @@ class SearchLoop:
     def rerun(self, number: int, tolerance: float = TOLERANCE) -> Rerun:
         """Trains a finished trial once more, with the same hyperparameters and seeds, and compares what comes out.
 
-        The study is only read. Loggers of your own are made once more.
+        The study is left as it is. Loggers of your own are made once more.
 
         Args:
             number: of the trial. One that was pruned trains as far as it came.

@@ -219,12 +219,21 @@ class Agents:
             self._emit(Printed((), f"an agent could not be started, and is tried again from time to time: {told}"))
         self._start_again = time.monotonic() + START_PAUSE
 
-    def release_idle(self) -> None:
-        """Ends agents that have had nothing to do for a while, or get no more jobs."""
-        left, now = self._executor.nodes.left_alone, time.monotonic()
-        idle = [each for each in self._agents if each.is_idle and (now - each.since >= IDLE or each.node in left)]
-        self._agents = [each for each in self._agents if each not in idle]
-        self._end(idle)
+    def release(self, more: bool) -> None:
+        """Ends agents that have had nothing to do for a while, or get no more jobs.
+
+        Args:
+            more: whether jobs wait, so that those are of use that have had no room yet.
+        """
+        over = [each for each in self._agents if self._is_over(each, more)]
+        self._agents = [each for each in self._agents if each not in over]
+        self._end(over)
+
+    def _is_over(self, agent: RemoteAgent, more: bool) -> bool:
+        if agent.is_idle and agent.node in self._executor.nodes.left_alone:
+            return True
+        has_no_use = agent.is_idle or not (agent.ready or more)
+        return has_no_use and time.monotonic() - agent.since >= IDLE
 
     def end(self) -> None:
         """Ends all, whatever they do."""

@@ -80,7 +80,7 @@ class Driver:
             while self._give_out(next_job):
                 self._take_what_comes()
                 self._pass_requests()
-                self._agents.release_idle()
+                self._agents.release(more=self._more or len(self._waiting) > 0)
         finally:
             self._agents.end()
             for agent in self._agents:
@@ -89,7 +89,7 @@ class Driver:
     def _give_out(self, next_job: NextJob) -> bool:
         """Starts what can start; False where nothing runs and there is no next."""
         # While all others wait for what runs, there is no use for more machines.
-        self._agents.grow(self._executor.at_a_time if self._more else 1)
+        self._agents.grow(self._executor.wanted if self._more else 1)
         for agent in self._agents.free():
             job = self._next(next_job)
             if job is None:

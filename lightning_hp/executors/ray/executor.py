@@ -59,15 +59,23 @@ class OnRay:
 
     @property
     def at_a_time(self) -> int:
-        count = self.workers if self.workers is not None else self._fitting()
+        # One at least: a cluster may grow when something is asked for.
+        count = self.workers if self.workers is not None else max(1, self._fitting())
+        return count if self.most is None else min(count, self.most)
+
+    @property
+    def wanted(self) -> int:
+        """How many agents there are to be while jobs wait: of one that has no room yet, an autoscaler makes a machine."""
+        if self.workers is not None:
+            return self.at_a_time
+        count = self._fitting() + 1
         return count if self.most is None else min(count, self.most)
 
     def _fitting(self) -> int:
         count, looked = self._room
         now = time.monotonic()
         if now - looked >= LOOK_INTERVAL:
-            # One at least: a cluster may grow when something is asked for.
-            count = max(1, room(self._session.connect(), self.needs(), self.selector()))
+            count = room(self._session.connect(), self.needs(), self.selector())
             self._room = count, now
         return count
 

@@ -142,6 +142,9 @@ class Ray:
             raise ref.value
         return ref.value
 
+    def nodes(self):
+        return [{"Alive": True, "Resources": {"CPU": 1.0}}] * 2
+
     def kill(self, handle):
         self.named.discard(handle.name)
 
@@ -184,9 +187,10 @@ class Search:
             assert event.number not in self.states
             self.states[event.number] = event.outcome.state
 
-    def run(self, agents, tmp_path, workers, left=()):
-        cluster = Ray(agents, named=set(left))
-        executor = OnRay(RayCluster(num_gpus=0), workers=workers)
+    def run(self, agents, tmp_path, workers, left=(), most=None):
+        self.cluster = cluster = Ray(agents, named=set(left))
+        executor = OnRay(RayCluster(num_gpus=0), workers=workers, most=most)
+        executor._session = SimpleNamespace(connect=lambda: cluster)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("lightning_hp.executors.ray.agents.time", SimpleNamespace(monotonic=lambda: cluster.now))
             Driver(executor, cluster, SimpleWork(tmp_path), self.take).run(self.next_job(), self.next_job)
@@ -230,6 +234,27 @@ def test_a_lost_trial_does_not_wait_for_one_that_trains_for_long(tmp_path):
     search.run([Agent(well), patient(lambda: search.states.keys() >= {0, 2}), late, Agent(well)], tmp_path, workers=3)
     assert search.states == dict.fromkeys(range(3), "complete")
     assert [event.number for event in search.lost] == [2]
+
+
+def never():
+    return False
+
+
+@pytest.mark.parametrize(("most", "started"), [(None, 3), (2, 2)])
+def test_while_jobs_wait_one_agent_more_than_there_is_room_for_asks_an_autoscaler_for_a_machine(tmp_path, most, started):
+    search = Search(6)
+    cluster = search.run([after(9), after(9), Agent(well, comes=never)], tmp_path, workers=None, most=most)
+    assert search.states == dict.fromkeys(range(6), "complete")
+    assert cluster.started == started
+    assert (cluster.named, search.notes) == (set(), [])
+
+
+def test_when_no_more_jobs_wait_no_machine_is_asked_for_any_longer(tmp_path):
+    search = Search(2)
+    last = patient(lambda: len(search.cluster.named) == 1)
+    search.run([last, Agent(well), Agent(comes=never)], tmp_path, workers=None)
+    assert search.states == dict.fromkeys(range(2), "complete")
+    assert search.cluster.now >= IDLE
 
 
 OLD = ("beta", "2", True, "0.0.1")

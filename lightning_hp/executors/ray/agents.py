@@ -36,8 +36,8 @@ PATIENCE = 20.0
 START_TRIES = 4
 # Seconds until another is tried after these, where others work: a machine may have been mended, or may have left.
 START_PAUSE = 60.0
-# Seconds for which an agent on a machine that has failed its last job waits for others that start.
-HOLD = 60.0
+# Seconds until an agent on which a job could not begin gets the next one: others may only be starting.
+HOLD = 5.0
 # What makes Ray's messages colourful in a terminal.
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -64,6 +64,8 @@ class RemoteAgent:
     earlier: int = 0
     # Whether it waits for another agent then.
     comes_back: bool = False
+    # By the monotonic clock; until then it gets no other.
+    held_until: float = -math.inf
     # What goes with the job where the study's folder is not seen.
     parcel: Parcel | None = None
     unfinished: set[int] = field(default_factory=set)
@@ -84,6 +86,8 @@ class RemoteAgent:
     def rest(self) -> None:
         """Has no job from now on, and nothing to tell."""
         self.job, self.coming, self.since = None, None, time.monotonic()
+        if self.comes_back:
+            self.held_until = self.since + HOLD
 
 
 class Agents:
@@ -176,12 +180,9 @@ class Agents:
             self._agents.append(RemoteAgent(handle, coming=handle.where.remote(), since=time.monotonic()))
 
     def free(self) -> list[RemoteAgent]:
-        """Those that may take a job. Where the last one failed, they wait a little for others that start."""
-        nodes, now = self._executor.nodes, time.monotonic()
-        idle = [each for each in self._agents if each.is_idle and each.node not in nodes.left_alone]
-        if any(not each.ready and now - each.since < HOLD for each in self._agents):
-            idle = [each for each in idle if not nodes.failures(each.node)]
-        return idle
+        """Those that may take a job."""
+        left, now = self._executor.nodes.left_alone, time.monotonic()
+        return [each for each in self._agents if each.is_idle and each.held_until <= now and each.node not in left]
 
     def welcome(self, agent: RemoteAgent) -> None:
         """Takes in that an agent has started.

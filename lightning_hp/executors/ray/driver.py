@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # Seconds from one look at how many agents there should be to the next.
 GROW_INTERVAL = 2.0
+# Seconds from one look to the next at agents that may take no job for a moment.
+HELD_INTERVAL = 0.5
 # Answers of an agent that may be on their way. Then it waits, and with it the training: nothing is lost, no memory is filled.
 MOST_UNREAD = 8
 # Seconds, for each agent, in which what many tell is gathered, since each look at them takes longer the more there are. Of less
@@ -136,6 +138,8 @@ class Driver:
         agents = {each.coming: each for each in self._agents if each.coming is not None}
         coming = list(agents)
         if not coming:
+            # All that is left cannot take a job for a moment, or any more.
+            time.sleep(HELD_INTERVAL)
             return
         wait = self._ray.wait
         # What is ready is here: one that hangs keeps nobody else waiting.
@@ -210,6 +214,7 @@ class Driver:
         self._end_parcel(agent, "the trial's job is over")
         if agent.failure is None:
             self._nodes.ran(agent.node)
+            del self._returns[agent.numbers]
         else:
             self._note_failure(agent, agent.failure)
         if agent.comes_back and agent.job is not None:

@@ -15,7 +15,7 @@ import lightning_hp
 from lightning_hp import RayCluster
 from lightning_hp.errors import LightningHPError
 from lightning_hp.executors.ray.agent import TOKEN
-from lightning_hp.executors.ray.agents import IDLE, START_PAUSE, START_TRIES
+from lightning_hp.executors.ray.agents import HOLD, IDLE, START_PAUSE, START_TRIES
 from lightning_hp.executors.ray.driver import MOST_RETURNS, Driver
 from lightning_hp.executors.ray.executor import OnRay
 from lightning_hp.executors.ray.nodes import MOST_FAILURES
@@ -137,6 +137,10 @@ class Ray:
         ready = [each for each in coming if each.is_ready][:num_returns]
         return ready, [each for each in coming if each not in ready]
 
+    def sleep(self, seconds):
+        self.now += seconds
+        assert self.now < MANY, "nothing happens any more"
+
     def get(self, ref):
         if isinstance(ref.value, Exception):
             raise ref.value
@@ -192,7 +196,9 @@ class Search:
         executor = OnRay(RayCluster(num_gpus=0), workers=workers, most=most)
         executor._session = SimpleNamespace(connect=lambda: cluster)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("lightning_hp.executors.ray.agents.time", SimpleNamespace(monotonic=lambda: cluster.now))
+            clock = SimpleNamespace(monotonic=lambda: cluster.now, sleep=cluster.sleep, time=time.time)
+            patch.setattr("lightning_hp.executors.ray.agents.time", clock)
+            patch.setattr("lightning_hp.executors.ray.driver.time", clock)
             Driver(executor, cluster, SimpleWork(tmp_path), self.take).run(self.next_job(), self.next_job)
         return cluster
 
@@ -353,7 +359,7 @@ def test_where_nothing_can_begin_anywhere_that_is_the_end_of_each_trial(tmp_path
 
 def test_a_machine_that_is_ready_first_and_can_begin_nothing_waits_for_the_others(tmp_path):
     search = Search(4)
-    looks = iter(range(10))
+    looks = iter(range(int(HOLD)))
     late = Agent(well)
     late.comes = lambda: next(looks, None) is None
     search.run([Agent(broken, BETA), late], tmp_path, workers=2)

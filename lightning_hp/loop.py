@@ -94,7 +94,7 @@ class SearchLoop:
             divided among them.
         jobs_per_device: how many trials share a GPU.
         retries: how often a trial is tried again that a dead worker or a lack of memory has ended. It goes on from its last
-            checkpoint. Errors of your own code are not tried again.
+            checkpoint; trials that trained as one do so together first. Errors of your own code are not tried again.
         trial_timeout: time that a trial may take, in the forms of ``max_time``; then it is ended as failed. With a pruner it is
             the time from one rung to the next.
         memory_limit: GiB of memory that a worker may use; None for no limit.

@@ -136,7 +136,9 @@ class Dispatch:
         lost = self._losses.get(event.number, 0)
         if event.outcome.retriable and lost < self.retries:
             self._losses[event.number] = lost + 1
-            self.plan.separate(trial)
+            # A last try is by itself, so that no trial fails by what another one of its job does.
+            together = event.outcome.blameless and lost == 0 and self.retries > 1
+            (self.plan.again if together else self.plan.separate)(trial)
             self._tell(Retried(event.number, event.outcome.reason or ""))
             return
         if event.outcome.retriable and lost:

@@ -94,7 +94,7 @@ class SearchLoop:
             divided among them.
         jobs_per_device: how many trials share a GPU.
         retries: how often a trial is tried again that a dead worker or a lack of memory has ended. It goes on from its last
-            checkpoint. Errors of your own code are not tried again.
+            checkpoint; trials that trained as one do so together first. Errors of your own code are not tried again.
         trial_timeout: time that a trial may take, in the forms of ``max_time``; then it is ended as failed. With a pruner it is
             the time from one rung to the next.
         memory_limit: GiB of memory that a worker may use; None for no limit.
@@ -250,7 +250,7 @@ class SearchLoop:
     def rerun(self, number: int, tolerance: float = TOLERANCE) -> Rerun:
         """Trains a finished trial once more, with the same hyperparameters and seeds, and compares what comes out.
 
-        The study is only read. Loggers of your own are made once more.
+        The study is left as it is. Loggers of your own are made once more.
 
         Args:
             number: of the trial. One that was pruned trains as far as it came.

@@ -34,6 +34,8 @@ class Plan:
     _waiting: OrderedDict[int, _Kind] = field(default_factory=OrderedDict)
     # The same by what all of a job have in common, so that no job has to look through all that wait.
     _alike: dict[_Kind, deque[Trial]] = field(default_factory=dict)
+    # By a trial's number, the numbers of all that were in its last job.
+    _jobs: dict[int, tuple[int, ...]] = field(default_factory=dict)
     # Trials that have to train by themselves, and what those have in common that do not train as one.
     _alone: set[int] = field(default_factory=set)
     _refused: set[_Kind] = field(default_factory=set)
@@ -49,9 +51,7 @@ class Plan:
 
     def add(self, trial: Trial) -> None:
         """Takes a trial that is to start."""
-        kind = _Kind(structure(trial.hparams), self.until(trial), trial.number if trial.number in self._alone else None)
-        self._waiting[trial.number] = kind
-        self._alike.setdefault(kind, deque()).append(trial)
+        self._put(trial, (trial.number,) if trial.number in self._alone else ())
 
     def refuse(self, trials: list[Trial]) -> None:
         """Takes back trials that cannot train as one; neither will others like them."""
@@ -59,8 +59,12 @@ class Plan:
             self.add(trial)
             self._refused.add(self._waiting[trial.number])
 
+    def again(self, trial: Trial) -> None:
+        """Takes back a trial that shall train with those of its last job once more, as far as these are taken back as well."""
+        self._put(trial, self._jobs[trial.number])
+
     def separate(self, trial: Trial) -> None:
-        """Takes back a trial that shall train by itself, such as one whose job was lost."""
+        """Takes back a trial that shall train by itself from now on, such as one whose job was lost again."""
         self._alone.add(trial.number)
         self.add(trial)
 
@@ -71,15 +75,24 @@ class Plan:
         kind = next(iter(self._waiting.values()))
         alike = self._alike[kind]
         size = 1
-        if kind not in self._refused:
+        if kind.only:
+            size = len(alike)
+        elif kind not in self._refused:
             # The last shares are not made smaller for those that come late.
             self._shares[kind] = size = max(self._shares.get(kind, 1), min(self.most, -(-len(alike) // self.places())))
         together = tuple(alike.popleft() for _ in range(min(size, len(alike))))
-        for trial in together:
-            del self._waiting[trial.number]
+        numbers = tuple(trial.number for trial in together)
+        for number in numbers:
+            del self._waiting[number]
+            self._jobs[number] = numbers
         if not alike:
             del self._alike[kind]
         return Job(together, kind.until)
+
+    def _put(self, trial: Trial, only: tuple[int, ...]) -> None:
+        kind = _Kind(structure(trial.hparams), self.until(trial), only)
+        self._waiting[trial.number] = kind
+        self._alike.setdefault(kind, deque()).append(trial)
 
 
 @dataclass(frozen=True)
@@ -88,8 +101,8 @@ class _Kind:
 
     structure: Hashable
     until: Rung | None
-    # Of one that trains by itself its number, which no other has.
-    alone: int | None
+    # The numbers of those that train with no others; empty where anyone may join.
+    only: tuple[int, ...]
 
 
 def structure(hparams: Hparams) -> Hashable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from lightning_hp.executors.scratch import scratch_folder
 from lightning_hp.fit import Recipe, Training
 from lightning_hp.study.comparison import TOLERANCE, Comparison, compare
 from lightning_hp.trial import Emit, Event, Finished, Job, Outcome, Paused, Rung, Started, Trial, trial_folder
+
+_PREFIX = ".rerun-"
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,9 @@ def rerun(recipe: Recipe, executor: Executor, trial: Trial, sink: Emit, toleranc
         tolerance: see `compare`.
     """
     original = read_circumstances(trial_folder(recipe.root, trial.number))
-    with scratch_folder() as folder:
+    # In the study's own, which has room for checkpoints, and is where all machines of a cluster see it if they see the study.
+    parent = recipe.root if os.access(recipe.root, os.W_OK) else None
+    with scratch_folder(parent, _PREFIX) as folder:
         scratch = replace(recipe, root=folder)
         after = Trial(trial.number, trial.hparams, trial.seed)
         outcome = _run(scratch, executor, after, Rung(trial.epochs) if trial.state == "pruned" else None, sink)

@@ -33,6 +33,7 @@ class Outcome:
         checkpoint: file with the weights of the best epoch, if one was written.
         error: the exception that condemns the whole search and not only this trial.
         retriable: whether the machine failed and not the user's code (a dead worker, no memory), so that another try may do.
+        blameless: whether nothing that a trial does can be the reason: what it ran on was taken away, or could not begin.
     """
 
     state: State
@@ -44,6 +45,7 @@ class Outcome:
     checkpoint: Path | None = None
     error: Exception | None = None
     retriable: bool = False
+    blameless: bool = False
 
     def applied_to(self, trial: Trial) -> Trial:
         """The trial with this outcome."""

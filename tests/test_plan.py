@@ -75,6 +75,46 @@ def test_a_trial_that_was_lost_trains_alone():
     assert jobs(plan) == [[0], [3, 4]]
 
 
+def test_a_job_that_was_lost_is_tried_again_as_it_was_and_then_its_trials_may_train_with_others():
+    plan = Plan(places=lambda: 2)
+    for trial in trials(*[{"lr": 0.1}] * 6):
+        plan.add(trial)
+    first, second = plan.next_job(), plan.next_job()
+    assert [trial.number for trial in second.trials] == [3, 4, 5]
+    # The first of them had finished before.
+    for trial in first.trials[1:]:
+        plan.again(trial)
+    plan.add(Trial(6, {"lr": 0.1}, 0))
+    lost = plan.next_job()
+    assert [trial.number for trial in lost.trials] == [1, 2]
+    for trial in (*lost.trials, *second.trials):
+        plan.add(trial)
+    assert jobs(plan) == [[6, 1, 2], [3, 4, 5]]
+
+
+def test_of_trials_of_one_job_that_are_lost_again_those_by_themselves_stay_so():
+    plan = Plan()
+    for trial in trials(*[{"lr": 0.1}] * 3):
+        plan.add(trial)
+    zero, one, two = plan.next_job().trials
+    plan.separate(zero)
+    plan.again(one)
+    plan.again(two)
+    assert jobs(plan) == [[0], [1, 2]]
+    plan.again(zero)
+    assert jobs(plan) == [[0]]
+
+
+def test_a_lost_job_that_turns_out_not_to_train_as_one_does_not_try_again():
+    plan = Plan()
+    for trial in trials(*[{"lr": 0.1}] * 3):
+        plan.add(trial)
+    for trial in plan.next_job().trials:
+        plan.again(trial)
+    plan.refuse(list(plan.next_job().trials))
+    assert jobs(plan) == [[0], [1], [2]]
+
+
 def test_those_that_go_into_a_job_need_not_have_come_one_after_the_other():
     plan = Plan(most=2)
     for trial in trials(*[{"lr": 0.1, "layers": 1 + number % 3} for number in range(9)]):

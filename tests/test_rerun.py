@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 import torch
@@ -80,6 +81,37 @@ def test_every_executor_runs_it(search, executor):
     loop = search(trials=1, executor=executor)
     loop.run()
     assert loop.rerun(0).exact
+
+
+class Located(LitDigits):
+    """Writes down where its files go."""
+
+    seen: Path
+
+    def on_fit_start(self):
+        with self.seen.open("a") as file:
+            file.write(f"{self.trainer.logger.save_dir}\n")
+
+
+def test_it_trains_in_a_folder_of_the_study_which_is_gone_afterwards_as_is_one_of_a_killed_run(search, tmp_path, monkeypatch):
+    monkeypatch.setattr(Located, "seen", tmp_path / "seen", raising=False)
+    loop = search(Located, space={"lr": Log(1e-2, 1.0)}, trials=1)
+    root = loop.run().root
+    (root / ".rerun-killed/trials").mkdir(parents=True)
+    loop.rerun(0)
+    _, folder = map(Path, Located.seen.read_text().splitlines())
+    assert folder.parents[2] == root
+    assert folder.parents[1].name.startswith(".rerun-")
+    assert [*root.glob(".rerun-*")] == []
+
+
+def test_a_study_that_cannot_be_written_can_be_run_again(search, tmp_path, monkeypatch):
+    monkeypatch.setattr(Located, "seen", tmp_path / "seen", raising=False)
+    loop = search(Located, space={"lr": Log(1e-2, 1.0)}, trials=1)
+    root = loop.run().root
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != root)
+    assert loop.rerun(0).exact
+    assert not Path(Located.seen.read_text().splitlines()[1]).is_relative_to(root)
 
 
 def test_a_pruned_trial_trains_as_far_as_it_came(search):

@@ -48,5 +48,6 @@ class Executor(Protocol):
             emit: takes the events in this process, one at a time. What it raises ends the run.
 
         A job whose process is lost ends with a `Finished` for each of its trials that has neither finished nor paused,
-        ``failed`` and retriable.
+        ``failed`` and retriable, and blameless where the process was ended from outside. One that cannot even begin, since
+        what it needs cannot be loaded, is blameless and not retriable: here it would be the same again.
         """

@@ -39,6 +39,8 @@ MOST_WAITING = 1000
 _LISTEN_INTERVAL = 1.0
 # Lines that a worker printed last, to tell why it died.
 _LINES_KEPT = 20
+# How a process ends by what others do: with what had started it, by SIGTERM, or by SIGKILL, for which Windows has no name.
+_FROM_OUTSIDE = (None, -15, -9)
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,7 @@ class _Run:
         elif isinstance(message, Raised):
             raise message.error
         elif isinstance(message, Broken):
-            team.condemn(Outcome("failed", reason=message.reason, traceback=message.traceback))
+            team.condemn(Outcome("failed", reason=message.reason, traceback=message.traceback, blameless=True))
         elif isinstance(message, Lost):
             team.condemn(Outcome("failed", reason=message.reason, retriable=True))
         elif isinstance(message, RankFailed):
@@ -223,7 +225,8 @@ class _Run:
         if ended.rank == 0 or ended.code != 0:
             # The other ranks would wait for this one for ever.
             last = "".join(f"; {line}" for line in list(team.said)[-1:])
-            team.condemn(Outcome("failed", reason=f"{_death(ended.code)}{last}"[:LONGEST_REASON], retriable=True))
+            reason, killed = f"{_death(ended.code)}{last}"[:LONGEST_REASON], ended.code in _FROM_OUTSIDE
+            team.condemn(Outcome("failed", reason=reason, retriable=True, blameless=killed))
             team.kill()
         if team.running == 0:
             self._teams.remove(team)

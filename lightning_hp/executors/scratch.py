@@ -22,19 +22,23 @@ _LONGEST = (107 if sys.platform == "linux" else 103) - 32
 
 
 @contextlib.contextmanager
-def scratch_folder() -> Iterator[Path]:
+def scratch_folder(parent: Path | None = None, prefix: str = PREFIX) -> Iterator[Path]:
     """Makes the folder of a search and removes it at the end, after those of searches that were killed.
 
     A lock on the folder itself tells that it is in use, for it ends with the search, however that ends. (What cleans temporary
     folders, such as systemd, leaves alone what is locked.)
 
+    Args:
+        parent: in which it is; None for the temporary folder.
+        prefix: how its name begins. What else begins so in there is taken for one that was left.
+
     Raises:
-        StorageError: the temporary folder cannot be written.
+        StorageError: the parent cannot be written.
     """
     try:
-        parent = _parent()
-        _sweep(parent)
-        folder, lock = _locked_folder(parent)
+        parent = _parent() if parent is None else parent
+        _sweep(parent, prefix)
+        folder, lock = _locked_folder(parent, prefix)
     except OSError as error:
         raise cannot_write(Path(error.filename or "the temporary folder"), error) from error
     try:
@@ -63,9 +67,9 @@ def _parent() -> Path:
     return Path("/tmp") if too_long and os.name == "posix" else parent
 
 
-def _locked_folder(parent: Path) -> tuple[Path, int | None]:
+def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int | None]:
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         try:
             return folder, _lock(folder)
         except (BlockingIOError, FileNotFoundError):
@@ -76,10 +80,10 @@ def _locked_folder(parent: Path) -> tuple[Path, int | None]:
             return folder, None
 
 
-def _sweep(parent: Path) -> None:
+def _sweep(parent: Path, prefix: str) -> None:
     if sys.platform == "win32":
         return
-    for folder in parent.glob(f"{PREFIX}*"):
+    for folder in parent.glob(f"{prefix}*"):
         with contextlib.suppress(OSError):
             if folder.lstat().st_uid != os.getuid():
                 continue

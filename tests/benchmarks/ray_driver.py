@@ -31,7 +31,8 @@ from common import told, versions
 
 from lightning_hp import RayCluster, __version__
 from lightning_hp.executors import Work
-from lightning_hp.executors.ray.driver import Driver, _Worker
+from lightning_hp.executors.ray.agents import Agents, RemoteAgent
+from lightning_hp.executors.ray.driver import Driver
 from lightning_hp.executors.ray.executor import OnRay
 from lightning_hp.executors.ray.mirror import Piece
 from lightning_hp.trial import Emit, EpochEnded, Event, Finished, Job, Outcome, Trial, trial_folder
@@ -88,8 +89,8 @@ class Crowd:
     def __init__(self, epochs: int, pause: float) -> None:
         self._epochs, self._pause = epochs, pause
 
-    def where(self) -> tuple[str, bool, str]:
-        return "here", True, __version__
+    def where(self) -> tuple[str, str, bool, str]:
+        return "here", "", True, __version__
 
     def run(self, job: Job, *_: Any) -> Iterator[list[Event]]:
         number = job.trials[0].number
@@ -150,15 +151,15 @@ class Counted(Driver):
         super().__init__(executor, ray, work, counts.emit)
         self._counts = counts
 
-    def _take(self, worker: _Worker) -> None:
-        self._counts.messages += worker.job is not None
-        super()._take(worker)
+    def _take(self, agent: RemoteAgent) -> None:
+        self._counts.messages += agent.job is not None
+        super()._take(agent)
 
-    def _hear(self, worker: _Worker, message: Any) -> None:
+    def _hear(self, agent: RemoteAgent, message: Any) -> None:
         is_piece = isinstance(message, Piece)
         if is_piece and not self._counts.size:
             self._counts.note()
-        super()._hear(worker, message)
+        super()._hear(agent, message)
         if is_piece:
             self._counts.size += len(message.data)
             self._counts.note()
@@ -169,11 +170,19 @@ class Crowded(Counted):
 
     def __init__(self, executor: OnRay, ray: Any, work: Work, counts: Counts, actors: Sequence[Any]) -> None:
         super().__init__(executor, ray, work, counts)
+        self._agents = Crowds(actors, executor, ray, work, counts.emit)
+
+
+class Crowds(Agents):
+    """Agents that are all the same few actors."""
+
+    def __init__(self, actors: Sequence[Any], *arguments: Any) -> None:
+        super().__init__(*arguments)
         self._actors = actors
 
-    def _prepare(self) -> None:
-        super()._prepare()
-        self._agent = _InTurn(self._actors)
+    def prepare(self) -> None:
+        super().prepare()
+        self._actor = _InTurn(self._actors)
 
 
 class _InTurn:

@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning_hp.description import named
 from lightning_hp.errors import ConfigError
+from lightning_hp.executors.ray.labels import check_selector
 
 __all__ = ["RayCluster"]
 
@@ -28,6 +29,8 @@ class RayCluster:
             ``jobs_per_device`` leaves it, where the Trainer's accelerator is a GPU, or is not said and the cluster has GPUs.
             With 0 a job sees none.
         resources: others that it takes, by name, such as ``{"accelerator_type:H100": 0.001}`` for machines of one kind.
+        label_selector: labels that a machine needs, such as ``{"ray.io/market-type": "!spot"}``; see "Use labels to control
+            scheduling" in Ray's documentation. Needs Ray 2.49.
         scheduling_strategy: how Ray places jobs: ``"DEFAULT"``, or ``"SPREAD"`` over as many machines as possible.
         runtime_env: what Ray shall bring to the machines, such as ``{"working_dir": ".", "pip": ["timm"]}``; see
             "Environment Dependencies" in Ray's documentation.
@@ -52,6 +55,7 @@ class RayCluster:
     num_cpus: float | None = None
     num_gpus: float | None = None
     resources: Mapping[str, float] = field(default_factory=dict)
+    label_selector: Mapping[str, str] = field(default_factory=dict)
     scheduling_strategy: str = "DEFAULT"
     runtime_env: Mapping[str, Any] = field(default_factory=dict)
     shared: bool | None = None
@@ -69,6 +73,7 @@ class RayCluster:
         for name, amount in self.resources.items():
             _check_resource(name)
             _check_amount(f"resources[{name!r}]", amount)
+        check_selector(self.label_selector)
         if self.scheduling_strategy not in ("DEFAULT", "SPREAD"):
             raise ConfigError(f"RayCluster: scheduling_strategy needs 'DEFAULT' or 'SPREAD', got {self.scheduling_strategy!r}")
         if self.shared not in (None, True, False):

@@ -93,15 +93,17 @@ class Agent:
         self._thread.start()
         ready.wait()
 
-    def where(self) -> tuple[str, bool, str]:
-        """The machine's name, whether it sees the study's folder, and its version of this, once the agent is ready.
+    def where(self) -> tuple[str, str, bool, str]:
+        """The machine's name and Ray's id of it, whether it sees the study's folder, and its version of this, once it is ready.
 
         Raises:
             LightningHPError: nothing can run here.
         """
         if self._error is not None:
             raise LightningHPError(f"{platform.node()} can run no job: {self._error}")
-        return platform.node(), self.shared, lightning_hp.__version__
+        import ray
+
+        return platform.node(), ray.get_runtime_context().get_node_id(), self.shared, lightning_hp.__version__
 
     def take(self, changes: Sequence[Change]) -> None:
         """Takes a part of what is in the folders of the trials that run next, where the study's folder is not seen here."""
@@ -117,11 +119,13 @@ class Agent:
             parcel: where the study's folder is not seen here, how what is in the trials' folders comes and goes.
 
         Yields:
-            What it tells, and before a trial is over, all that has changed in its folder.
+            First nothing, which tells that the job begins; then what it tells, and before a trial is over, all that has changed
+            in its folder.
         """
         baggage = None if parcel is None else Baggage(self._root, [trial.number for trial in job.trials], parcel)
         self._desk = None if baggage is None else baggage.desk
         self._jobs.put(job)
+        yield []
         over = False
         while not over:
             messages = self._waiting()

@@ -10,6 +10,7 @@ from lightning_hp.errors import ConfigError
 from lightning_hp.executors import NextJob, Work
 from lightning_hp.executors.ray import RayCluster
 from lightning_hp.executors.ray.driver import Driver
+from lightning_hp.executors.ray.nodes import Nodes
 from lightning_hp.executors.ray.session import Session, room
 from lightning_hp.trial import Emit
 
@@ -42,6 +43,8 @@ class OnRay:
     memory_limit: int | None = None
     verbose: bool = False
     most: int | None = None
+    # How they fare with the jobs of a run.
+    nodes: Nodes = field(default_factory=Nodes, init=False)
     _session: Session = field(init=False)
     # How many jobs there is room for, and when this was so.
     _room: tuple[int, float] = field(default=(0, -math.inf), init=False)
@@ -56,15 +59,23 @@ class OnRay:
 
     @property
     def at_a_time(self) -> int:
-        count = self.workers if self.workers is not None else self._fitting()
+        # One at least: a cluster may grow when something is asked for.
+        count = self.workers if self.workers is not None else max(1, self._fitting())
+        return count if self.most is None else min(count, self.most)
+
+    @property
+    def wanted(self) -> int:
+        """How many agents there are to be while jobs wait: of one that has no room yet, an autoscaler makes a machine."""
+        if self.workers is not None:
+            return self.at_a_time
+        count = self._fitting() + 1
         return count if self.most is None else min(count, self.most)
 
     def _fitting(self) -> int:
         count, looked = self._room
         now = time.monotonic()
         if now - looked >= LOOK_INTERVAL:
-            # One at least: a cluster may grow when something is asked for.
-            count = max(1, room(self._session.connect(), self.needs()))
+            count = room(self._session.connect(), self.needs(), self.selector())
             self._room = count, now
         return count
 
@@ -75,6 +86,10 @@ class OnRay:
         if self.memory_limit is not None:
             needs["memory"] = self.memory_limit * self.devices
         return needs
+
+    def selector(self) -> dict[str, str]:
+        """The labels that a machine needs, as Ray's label selector."""
+        return {**self.nodes.selector(), **self.cluster.label_selector}
 
     @property
     def _may_use_gpus(self) -> bool:
@@ -91,7 +106,7 @@ class OnRay:
 
     def _uses_gpus(self) -> bool:
         if self.accelerator == "auto":
-            return bool(self._session.connect().cluster_resources().get("GPU", 0))
+            return room(self._session.connect(), {"GPU": 1}, self.cluster.label_selector) > 0
         # A machine that has some may still have to join.
         return self._may_use_gpus
 
@@ -103,4 +118,4 @@ class OnRay:
                 Driver(self, self._session.connect(), work, emit).run(first, next_job)
         finally:
             self._session.close()
-            self._room, self._share = (0, -math.inf), None
+            self._room, self._share, self.nodes = (0, -math.inf), None, Nodes()

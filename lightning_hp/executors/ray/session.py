@@ -15,6 +15,7 @@ from typing import Any
 from lightning_hp.errors import ConfigError, LightningHPError, did_you_mean
 from lightning_hp.executors.ray import RayCluster
 from lightning_hp.executors.ray.address import check_answers
+from lightning_hp.executors.ray.labels import can_select, matches
 
 # Seconds that what a dead search has left on the cluster is waited for to end.
 _END_PATIENCE = 60.0
@@ -51,6 +52,8 @@ class Session:
             ConfigError: Ray is not installed, there is no such cluster, or it cannot be worked with from here.
         """
         ray = import_ray()
+        if self._cluster.label_selector and not can_select(ray.__version__):
+            raise ConfigError(f"RayCluster: label_selector needs Ray 2.49 or later, this is {ray.__version__}")
         if ray.is_initialized():
             if not self._is_ours:
                 self._check_made_before(ray)
@@ -127,10 +130,10 @@ def _check_is_of_the_cluster(address: str) -> None:
         )
 
 
-def room(ray: Any, needs: Mapping[str, float]) -> int:
-    """How many jobs that need so much the machines have room for, whatever else runs there."""
+def room(ray: Any, needs: Mapping[str, float], selector: Mapping[str, str]) -> int:
+    """How many jobs that need so much the machines with such labels have room for, whatever else runs there."""
     amounts = {name: amount for name, amount in needs.items() if amount > 0}
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [each["Resources"] for each in ray.nodes() if each["Alive"] and matches(each.get("Labels", {}), selector)]
     return sum(min((math.floor(node.get(name, 0) / amount) for name, amount in amounts.items()), default=1) for node in nodes)
 
 

@@ -34,9 +34,9 @@ class Machines:
         self.cluster = cluster
         self.temporary = temporary
 
-    def add(self, num_cpus: int = 1, **resources: float) -> Any:
-        """Has one more machine join."""
-        return self.cluster.add_node(num_cpus=num_cpus, resources=resources, object_store_memory=STORE)
+    def add(self, num_cpus: int = 1, own: dict[str, Any] | None = None, **resources: float) -> Any:
+        """Has one more machine join, which may have labels or environment variables of its own."""
+        return self.cluster.add_node(num_cpus=num_cpus, resources=resources, object_store_memory=STORE, **(own or {}))
 
     def remove(self, machine: Any) -> None:
         """Has a machine leave, or tidies up after one that is gone."""

@@ -15,7 +15,7 @@ from examples.digits import LitDigits
 from lightning_hp import Choice, ConfigError, Halving, Log, MonitorError, RayCluster, SearchStoppedError, Trial
 from lightning_hp.attempts import read_circumstances
 from lightning_hp.executors.launch import CAN_FORK
-from lightning_hp.executors.ray import driver
+from lightning_hp.executors.ray import agents
 from lightning_hp.executors.ray.executor import OnRay
 from lightning_hp.executors.scratch import PREFIX, scratch_folder
 from lightning_hp.trial import EpochEnded, Finished, Job, Outcome, Printed, trial_folder
@@ -97,22 +97,22 @@ def test_a_search_ends_the_same_on_a_cluster_as_inline_and_leaves_nothing_there(
 
 
 def test_no_more_agents_start_than_there_are_jobs(search, two, monkeypatch):
-    agents = []
-    grow = driver.Driver._grow
+    counts = []
+    grow = agents.Agents.grow
 
     def noted(self, count):
         grow(self, count)
-        agents.append(len(self._workers))
+        counts.append(len(self))
 
-    monkeypatch.setattr(driver.Driver, "_grow", noted)
+    monkeypatch.setattr(agents.Agents, "grow", noted)
     loop = search(
         executor=RayCluster(), trials=2, pruner=Halving(first=1, factor=2), trainer={"max_epochs": 2, "accelerator": "cpu"}
     )
     study = loop.run()
-    assert max(agents) == 2
-    agents.clear()
+    assert max(counts) == 2
+    counts.clear()
     loop.finish(next(trial.number for trial in study.trials if trial.state == "pruned"))
-    assert set(agents) == {1}
+    assert set(counts) == {1}
 
 
 def test_trials_train_as_one_on_a_cluster(search, two, tmp_path):
@@ -155,6 +155,32 @@ def test_a_trial_ends_at_its_timeout_or_memory_limit_and_the_others_go_on(search
     assert study.trials[1].reason == "no end after 12 seconds (trial_timeout)"
     assert study.trials[2].reason.startswith("out of memory: the worker used")
     assert study.trials[2].reason.endswith("memory_limit is 2.00 GiB (2 tries)")
+
+
+@dataclass(frozen=True)
+class Marking:
+    """Tells the mark of its machine as the reason."""
+
+    root: Path
+
+    def under(self, root):
+        return replace(self)
+
+    def __call__(self, job, emit):
+        emit(Finished(job.trials[0].number, Outcome("failed", reason=os.environ["RAY_RAYLET_PID"]), 0.0))
+
+
+def test_jobs_run_on_the_machines_with_the_labels_that_were_asked_for(machines, tmp_path):
+    kinds = [machines.add(own={"labels": {"kind": kind}}, late=1) for kind in ("small", "big", "small")]
+    jobs = iter([Job((Trial(number, {}, 0),)) for number in range(3)])
+    heard = []
+    executor = OnRay(RayCluster(resources={"late": 1}, label_selector={"kind": "!in(small,tiny)"}))
+    assert executor.at_a_time == 1
+    executor.run(lambda: next(jobs, None), Marking(tmp_path), heard.append)
+    marks = [event.outcome.reason for event in heard if isinstance(event, Finished)]
+    assert marks == [str(machines.mark(kinds[1]))] * 3
+    for machine in kinds:
+        machines.remove(machine)
 
 
 def test_what_condemns_a_search_does_so_from_a_cluster_too(search, two, tmp_path):
@@ -223,7 +249,7 @@ def test_a_search_that_is_slow_to_listen_has_the_training_wait_and_misses_nothin
 
 
 def test_a_search_waits_for_a_machine_with_room_and_a_trial_may_have_processes_there(search, machines, two, monkeypatch):
-    monkeypatch.setattr(driver, "PATIENCE", 0.0)
+    monkeypatch.setattr(agents, "PATIENCE", 0.0)
     notes = []
 
     def listen(event):

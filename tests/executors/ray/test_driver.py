@@ -14,25 +14,30 @@ import pytest
 import lightning_hp
 from lightning_hp import RayCluster
 from lightning_hp.errors import LightningHPError
-from lightning_hp.executors.ray import driver
-from lightning_hp.executors.ray.driver import Driver
+from lightning_hp.executors.ray.agent import TOKEN
+from lightning_hp.executors.ray.agents import HOLD, IDLE, START_PAUSE, START_TRIES
+from lightning_hp.executors.ray.driver import MOST_RETURNS, Driver
 from lightning_hp.executors.ray.executor import OnRay
+from lightning_hp.executors.ray.nodes import MOST_FAILURES
 from lightning_hp.trial import Finished, Job, Outcome, Printed, Trial
 
 ray = pytest.importorskip("ray", reason="pip install 'lightning-hp[ray]'")
 Lost = ray.exceptions.RaySystemError
-READY = ("alpha", True, lightning_hp.__version__)
+READY = ("alpha", "1", True, lightning_hp.__version__)
 # Looks of the driver, each of a second of its clock, in which something would have happened.
 MANY = 1000
 
 
 @dataclass(eq=False)
 class Ref:
-    """What an agent has told, or what it has raised."""
+    """What an agent has told, or what it has raised, or will."""
 
     value: object
+    comes: object = lambda: True
 
-    is_ready = True
+    @property
+    def is_ready(self):
+        return self.comes()
 
 
 class Telling:
@@ -74,7 +79,7 @@ class Remote:
 class Handle:
     def __init__(self, agent, name):
         self.name = name
-        self.where = Remote(lambda: Ref(agent.where))
+        self.where = Remote(lambda: Ref(agent.where, agent.comes))
         self.run = Remote(lambda job, parcel: Telling(agent.run(job)))
         self.end = Remote(lambda: Ref(None))
 
@@ -86,10 +91,12 @@ class Agent:
     Attributes:
         run: gives what it tells of a job.
         where: what it tells when it is ready, or why it never is.
+        comes: whether it has told that by now.
     """
 
     run: object = None
     where: object = READY
+    comes: object = lambda: True
 
 
 @dataclass
@@ -108,17 +115,20 @@ class Ray:
     named: set = field(default_factory=set)
     exceptions: object = ray.exceptions
     put: object = staticmethod(lambda value: value)
+    __version__: str = ray.__version__
 
     def remote(self, **options):
-        def named(name):
-            return SimpleNamespace(remote=lambda payload, settings: self.start(name))
+        def options(name, label_selector=None):
+            return SimpleNamespace(remote=lambda payload, settings: self.start(name, label_selector or {}))
 
-        return lambda cls: SimpleNamespace(options=named)
+        return lambda cls: SimpleNamespace(options=options)
 
-    def start(self, name):
+    def start(self, name, selector):
         self.named.add(name)
         agent = self.agents[min(self.started, len(self.agents) - 1)]
         self.started += 1
+        # Ray would have placed it elsewhere.
+        assert not selector or agent.where[1] not in selector["ray.io/node-id"]
         return Handle(agent, name)
 
     def wait(self, coming, num_returns, timeout):
@@ -127,10 +137,17 @@ class Ray:
         ready = [each for each in coming if each.is_ready][:num_returns]
         return ready, [each for each in coming if each not in ready]
 
+    def sleep(self, seconds):
+        self.now += seconds
+        assert self.now < MANY, "nothing happens any more"
+
     def get(self, ref):
         if isinstance(ref.value, Exception):
             raise ref.value
         return ref.value
+
+    def nodes(self):
+        return [{"Alive": True, "Resources": {"CPU": 1.0}}] * 2
 
     def kill(self, handle):
         self.named.discard(handle.name)
@@ -174,11 +191,14 @@ class Search:
             assert event.number not in self.states
             self.states[event.number] = event.outcome.state
 
-    def run(self, agents, tmp_path, workers, left=()):
-        cluster = Ray(agents, named=set(left))
-        executor = OnRay(RayCluster(num_gpus=0), workers=workers)
+    def run(self, agents, tmp_path, workers, left=(), most=None):
+        self.cluster = cluster = Ray(agents, named=set(left))
+        executor = OnRay(RayCluster(num_gpus=0), workers=workers, most=most)
+        executor._session = SimpleNamespace(connect=lambda: cluster)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(driver, "time", SimpleNamespace(monotonic=lambda: cluster.now, time=time.time))
+            clock = SimpleNamespace(monotonic=lambda: cluster.now, sleep=cluster.sleep, time=time.time)
+            patch.setattr("lightning_hp.executors.ray.agents.time", clock)
+            patch.setattr("lightning_hp.executors.ray.driver.time", clock)
             Driver(executor, cluster, SimpleWork(tmp_path), self.take).run(self.next_job(), self.next_job)
         return cluster
 
@@ -193,7 +213,7 @@ def well(job):
 
 
 def lost(job):
-    yield None
+    yield []
     raise Lost("the machine is gone")
 
 
@@ -216,13 +236,34 @@ def after(looks, then=well):
 def test_a_lost_trial_does_not_wait_for_one_that_trains_for_long(tmp_path):
     search = Search(3)
     # By then the first one has left.
-    late = after(2 * int(driver.IDLE), lost)
+    late = after(2 * int(IDLE), lost)
     search.run([Agent(well), patient(lambda: search.states.keys() >= {0, 2}), late, Agent(well)], tmp_path, workers=3)
     assert search.states == dict.fromkeys(range(3), "complete")
     assert [event.number for event in search.lost] == [2]
 
 
-OLD = ("beta", True, "0.0.1")
+def never():
+    return False
+
+
+@pytest.mark.parametrize(("most", "started"), [(None, 3), (2, 2)])
+def test_while_jobs_wait_one_agent_more_than_there_is_room_for_asks_an_autoscaler_for_a_machine(tmp_path, most, started):
+    search = Search(6)
+    cluster = search.run([after(9), after(9), Agent(well, comes=never)], tmp_path, workers=None, most=most)
+    assert search.states == dict.fromkeys(range(6), "complete")
+    assert cluster.started == started
+    assert (cluster.named, search.notes) == (set(), [])
+
+
+def test_when_no_more_jobs_wait_no_machine_is_asked_for_any_longer(tmp_path):
+    search = Search(2)
+    last = patient(lambda: len(search.cluster.named) == 1)
+    search.run([last, Agent(well), Agent(comes=never)], tmp_path, workers=None)
+    assert search.states == dict.fromkeys(range(2), "complete")
+    assert search.cluster.now >= IDLE
+
+
+OLD = ("beta", "2", True, "0.0.1")
 UNFIT = {
     "that is lost": Lost("no room in /tmp"),
     "whose packages cannot be installed": ray.exceptions.RuntimeEnvSetupError("pip: no such package"),
@@ -236,13 +277,13 @@ UNFIT = {
 @pytest.mark.parametrize("where", UNFIT.values(), ids=UNFIT)
 def test_a_machine_that_can_run_nothing_does_not_end_a_search_that_others_run(tmp_path, where):
     search = Search(2)
-    cluster = search.run([after(3 * int(driver.START_PAUSE)), Agent(where=where)], tmp_path, workers=2)
+    cluster = search.run([after(3 * int(START_PAUSE)), Agent(where=where)], tmp_path, workers=2)
     assert search.states == dict.fromkeys(range(2), "complete")
     assert search.lost == []
     assert len(search.notes) == 1
     assert "an agent could not be started" in search.notes[0]
     # It is not tried at each look.
-    assert cluster.started <= 1 + driver.START_TRIES + 4
+    assert cluster.started <= 1 + START_TRIES + 4
 
 
 @pytest.mark.parametrize("where", UNFIT.values(), ids=UNFIT)
@@ -254,10 +295,92 @@ def test_where_no_machine_can_run_anything_the_search_ends_and_says_why(tmp_path
     assert told.get(name, "") in str(raised.value)
 
 
+def dead(job):
+    raise Lost("it was gone before it had the job")
+    yield
+
+
+def test_a_job_that_an_agent_has_not_begun_is_given_to_another_and_that_is_no_try(tmp_path):
+    search = Search(3)
+    search.run([Agent(dead), Agent(dead), Agent(well)], tmp_path, workers=2)
+    assert search.states == dict.fromkeys(range(3), "complete")
+    assert search.lost == []
+
+
+def test_a_job_with_which_each_agent_dies_at_once_does_not_wait_for_ever(tmp_path):
+    search = Search(1)
+    search.run([*[Agent(dead)] * (MOST_RETURNS + 1), Agent(well)], tmp_path, workers=1)
+    assert search.states == {0: "complete"}
+    assert len(search.lost) == 1
+
+
+def broken(job):
+    yield []
+    yield [Finished(each.number, Outcome("failed", reason="no libgomp", blameless=True), time.time()) for each in job.trials]
+
+
+BETA = ("beta", "2", True, lightning_hp.__version__)
+
+
+@pytest.mark.parametrize(("fault", "tries"), [(broken, 0), (lost, MOST_FAILURES)])
+def test_a_machine_that_fails_its_jobs_one_after_the_other_gets_no_more_while_others_work(tmp_path, fault, tries):
+    search = Search(8)
+    given = []
+
+    def failing(job):
+        given.append(job)
+        yield from fault(job)
+
+    bad = Agent(failing, BETA)
+    # What is lost takes its agent with it.
+    again = [bad] * (MOST_FAILURES - 1 if fault is lost else 0)
+    search.run([patient(lambda: len(given) == MOST_FAILURES), bad, *again, Agent(well)], tmp_path, workers=2)
+    assert search.states == dict.fromkeys(range(8), "complete")
+    assert len(given) == MOST_FAILURES
+    assert len(search.lost) == tries
+    (note,) = search.notes
+    assert note.startswith("the last 3 jobs on beta were lost or could not begin there, and others work: it gets no more: ")
+
+
+def test_jobs_that_are_lost_at_the_same_time_are_no_reason_to_leave_their_machine_alone(tmp_path):
+    search = Search(8)
+    sudden = [Agent(after(3, lost).run, BETA) for _ in range(4)]
+    search.run([after(20), *sudden, Agent(well, BETA)], tmp_path, workers=5)
+    assert search.states == dict.fromkeys(range(8), "complete")
+    assert (len(search.lost), search.notes) == (4, [])
+
+
+def test_where_nothing_can_begin_anywhere_that_is_the_end_of_each_trial(tmp_path):
+    search = Search(9)
+    search.run([Agent(broken), Agent(broken, BETA)], tmp_path, workers=2)
+    assert search.states == dict.fromkeys(range(9), "failed")
+    assert search.lost == []
+
+
+def test_a_machine_that_is_ready_first_and_can_begin_nothing_waits_for_the_others(tmp_path):
+    search = Search(4)
+    looks = iter(range(int(HOLD)))
+    late = Agent(well)
+    late.comes = lambda: next(looks, None) is None
+    search.run([Agent(broken, BETA), late], tmp_path, workers=2)
+    assert search.states == dict.fromkeys(range(4), "complete")
+
+
+@pytest.mark.parametrize(("error", "blameless"), [(Lost("gone"), True), (ray.exceptions.OutOfMemoryError("full"), False)])
+def test_no_trial_is_to_blame_for_a_machine_that_is_gone_but_one_may_be_for_memory_that_is_full(tmp_path, error, blameless):
+    def raising(job):
+        yield []
+        raise error
+
+    search = Search(1)
+    search.run([Agent(raising), Agent(well)], tmp_path, workers=1)
+    assert search.lost[0].outcome.blameless is blameless
+
+
 def test_what_an_agent_has_raised_is_told_without_where(tmp_path):
     def raising(job):
+        yield []
         raise ray.exceptions.RayTaskError("run", "Traceback " * 100, ValueError("this is why")).as_instanceof_cause()
-        yield
 
     search = Search(1)
     search.run([Agent(raising), Agent(well)], tmp_path, workers=1)
@@ -266,8 +389,8 @@ def test_what_an_agent_has_raised_is_told_without_where(tmp_path):
 
 def test_a_module_that_only_the_agent_lacks_is_told_with_the_way_to_bring_it(tmp_path):
     def raising(job):
+        yield []
         raise ray.exceptions.RaySystemError("No module named 'mine'")
-        yield
 
     search = Search(1)
     search.run([Agent(raising), Agent(well)], tmp_path, workers=1)
@@ -278,6 +401,6 @@ def test_what_a_dead_search_has_left_is_ended_but_not_what_that_of_a_copied_fold
     here, copied = tmp_path / "here", tmp_path / "copied"
     Search(1).run([Agent(well)], here, workers=1)
     shutil.copytree(here, copied)
-    agent = f"lightning-hp {(here / driver.TOKEN).read_text()} 1"
+    agent = f"lightning-hp {(here / TOKEN).read_text()} 1"
     assert Search(1).run([Agent(well)], copied, workers=1, left={agent}).named == {agent}
     assert Search(1).run([Agent(well)], here, workers=1, left={agent}).named == set()

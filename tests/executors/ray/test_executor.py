@@ -30,6 +30,13 @@ from lightning_hp.executors.ray.executor import OnRay
             r"resources\['late'\] needs 0.0001 or more where it is not 0, as Ray has it, got 1e-05",
         ),
         ({"runtime_env": "env.yaml"}, "runtime_env needs a dict, got 'env.yaml'"),
+        ({"label_selector": "big"}, "label_selector needs a dict, got 'big'"),
+        ({"label_selector": {"": "big"}}, "label_selector needs names of labels such as 'ray.io/market-type', got ''"),
+        (
+            {"label_selector": {"kind": "in()"}},
+            r"label_selector\['kind'\] needs 'value', '!value', 'in\(one,other\)' or '!in\(one,other\)', got 'in\(\)'",
+        ),
+        ({"label_selector": {"kind": 3}}, r"label_selector\['kind'\] needs 'value', .*, got 3"),
         ({"scheduling_strategy": "PACK"}, "scheduling_strategy needs 'DEFAULT' or 'SPREAD', got 'PACK'"),
         ({"shared": "yes"}, "shared needs True, False or None, got 'yes'"),
     ],
@@ -40,7 +47,7 @@ def test_a_wrong_argument_is_told(arguments, told):
 
 
 class Cluster:
-    """Ray, connected to a cluster that has this many GPUs."""
+    """Ray, connected to a cluster of a machine with this many GPUs, and one without."""
 
     def __init__(self, gpus):
         self.gpus = gpus
@@ -48,8 +55,12 @@ class Cluster:
     def connect(self):
         return self
 
-    def cluster_resources(self):
-        return {"CPU": 8.0, "GPU": self.gpus} if self.gpus else {"CPU": 8.0}
+    def nodes(self):
+        resources = {"CPU": 8.0, "GPU": float(self.gpus)} if self.gpus else {"CPU": 8.0}
+        return [
+            {"Alive": True, "Labels": {"kind": "big"}, "Resources": resources},
+            {"Alive": True, "Labels": {"kind": "small"}, "Resources": {"CPU": 2.0}},
+        ]
 
 
 def executor(gpus, cluster=None, **arguments):
@@ -76,6 +87,12 @@ def test_a_job_takes_the_gpus_that_its_trial_trains_on(arguments, needed):
     assert executor(8, **arguments).needs()["GPU"] == needed
     if "cluster" not in arguments:
         assert executor(0, **arguments).needs()["GPU"] == 0
+
+
+def test_only_machines_with_the_labels_count():
+    made = {kind: executor(8, RayCluster(label_selector={"kind": kind})) for kind in ("big", "!big", "in(big, small)", "none")}
+    assert [each.needs()["GPU"] for each in made.values()] == [1, 0, 1, 0]
+    assert [each.at_a_time for each in made.values()] == [8, 2, 8, 1]
 
 
 def test_what_a_job_takes_stays_the_same_when_a_machine_with_gpus_joins():

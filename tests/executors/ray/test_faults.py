@@ -9,15 +9,20 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 
 from lightning_hp import Choice, Log, RayCluster, Study
+from lightning_hp.attempts import read_conditions
 from lightning_hp.executors.launch import CAN_FORK
-from lightning_hp.trial import Finished, trial_folder
-from tests.executors.ray.faulty import EPOCH, Faulty, alive, read, wait_until
+from lightning_hp.executors.ray.executor import OnRay
+from lightning_hp.fit.fused import saving
+from lightning_hp.trial import Finished, Job, Outcome, Trial, trial_folder
+from tests.executors.ray.faulty import EPOCH, Faulty, alive, parent, read, wait_until
 from tests.executors.ray.heard import Heard
 from tests.fit.fused.digits import curves
 from tests.scripts import QUICKLY
@@ -108,6 +113,35 @@ def test_whatever_is_killed_its_trial_goes_on_elsewhere_and_a_machine_that_joins
     assert all(not alive(pid) for note in notes for pid in note.family)
 
 
+def test_trials_that_train_as_one_go_on_as_one_when_their_agent_is_killed(search, machines, tmp_path):
+    class Often:
+        def __init__(self, lr, how):
+            super().__init__(lr, how)
+            # In the worker, too.
+            saving.PARTS = 0
+
+    class Together(Often, Faulty):
+        root, notes = tmp_path / "study", tmp_path / "notes"
+
+        def on_train_epoch_start(self):
+            if self.name == "000000":
+                super().on_train_epoch_start()
+
+    class Undisturbed(Often, Calm):
+        pass
+
+    machine = machines.add()
+    hows = {**enqueued("agent", "agent", "agent"), "fuse": "always"}
+    calm = search(Undisturbed, root_dir=tmp_path / "calm", **hows).run()
+    study = search(Together, executor=RayCluster(shared=False), retries=2, **hows).run()
+    machines.remove(machine)
+    assert_as_if_nothing_had_happened(study, calm)
+    for number in range(3):
+        first, second = read_conditions(trial_folder(study.root, number))
+        assert (first.together, second.together) == (3, 3)
+        assert second.step > 0
+
+
 def test_a_trial_whose_agent_is_always_killed_has_as_many_tries_as_the_search_allows(search, machines, tmp_path):
     class Dying(Faulty):
         root, notes = tmp_path / "study", tmp_path / "notes"
@@ -178,6 +212,38 @@ def test_a_machine_that_hangs_is_given_up_and_its_late_result_is_refused(search,
     assert late.exists()
     assert_as_if_nothing_had_happened(study, calm)
     assert [step > 0 for step in steps(study, 0)] == [False, True]
+
+
+@dataclass(frozen=True)
+class Noting:
+    """Writes down which process is its agent's."""
+
+    root: Path
+
+    def under(self, root):
+        return replace(self, root=root)
+
+    def __call__(self, job, emit):
+        (self.root / "agent").write_text(f"{parent(os.getppid())}")
+        emit(Finished(job.trials[0].number, Outcome("complete"), 0.0))
+
+
+def test_an_agent_that_dies_while_it_has_nothing_to_do_costs_its_next_job_no_try(machines, tmp_path):
+    machine = machines.add()
+    given, heard = [], []
+
+    def next_job():
+        if len(given) == 1:
+            os.kill(int((tmp_path / "agent").read_text()), signal.SIGKILL)
+        given.append(len(given))
+        return Job((Trial(given[-1], {}, 0),)) if len(given) <= 2 else None
+
+    OnRay(RayCluster(shared=True), workers=1).run(next_job, Noting(tmp_path), heard.append)
+    machines.remove(machine)
+    assert [(event.number, event.outcome.state) for event in heard if isinstance(event, Finished)] == [
+        (0, "complete"),
+        (1, "complete"),
+    ]
 
 
 SCRIPT = f"""{QUICKLY}

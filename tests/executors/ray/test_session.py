@@ -36,6 +36,12 @@ def test_a_field_of_runtime_env_that_ray_does_not_know_is_refused(ray):
         Session(RayCluster(runtime_env={"workingdir": "."})).connect()
 
 
+def test_labels_that_an_old_ray_cannot_be_told_are_refused(ray, monkeypatch):
+    monkeypatch.setattr(ray, "__version__", "2.40.0")
+    with pytest.raises(ConfigError, match=r"^RayCluster: label_selector needs Ray 2\.49 or later, this is 2\.40\.0$"):
+        Session(RayCluster(label_selector={"kind": "big"})).connect()
+
+
 def test_where_there_is_no_cluster_the_reason_is_told_and_that_it_may_be_the_token(fails):
     fails(ConnectionError("Failed to connect\nto Ray"))
     told = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import time
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from lightning_hp import Babysitter, Study
+from lightning_hp.attempts import read_conditions
 from lightning_hp.fit.attempt import begin
 from lightning_hp.fit.checkpoints import BEST, LAST, resumable
 from lightning_hp.fit.fused import saving
@@ -305,6 +307,58 @@ def test_a_killed_worker_is_tried_again_and_ends_as_if_it_had_not_been(search, t
     assert [trial.state for trial in study.trials] == ["complete"] * 4
     for ours, theirs in zip(study.trials, quiet.trials, strict=True):
         assert_alike(ours, theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "times", "attempts"),
+    [
+        ("killed", 1, [4, 4]),
+        ("killed", 2, [4, 4, 1]),
+        ("out of memory", 1, [4, 1]),
+        ("crashed", 1, [4, 1]),
+    ],
+)
+def test_a_job_whose_worker_is_killed_goes_on_as_one_and_is_parted_where_its_trials_may_be_the_reason(
+    search, tmp_path, how, times, attempts
+):
+    seen = tmp_path / "seen"
+    seen.touch()
+
+    class Lost(Classifier):
+        def make(self):
+            # In the worker, too.
+            saving.PARTS = 0
+            return super().make()
+
+        def on_train_epoch_start(self):
+            lost = len(seen.read_text())
+            if lost < times and self.current_epoch == 3 + lost:
+                seen.write_text("." * (lost + 1))
+                if how == "out of memory":
+                    self.hoard = torch.ones(2**29)
+                    time.sleep(100)
+                os.kill(os.getpid(), signal.SIGKILL if how == "killed" else signal.SIGSEGV)
+
+    arguments = {
+        "space": SPACE,
+        "trials": 4,
+        "monitor": "val_loss",
+        "mode": "min",
+        "data": loaders,
+        "trainer": {"max_epochs": EPOCHS, "accelerator": "cpu"},
+        "fuse": "always",
+    }
+    study = search(Lost, executor="processes", workers=1, retries=2, memory_limit=2.0, **arguments).run()
+    assert [trial.state for trial in study.trials] == ["complete"] * 4
+    for number in range(4):
+        made = read_conditions(trial_folder(study.root, number))
+        assert [attempt.together for attempt in made] == attempts
+        assert [attempt.step > 0 for attempt in made] == [False] + [True] * times
+    quiet = search(Lost, executor="inline", root_dir=tmp_path / "quiet", **arguments).run()
+    for ours, theirs in zip(study.trials, quiet.trials, strict=True):
+        assert_alike(ours, theirs)
+        assert ours.metrics == theirs.metrics or 1 in attempts
 
 
 def test_an_interrupted_search_goes_on_in_another_lane(search, tmp_path, make):

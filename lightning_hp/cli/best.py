@@ -40,7 +40,9 @@ def config_of(config: Mapping[str, Any], trial: Trial) -> dict[str, Any]:
 
 
 def _keys(name: str, given: Mapping[str, Any]) -> Keys:
-    sections: Mapping[str, Sequence[str]] = dict.fromkeys((*_SECTIONS, *given), ())
+    # Where a whole section is searched, the study's config has it: a name alone that is none of its sections is the model's.
+    known = (*_SECTIONS, *given) if "." in name else tuple(given)
+    sections: Mapping[str, Sequence[str]] = dict.fromkeys(known, ())
     try:
         return locate(name, given, {}, sections)
     except ConfigError:

@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning.pytorch.cli import LightningCLI
 
-from lightning_hp.cli.names import Config, drop, given_at, locate
+from lightning_hp.cli.names import Config, drop, given_at, in_section, locate
 from lightning_hp.cli.unrun import fit_parser, of_fit, plain, says_all, sections_of, told
 from lightning_hp.errors import ConfigError, did_you_mean
 from lightning_hp.space import Hparams, Space
@@ -40,7 +40,8 @@ def given_by(cli: LightningCLI, files: Mapping[str, Config], flags: Sequence[str
     try:
         values = corners(Space(space))[0]
         sections = sections_of(fit_parser(cli))
-        names = {name: name if name.partition(".")[0] in sections else f"model.{name}" for name in values}
+        said = {key: value for config in files.values() for key, value in _of_fit(config).items()}
+        names = {name: name if in_section(name, said, sections) else f"model.{name}" for name in values}
         given = _parsed(cli, files, [*flags, *(f"--{names[name]}={_typed(value)}" for name, value in values.items())])
     except ConfigError as error:
         raise _located(cli, files, flags, error) from None

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import sys
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ from lightning_hp.cli.follow import searched_space
 from lightning_hp.cli.names import Keys, locate, put_all
 from lightning_hp.cli.settings import read_config
 from lightning_hp.errors import ConfigError
+from lightning_hp.nameless import WHY, Place, nameless, place_name
 from lightning_hp.study import Study
 from lightning_hp.study.config import FILE
 from lightning_hp.trial import Trial
@@ -27,9 +32,14 @@ def main(root: str, number: int | None = None) -> int:
     study = Study(folder, searched_space(study))
     trial = _trial(study, number)
     value = f": {study.asked['monitor']} {trial.value:.6g}" if trial.value is not None else f", {trial.state}"
-    config = yaml.safe_dump(config_of(read_config(folder / FILE), trial), sort_keys=False)
-    print(f"# Trial {trial.number} of {folder}{value}\n{config}", end="")
-    return 0
+    config = config_of(read_config(folder / FILE), trial)
+    missing = nameless(config)
+    print(f"# Trial {trial.number} of {folder}{value}\n{_as_yaml(config, missing)}", end="")
+    if not missing:
+        return 0
+    places = ", ".join(map(place_name, missing))
+    print(f"lightning-hp: {places}: fill in what stands there as a comment, as class_path of a module; {WHY}", file=sys.stderr)
+    return 1
 
 
 def config_of(config: Mapping[str, Any], trial: Trial) -> dict[str, Any]:
@@ -37,6 +47,22 @@ def config_of(config: Mapping[str, Any], trial: Trial) -> dict[str, Any]:
     given = {key: value for key, value in config.items() if key != "search"}
     put_all(given, [(_keys(name, given), value) for name, value in trial.hparams.items()], {})
     return {"seed_everything": trial.seed, **given}
+
+
+def _as_yaml(config: Mapping[str, Any], missing: Mapping[Place, str]) -> str:
+    """A config as text, with a comment in the place of what it cannot say."""
+    config, marks = copy.deepcopy(dict(config)), {}
+    for index, (place, told) in enumerate(missing.items()):
+        marks[f"nameless_{index}_"] = told
+        holder = reduce(getitem, place[:-1], config)
+        holder[place[-1]] = f"nameless_{index}_"
+    lines = yaml.safe_dump(config, sort_keys=False).splitlines()
+    for mark, told in marks.items():
+        index = next(index for index, line in enumerate(lines) if line.endswith(mark))
+        said = lines[index].lstrip()
+        indent = lines[index].removesuffix(said)
+        lines[index] = f"{indent}# {said.removesuffix(mark)}{told}"
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _keys(name: str, given: Mapping[str, Any]) -> Keys:

@@ -51,12 +51,13 @@ def config_of(config: Mapping[str, Any], trial: Trial) -> dict[str, Any]:
 
 def _as_yaml(config: Mapping[str, Any], missing: Mapping[Place, str]) -> str:
     """A config as text, with a comment in the place of what it cannot say."""
-    config, marks = copy.deepcopy(dict(config)), {}
+    plain: Any = copy.deepcopy(config)
+    marks: dict[str, str] = {}
     for index, (place, told) in enumerate(missing.items()):
-        marks[f"nameless_{index}_"] = told
-        holder = reduce(getitem, place[:-1], config)
-        holder[place[-1]] = f"nameless_{index}_"
-    lines = yaml.safe_dump(config, sort_keys=False).splitlines()
+        mark = f"nameless_{index}_"
+        marks[mark] = told
+        reduce(getitem, place[:-1], plain)[place[-1]] = mark
+    lines = yaml.safe_dump(plain, sort_keys=False).splitlines()
     for mark, told in marks.items():
         index = next(index for index, line in enumerate(lines) if line.endswith(mark))
         said = lines[index].lstrip()

@@ -9,14 +9,14 @@ from typing import Any
 
 from lightning.pytorch.cli import LightningCLI
 
-from lightning_hp.cli.config import build, default_root, load
+from lightning_hp.cli.config import build, default_root, load, naming
 from lightning_hp.cli.findings import print_briefly
 from lightning_hp.cli.follow import explained, follow
 from lightning_hp.cli.lint import notes
 from lightning_hp.cli.printing import print_config
 from lightning_hp.cli.show import print_leaderboard, table_console
 from lightning_hp.cli.table import print_line
-from lightning_hp.errors import ConfigError
+from lightning_hp.errors import ConfigError, MonitorError
 
 
 def main(config: Sequence[str], lightning: Sequence[str], make: Callable[[], Any] = LightningCLI, **flags: Any) -> int:
@@ -28,7 +28,12 @@ def main(config: Sequence[str], lightning: Sequence[str], make: Callable[[], Any
         print_config(asked, make, default_root(config))
         return 0
     loop.notes = notes(loop)
-    study = loop.run()
+    try:
+        study = loop.run()
+    except MonitorError as error:
+        # The one mistake in a config that only training shows.
+        with naming(config):
+            raise ConfigError(f"search.{error}") from None
     console = table_console()
     print_leaderboard(study, console, most=10)
     print_briefly(study.findings(), console, loop.root)

@@ -290,7 +290,8 @@ def test_a_monitor_that_is_never_logged_is_one_line(run, config):
     result = run(config, "search", "config.yaml", "--monitor", "val_accuracy")
     assert (result.code, result.out) == (2, "")
     line = result.err.splitlines()[-1]
-    assert "monitor='val_accuracy' is not logged by the module (did you mean 'val_acc'?)" in line
+    told = "lightning-hp: config.yaml: search.monitor='val_accuracy' is not logged by the module (did you mean 'val_acc'?)"
+    assert line.startswith(told)
     assert "val_loss" in line
 
 

@@ -16,6 +16,9 @@ WHY = "a search in Python may have what no config can say (functions, objects, c
 
 Place = tuple[str | int, ...]
 
+# Where a process finds the classes of the script that it runs, and no other process does.
+SCRIPT = "__main__."
+
 # Arguments of Trainer that are objects, and the module of Lightning whose classes a config may call by their name alone.
 _OBJECTS = {"callbacks": "callbacks", "logger": "loggers", "plugins": None, "profiler": None, "strategy": None}
 _KNOWN = {"strategy": NAMES, "pruner": tuple(PRUNERS)}
@@ -52,7 +55,12 @@ def zoom_call(root: Path, config: Mapping[str, Any]) -> str:
     'lightning-hp search --from runs/a --zoom'
     """
     begin = program(config)
-    return zoom_in_python(root) if begin is None else f"{begin} search --from {shlex.quote(str(root))} --zoom"
+    return zoom_in_python(root) if begin is None else zoom_command(root, begin)
+
+
+def zoom_command(root: Path, begin: str) -> str:
+    """The command alone, which begins with a program."""
+    return f"{begin} search --from {shlex.quote(str(root))} --zoom"
 
 
 def zoom_in_python(root: Path) -> str:
@@ -92,7 +100,7 @@ def _found(config: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
 
 
 def _of_script(value: Any) -> bool:
-    return isinstance(value, str) and ("<" in value or value.startswith("__main__."))
+    return isinstance(value, str) and ("<" in value or value.startswith(SCRIPT))
 
 
 def _no_class(item: Any, module: str | None) -> bool:

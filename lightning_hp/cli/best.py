@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -16,7 +16,7 @@ from lightning_hp.cli.follow import searched_space
 from lightning_hp.cli.names import Keys, locate, put_all
 from lightning_hp.cli.settings import read_config
 from lightning_hp.errors import ConfigError
-from lightning_hp.nameless import WHY, Place, nameless, place_name
+from lightning_hp.nameless import SCRIPT, WHY, Place, nameless, place_name
 from lightning_hp.study import Study
 from lightning_hp.study.config import FILE
 from lightning_hp.trial import Trial
@@ -33,13 +33,14 @@ def main(root: str, number: int | None = None) -> int:
     trial = _trial(study, number)
     value = f": {study.asked['monitor']} {trial.value:.6g}" if trial.value is not None else f", {trial.state}"
     config = config_of(read_config(folder / FILE), trial)
-    missing = nameless(config)
+    found = nameless(config)
+    # A class of the script is one for the LightningCLI of that script.
+    missing = {place: told for place, told in found.items() if not told.startswith(SCRIPT)}
     print(f"# Trial {trial.number} of {folder}{value}\n{_as_yaml(config, missing)}", end="")
-    if not missing:
-        return 0
-    places = ", ".join(map(place_name, missing))
-    print(f"lightning-hp: {places}: fill in what stands there as a comment, as class_path of a module; {WHY}", file=sys.stderr)
-    return 1
+    _tell(missing, f"fill in what stands there as a comment, as class_path of a module; {WHY}")
+    of_script = [place for place in found if place not in missing]
+    _tell(of_script, "a class of the script of the search: name its module for a LightningCLI elsewhere")
+    return 1 if missing else 0
 
 
 def config_of(config: Mapping[str, Any], trial: Trial) -> dict[str, Any]:
@@ -47,6 +48,11 @@ def config_of(config: Mapping[str, Any], trial: Trial) -> dict[str, Any]:
     given = {key: value for key, value in config.items() if key != "search"}
     put_all(given, [(_keys(name, given), value) for name, value in trial.hparams.items()], {})
     return {"seed_everything": trial.seed, **given}
+
+
+def _tell(places: Collection[Place], told: str) -> None:
+    if places:
+        print(f"lightning-hp: {', '.join(map(place_name, places))}: {told}", file=sys.stderr)
 
 
 def _as_yaml(config: Mapping[str, Any], missing: Mapping[Place, str]) -> str:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from lightning_hp.advice import Findings, advice
 from lightning_hp.cli.table import print_line
-from lightning_hp.nameless import nameless, zoom_call, zoom_in_python
+from lightning_hp.nameless import program, zoom_command, zoom_in_python
 from lightning_hp.space import Space
 from lightning_hp.study.config import read_config
 
@@ -35,13 +35,13 @@ def print_findings(findings: Findings, console: Console, root: Path) -> None:
         _print_item(console, str(each))
     space = findings.next_space
     if dict(space) != dict(findings.space):
-        config = read_config(root)
-        named = "" if nameless(config) else ", search.space of a config"
+        begin = program(read_config(root))
+        named = ", search.space of a config" if begin is not None else ""
         console.print(f"\nthe space to search next{named}", markup=False, highlight=False)
         for line in as_yaml(space):
             print_line(console, f"    {line}")
-        if not nameless(config):
-            print_line(console, f"search it:       {zoom_call(root, config)}")
+        if begin is not None:
+            print_line(console, f"search it:       {zoom_command(root, begin)}")
         print_line(console, f"in Python: {zoom_in_python(root)}")
 
 
@@ -55,7 +55,9 @@ def print_briefly(findings: Findings, console: Console, root: Path) -> None:
     for line in lines:
         _print_item(console, line)
     if dict(findings.next_space) != dict(findings.space):
-        print_line(console, f"search it:       {zoom_call(root, read_config(root))}")
+        # What its config names in a script is there for the script that has just searched it.
+        begin = program(read_config(root)) or "python SCRIPT"
+        print_line(console, f"search it:       {zoom_command(root, begin)}")
 
 
 def as_yaml(space: Space) -> list[str]:

@@ -18,6 +18,8 @@ Keys = tuple[str, ...]
 
 # What the config of any search may have, wherever it was begun.
 _USUAL = frozenset({"model", "data", "trainer"})
+# What any LightningCLI knows: a model may well have an argument called so, and a search in Python means that.
+_STANDARD = _USUAL | {"optimizer", "lr_scheduler", "ckpt_path", "weights_only", "seed_everything"}
 
 
 def locate(
@@ -77,7 +79,7 @@ def in_section(name: str, config: Mapping[str, Any], sections: Mapping[str, Coll
     False
     """
     first, dot, _ = name.partition(".")
-    if first not in sections or dot or (first in config and first not in _USUAL):
+    if first not in sections or dot or first not in _STANDARD or (first in config and first not in _USUAL):
         return first in sections
     return not _model_takes(first, config.get("model"), sections)
 

@@ -130,6 +130,14 @@ def test_best_says_what_is_to_be_filled_in_where_a_function_stood(run):
     assert list(config["model"]) == ["init_args"]
 
 
+def test_best_keeps_a_class_of_the_script_for_a_command_line_there(run, tmp_path):
+    root = made(tmp_path / "mine", model={"class_path": "__main__.Net"})
+    result = run(None, "best", str(root))
+    assert result.code == 0
+    assert yaml.safe_load(result.out)["model"]["class_path"] == "__main__.Net"
+    assert result.err.startswith("lightning-hp: model.class_path: a class of the script of the search: name its module")
+
+
 @pytest.mark.parametrize(
     ("changes", "place"),
     [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,9 +53,12 @@ class Repaired:
 def sound(root: Path) -> bool:
     """Whether ROOT/study.db can be read to its end and has every trial that has left a record, as finished."""
     try:
-        with closing(Store(root)) as store:
+        store = Store(root)
+        try:
             store.check()
             finished = {trial.number for trial in store.trials(brief=True) if trial.finished}
+        finally:
+            store.close()
     except LightningHPError:
         return False
     return all(int(path.parent.name) in finished for path in root.glob(f"trials/*/{FILE}"))

@@ -99,6 +99,8 @@ def _text_hint(value: Any) -> str:
         float(value)
     except (TypeError, ValueError):
         return ""
+    if not isinstance(value, str):
+        return ""
     return ", which is text: write it without quotes, 1e-4 as 1.0e-4 where a YAML reader needs the point"
 
 

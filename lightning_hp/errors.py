@@ -97,8 +97,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     >>> did_you_mean("hiden", ["hidden", "lr"])
     " (did you mean 'hidden'?)"
+    >>> did_you_mean("maximize", ["min", "max"])
+    " (did you mean 'max'?)"
     """
-    close = difflib.get_close_matches(name, list(known), n=1)
+    names = list(known)
+    # As max is of maximize, which as a whole is like neither max nor min.
+    beginnings = [each for each in names if len(each) > 1 and name.startswith(each)]
+    close = difflib.get_close_matches(name, names, n=1) or sorted(beginnings, key=len)[-1:]
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 

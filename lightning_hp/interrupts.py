@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +14,13 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
+def interruptible(hint: str | None = None) -> Iterator[None]:
     """Makes SIGTERM what Ctrl-C is, a `KeyboardInterrupt`, and the second of either the end of this process.
 
     Whenever a process ends, its study is whole. Away from the main thread, where Python takes no signals, nothing changes.
+
+    Args:
+        hint: printed before a `KeyboardInterrupt` goes on from here.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -35,6 +39,10 @@ def interruptible() -> Iterator[None]:
         signal.signal(number, once)
     try:
         yield
+    except KeyboardInterrupt:
+        if hint is not None:
+            print(hint, file=sys.stderr, flush=True)
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -296,7 +296,9 @@ class SearchLoop:
 
     @contextmanager
     def _recording(self) -> Iterator[Recorder]:
-        with interruptible():
+        # The command, whose searches have a config, has its own words.
+        hint = "interrupted; run the same again to go on" if self.progress and self.config is None else None
+        with interruptible(hint):
             recorder = Recorder(self.root, self.asked(), _FREE, self.space, self.keep_checkpoints)
             try:
                 yield recorder
@@ -316,6 +318,8 @@ class SearchLoop:
         progress = Progress(self.total, self.recipe.monitor, self.recipe.mode, finished, self.progress)
         for line in () if trials else self.notes:
             progress.tell(f"note: {line}")
+        if trials:
+            progress.tell_resumed(begun)
         if self.fuse == "auto" and self._apart is not None:
             progress.record(Unfused((), self._apart))
         sinks = [Way(self.seconds, progress.tell).record] if self.seconds is not None else []

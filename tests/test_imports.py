@@ -22,6 +22,7 @@ LAYERS = [
     {"space"},
     {"attempts", "seeds", "trial", "budget"},
     {"samplers", "pruners"},
+    {"nameless"},
     {"advice", "report"},
     {"study"},
     {"babysit"},

@@ -247,6 +247,16 @@ def test_a_trial_that_is_interrupted_ends_as_if_it_had_not_been(search, tmp_path
     assert [path.read_text() for path in logs[0]] == [path.read_text() for path in logs[1]]
 
 
+def test_an_interrupted_search_says_how_to_go_on_and_then_from_where(search, tmp_path, capsys):
+    with pytest.raises(KeyboardInterrupt):
+        make(search, "adam", tmp_path / "study", 1, progress=True).run()
+    assert capsys.readouterr().err == "interrupted; run the same again to go on\n"
+    make(search, "adam", tmp_path / "study", progress=True).run()
+    assert capsys.readouterr().err.splitlines()[0] == "0 of 1 trial done; going on with trial 0"
+    make(search, "adam", tmp_path / "study", progress=True).run()
+    assert capsys.readouterr().err == "nothing to run: all 1 trials are finished; ask for more with trials\n"
+
+
 def test_a_checkpoint_that_a_power_cut_has_truncated_is_passed_over_for_the_one_before(search, tmp_path):
     whole = make(search, "adam", tmp_path / "whole").run()
     log = tmp_path / "epochs"

@@ -266,6 +266,12 @@ def test_whole_numbers_are_inverted_up_to_the_largest_count(count, index):
     assert scale.from_unit(scale.to_unit(value)) == value
 
 
+@pytest.mark.parametrize("bound", [math.nan, -math.inf])
+def test_a_number_is_not_called_text(bound):
+    with pytest.raises(ConfigError, match=rf"got low={bound}$"):
+        Linear(bound, 1)
+
+
 def test_a_bound_that_is_a_word_gets_no_advice_on_numbers():
     with pytest.raises(ConfigError, match=r"got high='ten'$"):
         Linear(0, "ten")

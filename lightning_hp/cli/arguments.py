@@ -174,7 +174,9 @@ def _add_reading(commands: Any) -> None:
 
 def _add_mending(commands: Any) -> None:
     repair = commands.add_parser(
-        "repair", help="rebuild a damaged study", description="Rebuilds DIR/study.db from the trials' own records."
+        "repair",
+        help="rebuild a damaged study",
+        description="Rebuilds DIR/study.db from the trials' own records, if it is damaged or gone.",
     )
     repair.add_argument("root", metavar="DIR", help="the study's folder")
 

@@ -25,7 +25,7 @@ from lightning_hp.executors.choose import EXECUTORS
 from lightning_hp.executors.ray import RayCluster
 from lightning_hp.fit.signature import arguments
 from lightning_hp.loop import SearchLoop
-from lightning_hp.pruners import PRUNERS, Pruner
+from lightning_hp.pruners import PRUNERS, Pruner, check_not_optunas
 from lightning_hp.samplers import DEFAULT, NAMES, STRATEGIES, Grid
 from lightning_hp.space import Space
 from lightning_hp.study.config import FILE as WRITTEN
@@ -297,6 +297,7 @@ def _pruner(settings: Any) -> Pruner | str | None:
     if isinstance(settings, Mapping):
         pruner: Pruner = _named("search.pruner", settings, PRUNERS)
         return pruner
+    check_not_optunas("search.pruner", settings)
     return None if settings is None else one_of("search.pruner", settings, PRUNERS)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from pathlib import Path
 
 import yaml
@@ -12,7 +11,9 @@ from rich.text import Text
 
 from lightning_hp.advice import Findings, advice
 from lightning_hp.cli.table import print_line
+from lightning_hp.nameless import program, zoom_command, zoom_in_python
 from lightning_hp.space import Space
+from lightning_hp.study.config import read_config
 
 # What `search` tells besides which hyperparameters matter.
 _BRIEF = ("widen", "diverges", "trials")
@@ -34,12 +35,14 @@ def print_findings(findings: Findings, console: Console, root: Path) -> None:
         _print_item(console, str(each))
     space = findings.next_space
     if dict(space) != dict(findings.space):
-        console.print("\nthe space to search next, search.space of a config", markup=False, highlight=False)
+        begin = program(read_config(root))
+        named = ", search.space of a config" if begin is not None else ""
+        console.print(f"\nthe space to search next{named}", markup=False, highlight=False)
         for line in as_yaml(space):
             print_line(console, f"    {line}")
-        _print_command(console, root)
-        python = f"SearchLoop(..., space=Study({str(root)!r}).zoom(), warm_start={str(root)!r})"
-        print_line(console, f"in Python: {python}")
+        if begin is not None:
+            print_line(console, f"search it:       {zoom_command(root, begin)}")
+        print_line(console, f"in Python: {zoom_in_python(root)}")
 
 
 def print_briefly(findings: Findings, console: Console, root: Path) -> None:
@@ -52,7 +55,9 @@ def print_briefly(findings: Findings, console: Console, root: Path) -> None:
     for line in lines:
         _print_item(console, line)
     if dict(findings.next_space) != dict(findings.space):
-        _print_command(console, root)
+        # What its config names in a script is there for the script that has just searched it.
+        begin = program(read_config(root)) or "python SCRIPT"
+        print_line(console, f"search it:       {zoom_command(root, begin)}")
 
 
 def as_yaml(space: Space) -> list[str]:
@@ -72,8 +77,3 @@ def _print_item(console: Console, line: str) -> None:
     """A line that is folded at words, what follows set in."""
     for index, part in enumerate(Text(line).wrap(console, max(console.width - 2, 1))):
         console.print(Text("- " if index == 0 else "  ") + part, soft_wrap=True)
-
-
-def _print_command(console: Console, root: Path) -> None:
-    command = f"lightning-hp search --from {shlex.quote(str(root))} --zoom"
-    print_line(console, f"search it:       {command}")

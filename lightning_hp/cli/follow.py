@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from lightning_hp.cli.config import default_root
 from lightning_hp.cli.settings import read_config
 from lightning_hp.earlier import earlier_trials
 from lightning_hp.errors import ConfigError
+from lightning_hp.nameless import WHY, nameless, place_name, zoom_in_python
 from lightning_hp.scales import Choice
 from lightning_hp.space import Space
 from lightning_hp.study import Study
 from lightning_hp.study.config import FILE
+from lightning_hp.study.config import read_config as read_written
 
 
 def follow(
@@ -53,6 +56,23 @@ def follow(
     search["warm_start"] = [*earlier, *([source] if source not in earlier else [])]
     search["root"] = _own_root(config, root, zoom, search, flags)
     return paths, {**asked, "search": search}
+
+
+@contextmanager
+def explained(source: str | None) -> Iterator[None]:
+    """Adds how to go on in Python to the message of what is wrong, where a study's config cannot say all of its search.
+
+    Args:
+        source: its folder; None for a search that has a config of its own.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        missing = nameless(read_written(Path(source).expanduser())) if source is not None else {}
+        if source is None or not missing:
+            raise
+        places = ", ".join(map(place_name, missing))
+        raise ConfigError(f"{error}; {WHY}, here {places}: go on in Python, with {zoom_in_python(Path(source))}") from None
 
 
 def _own_root(config: Sequence[str], root: Path, zoom: bool, search: Mapping[str, Any], flags: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ _NOISE = re.compile(
 _EXPECTED = re.compile(r"Expected a (?!.*\. Got value|dot import path)(.+)")
 _SHORTER = {
     r"(: Given|\. Got) value: ": ", got ",
+    r", got NestedArg\(key=.*\)$": "",
     r'Parser key "([^"]+)"': r"\1",
     r"<class '(?:\w+\.)*(\w+)'>": r"\1",
     r"Problem with given class_path '([^']+)'": r"\1",

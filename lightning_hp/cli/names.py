@@ -16,6 +16,11 @@ from lightning_hp.fit.signature import MOST_LISTED, arguments
 Config = dict[str, Any]
 Keys = tuple[str, ...]
 
+# What the config of any search may have, wherever it was begun.
+_USUAL = frozenset({"model", "data", "trainer"})
+# What any LightningCLI knows: a model may well have an argument called so, and a search in Python means that.
+_STANDARD = _USUAL | {"optimizer", "lr_scheduler", "ckpt_path", "weights_only", "seed_everything"}
+
 
 def locate(
     name: str,
@@ -45,8 +50,9 @@ def locate(
     ('optimizer', 'init_args', 'lr')
     """
     first, *rest = name.split(".")
-    found: Keys = (first,) if first in sections else ("model",)
-    remaining = rest if first in sections else [first, *rest]
+    own = in_section(name, config, sections)
+    found: Keys = (first,) if own else ("model",)
+    remaining = rest if own else [first, *rest]
     if not remaining:
         return found
     while remaining:
@@ -61,6 +67,21 @@ def locate(
             _check_known(name, found[0], key, node, sections[found[0]])
         found = (*found, key)
     return found
+
+
+def in_section(name: str, config: Mapping[str, Any], sections: Mapping[str, Collection[str]]) -> bool:
+    """Whether the first word of a name is that of a section, and not of an argument of the model's.
+
+    A name alone that is both, such as the ``optimizer`` of a search in Python, is the argument's, unless the config has that
+    section. ``model.optimizer`` is the argument in any case.
+
+    >>> in_section("optimizer", {}, {"model": ["optimizer"], "optimizer": []})
+    False
+    """
+    first, dot, _ = name.partition(".")
+    if first not in sections or dot or first not in _STANDARD or (first in config and first not in _USUAL):
+        return first in sections
+    return not _model_takes(first, config.get("model"), sections)
 
 
 def put_all(config: Config, values: Iterable[tuple[Keys, Any]], defaults: Mapping[str, Any]) -> None:
@@ -111,6 +132,18 @@ def names_of_class(made: Any) -> tuple[frozenset[str], bool]:
         return frozenset(named), False
     added = ArgumentParser().add_class_arguments(made, fail_untyped=False, skip=named)
     return frozenset(named | {name.partition(".")[0] for name in added}), True
+
+
+def _model_takes(argument: str, model: Any, sections: Mapping[str, Collection[str]]) -> bool:
+    class_path = model.get("class_path") if isinstance(model, Mapping) else model
+    if not isinstance(class_path, str):
+        return argument in sections.get("model", ())
+    try:
+        made = import_class("model", class_path)
+    except ConfigError:
+        # A class of the user's script. Only a config can name one without its module.
+        return "." in class_path
+    return argument in (names_of_class(made)[0] if inspect.isclass(made) else arguments(made)[0])
 
 
 def _kind(name: str, argument: str, class_path: str) -> str:

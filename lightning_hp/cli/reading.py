@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -10,11 +11,14 @@ from typing import Any
 
 from lightning.pytorch.cli import LightningCLI
 
-from lightning_hp.cli.names import Config, drop, given_at, locate
+from lightning_hp.cli.classes import import_class
+from lightning_hp.cli.names import Config, drop, given_at, in_section, locate, names_of_class
 from lightning_hp.cli.unrun import fit_parser, of_fit, plain, says_all, sections_of, told
 from lightning_hp.errors import ConfigError, did_you_mean
 from lightning_hp.space import Hparams, Space
 
+# What jsonargparse says of a flag; in files it is seen before.
+_UNACCEPTED = re.compile(r"(\w+): ([\w.]+): Option '(\w+)' is not accepted$")
 _REQUIRED = re.compile(r"the following arguments are required: (?:fit\.)?(.*)")
 
 
@@ -40,7 +44,8 @@ def given_by(cli: LightningCLI, files: Mapping[str, Config], flags: Sequence[str
     try:
         values = corners(Space(space))[0]
         sections = sections_of(fit_parser(cli))
-        names = {name: name if name.partition(".")[0] in sections else f"model.{name}" for name in values}
+        said = {key: value for config in files.values() for key, value in _of_fit(config).items()}
+        names = {name: name if in_section(name, said, sections) else f"model.{name}" for name in values}
         given = _parsed(cli, files, [*flags, *(f"--{names[name]}={_typed(value)}" for name, value in values.items())])
     except ConfigError as error:
         raise _located(cli, files, flags, error) from None
@@ -78,6 +83,29 @@ def _of_fit(config: Config) -> Config:
     return config.get("fit") or {} if by_command else config
 
 
+def _classless(cli: LightningCLI, files: Mapping[str, Config], flags: Sequence[str], message: str) -> str | None:
+    """What to do where a section has arguments of a class that is named nowhere: in a script of the user's, as it seems."""
+    for key, open_to_any in (("model", cli.subclass_mode_model), ("data", cli.subclass_mode_data)):
+        sections = [_of_fit(config).get(key) for config in files.values()]
+        given = [argument for section in sections if isinstance(section, Mapping) for argument in section]
+        named = any(isinstance(section, str) for section in sections) or "class_path" in given
+        flagged = any(re.match(rf"--{key}(\.class_path)?(=|$)", flag) for flag in flags)
+        if open_to_any and given and not named and not flagged and message.startswith(f"{key}:"):
+            return (
+                f"{key} has {', '.join(map(str, given))}, but no class_path: add class_path: my_package.MyClass and write them "
+                "under init_args, or search with the script whose LightningCLI names the classes, by "
+                "lightning_hp.cli.search(MyCLI, MyModel, MyData)"
+            )
+    return None
+
+
+def _did_you_mean(argument: str, class_path: str) -> str:
+    with suppress(ConfigError):
+        made = import_class("model", class_path)
+        return did_you_mean(argument, names_of_class(made)[0]) if inspect.isclass(made) else ""
+    return ""
+
+
 def _typed(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
@@ -97,6 +125,12 @@ def _located(cli: LightningCLI, files: Mapping[str, Config], flags: Sequence[str
                 raise
     else:
         where = where if not flags else " ".join(flags)
+    if problem := _classless(cli, files, flags, message):
+        return ConfigError(f"{where}: {problem}")
+    unaccepted = _UNACCEPTED.match(message)
+    if unaccepted:
+        key, class_path, argument = unaccepted.groups()
+        message = f"{key}.init_args.{argument} is not an argument of {class_path}{_did_you_mean(argument, class_path)}"
     unknown = re.search(r"(\w+)\.(\w+) is not an argument$", message)
     if unknown:
         message += did_you_mean(unknown[2], sections_of(fit_parser(cli)).get(unknown[1], ()))

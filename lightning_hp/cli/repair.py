@@ -7,12 +7,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lightning_hp.study.records import repair
+from lightning_hp.study.records import repair, sound
 from lightning_hp.tracking.progress import bars
 
 
 def main(root: str) -> int:
     folder = Path(root).absolute()
+    if sound(folder):
+        print(f"{folder}: study.db is sound and has every trial that left a record: nothing to repair")
+        return 0
     console = Console(stderr=True)
     with bars(console, shown=console.is_terminal) as shown:
         task = shown.add_task("records", total=None, before=0)

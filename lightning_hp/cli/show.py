@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -59,9 +60,13 @@ def _as_dict(study: Study, chosen: Chosen | None) -> dict[str, Any]:
 
 
 def table_console() -> Console:
-    """Standard output; wide where it is no terminal, so that a file or pipe gets whole rows."""
+    """Standard output; wide where it is no terminal, so that a file or pipe gets whole rows.
+
+    COLUMNS decides, as for Rich and ``ps``, where it is exported: shells do not, ``watch`` and whoever wants a width do.
+    """
     console = Console()
-    return console if console.is_terminal else Console(width=200)
+    asked = os.environ.get("COLUMNS", "").isdigit()
+    return console if console.is_terminal or asked else Console(width=200)
 
 
 def print_leaderboard(study: Study, console: Console, most: int | None = None, see: str | None = None) -> None:

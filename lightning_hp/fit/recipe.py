@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeGuard, runtime_checkable
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 
 from lightning_hp.description import name_of
-from lightning_hp.errors import ConfigError
+from lightning_hp.errors import ConfigError, did_you_mean
 from lightning_hp.fit.sharing import own_copy
 from lightning_hp.fit.signature import check_call
 from lightning_hp.fit.trainer import check_trainer, unwise
@@ -62,7 +62,12 @@ class Recipe:
         if not callable(self.model):
             raise ConfigError(f"model needs a LightningModule class or a function that makes one, got {self.model!r}")
         if not isinstance(self.mode, str) or self.mode not in ("min", "max"):
-            raise ConfigError(f"mode needs 'min' or 'max', got {self.mode!r}")
+            raise ConfigError(f"mode needs 'min' or 'max', got {self.mode!r}{did_you_mean(str(self.mode), ('min', 'max'))}")
+        if isinstance(self.monitor, (list, tuple, set)):
+            raise ConfigError(
+                f"monitor needs the name of one logged metric, got {self.monitor!r}: a search has one objective; log what "
+                "weighs the metrics against each other as a metric of its own"
+            )
         if not isinstance(self.monitor, str) or not self.monitor:
             raise ConfigError(f"monitor needs the name of a logged metric, such as 'val_loss', got {self.monitor!r}")
         if not (self.data is None or callable(self.data) or isinstance(self.data, LightningDataModule)):

@@ -15,7 +15,7 @@ from lightning_hp.pruners.halving import Halving
 from lightning_hp.pruners.standing import Standing
 from lightning_hp.trial import Mode, Unit
 
-__all__ = ["PRUNERS", "Asha", "Halving", "Pruner", "Standing", "pruner_for"]
+__all__ = ["PRUNERS", "Asha", "Halving", "Pruner", "Standing", "check_not_optunas", "pruner_for"]
 
 
 class Pruner(Protocol):
@@ -60,6 +60,8 @@ class Pruner(Protocol):
 
 PRUNERS: dict[str, type[Halving | Asha]] = {"halving": Halving, "asha": Asha}
 
+_OPTUNAS = ("hyperband", "median", "nop", "patient", "percentile", "successivehalving", "threshold", "wilcoxon")
+
 
 def pruner_for(pruner: str | Pruner | None) -> Pruner | None:
     """The pruner of a name, or the pruner itself; None for none.
@@ -72,6 +74,7 @@ def pruner_for(pruner: str | Pruner | None) -> Pruner | None:
     """
     if pruner is None:
         return None
+    check_not_optunas("pruner", pruner)
     if isinstance(pruner, str):
         return PRUNERS[one_of("pruner", pruner, PRUNERS)]()
     if isinstance(pruner, type):
@@ -80,3 +83,14 @@ def pruner_for(pruner: str | Pruner | None) -> Pruner | None:
         raise ConfigError(f"pruner needs one of {', '.join(PRUNERS)}, or a pruner with judge(), got {pruner!r}")
     one_of("pruner.unit", getattr(pruner, "unit", None), ("epochs", "steps"))
     return pruner
+
+
+def check_not_optunas(what: str, pruner: object) -> None:
+    """Raises ConfigError for a pruner of Optuna's, its class, or a name that people know one by: they compare otherwise."""
+    kind = pruner if isinstance(pruner, type) else type(pruner)
+    name = pruner.lower().removesuffix("pruner") if isinstance(pruner, str) else ""
+    if name in _OPTUNAS or kind.__module__.startswith("optuna."):
+        raise ConfigError(
+            f"{what} needs one of {', '.join(PRUNERS)}, or a pruner with judge(), got {pruner!r}: Optuna's are not taken; "
+            "'asha' decides about each trial as it comes to a rung, 'halving' once all have come"
+        )

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lightning_hp.nameless import program
 from lightning_hp.report.searched import Searched
 from lightning_hp.scales import label
 from lightning_hp.space import split
@@ -35,17 +36,14 @@ def lines(searched: Searched, trial: Trial) -> list[tuple[str, str]]:
 
 def _rerun(searched: Searched, trial: Trial, root: str) -> Iterator[tuple[str, str]]:
     """The command, or the Python where no other process can import what the search was made of."""
-    classes = [each["class_path"] for each in searched.config.values() if isinstance(each, Mapping) and "class_path" in each]
-    made_in_script = any(path.startswith("__main__.") or "<" in path for path in classes)
-    if made_in_script:
+    begin = program(searched.config)
+    if begin is None:
         yield (
             "Train it once more, with the same seeds, and compare, in the script of the search:",
             f"loop.rerun({trial.number})",
         )
     else:
-        # A LightningCLI that names its model itself is known to its script only.
-        command = "lightning-hp" if "class_path" in (searched.config.get("model") or {}) else "python SCRIPT"
-        yield "Train it once more, with the same seeds, and compare:", f"{command} rerun {root} {trial.number}"
+        yield "Train it once more, with the same seeds, and compare:", f"{begin} rerun {root} {trial.number}"
 
 
 def _weights(trial: Trial) -> Iterator[tuple[str, str]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
 from lightning_hp.advice import Advice, advice
+from lightning_hp.nameless import zoom_call
 from lightning_hp.report.captions import CAPTIONS, caption
 from lightning_hp.report.pictures.times import Span, busy_times, spans_of
 from lightning_hp.report.reproduce import lines
@@ -71,7 +71,7 @@ def _advice(searched: Searched) -> Iterator[Section]:
     ]
     told = advice(found)
     if told:
-        code = [("Search it next:", f"lightning-hp search --from {_quoted(searched)} --zoom")] if changed else []
+        code = [("Search it next:", zoom_call(searched.root, searched.config))] if changed else []
         heads = ("hyperparameter", "searched", "to search next") if changed else ()
         yield Section("advice", "What the trials say", advice=told, heads=heads, rows=changed, code=code)
 
@@ -177,8 +177,3 @@ def _machines(searched: Searched, spans: Mapping[int, Span], busy: float) -> Ite
 def _reproduce(searched: Searched) -> Iterator[Section]:
     if searched.best is not None:
         yield Section("reproduce", f"Trial {searched.best.number} again", code=lines(searched, searched.best))
-
-
-def _quoted(searched: Searched) -> str:
-    """The study's folder, to type."""
-    return shlex.quote(str(searched.root))

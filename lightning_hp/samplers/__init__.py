@@ -13,7 +13,7 @@ from lightning_hp.description import described, named
 from lightning_hp.errors import ConfigError, one_of
 from lightning_hp.samplers.grid import Grid
 from lightning_hp.samplers.optuna import NAME as OPTUNA
-from lightning_hp.samplers.optuna import OptunaSampler, optuna_sampler
+from lightning_hp.samplers.optuna import OptunaSampler, optuna_name, optuna_sampler
 from lightning_hp.samplers.quasi import Quasi
 from lightning_hp.samplers.random import Random
 from lightning_hp.samplers.zoom import CoarseToFine
@@ -113,6 +113,11 @@ def sampler_for(strategy: str | Sampler | BaseSampler) -> Sampler:
         return cast(Sampler, strategy)
     if strategy == OPTUNA or strategy.startswith(f"{OPTUNA}."):
         return optuna_sampler(strategy)
+    if named := optuna_name(strategy):
+        raise ConfigError(
+            f"strategy={strategy!r} is not one of {', '.join(NAMES)}: that of Optuna is optuna.samplers.{named}(), or its name "
+            f"'optuna.samplers.{named}' (pip install 'lightning-hp[optuna]')"
+        )
     return STRATEGIES[one_of("strategy", strategy, NAMES)]()
 
 

@@ -34,6 +34,8 @@ ATTEMPTS = 8
 # What these propose follows from the results of earlier trials alone. Others make notes on the trials that they propose, such
 # as their generation, and go on from these.
 _WITHOUT_NOTES = ("TPESampler", "GPSampler", "RandomSampler", "BruteForceSampler")
+# Those that are known by a name of their own.
+_KNOWN = ("TPESampler", "GPSampler", "CmaEsSampler", "QMCSampler", "NSGAIISampler", "NSGAIIISampler")
 # These take values of hyperparameters, and would have to take them in Optuna's coordinates.
 _NOT_TAKEN = {
     "GridSampler": "take strategy='grid', or Grid(points=...)",
@@ -173,6 +175,16 @@ def optuna_sampler(name: str) -> OptunaSampler:
     if name == NAME:
         return OptunaSampler()
     return OptunaSampler(_made(name.removeprefix(f"{NAME}.samplers.")))
+
+
+def optuna_name(name: str) -> str | None:
+    """The class of Optuna's that people mean by a name, without asking whether Optuna is installed.
+
+    >>> optuna_name("TPE"), optuna_name("cma-es"), optuna_name("quasi")
+    ('TPESampler', 'CmaEsSampler', None)
+    """
+    plain = name.lower().replace("-", "").replace("_", "").removesuffix("sampler")
+    return {each.removesuffix("Sampler").lower(): each for each in _KNOWN}.get(plain)
 
 
 def check_installed() -> None:

@@ -244,8 +244,14 @@ def _change(key: str, all_before: dict[str, Any], all_now: dict[str, Any]) -> st
         return f"{key} was {before!r}, is {now!r}" if before != now else None
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if names:
-        return "; ".join(f"{key}[{name!r}] was {before.get(name)}, is {now.get(name)}" for name in names)
+        return "; ".join(f"{key}[{name!r}] {_otherwise(name, before, now)}" for name in names)
     # The order of a space decides which random number goes to which hyperparameter.
     if key == "space" and list(before) != list(now):
         return f"{key} has another order: was {list(before)}, is {list(now)}"
     return None
+
+
+def _otherwise(name: str, before: dict[str, Any], now: dict[str, Any]) -> str:
+    if name in before and name in now:
+        return f"was {before[name]}, is {now[name]}"
+    return "is new" if name in now else "is gone"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lightning_hp.errors import ConfigError, storage_errors
+from lightning_hp.errors import ConfigError, LightningHPError, storage_errors
 from lightning_hp.study import decisions
 from lightning_hp.study.files import write_whole
 from lightning_hp.study.lock import Lock
@@ -48,6 +48,20 @@ class Repaired:
     trials: int
     unreadable: list[Path]
     old: Path | None
+
+
+def sound(root: Path) -> bool:
+    """Whether ROOT/study.db can be read to its end and has every trial that has left a record, as finished."""
+    try:
+        store = Store(root)
+        try:
+            store.check()
+            finished = {trial.number for trial in store.trials(brief=True) if trial.finished}
+        finally:
+            store.close()
+    except LightningHPError:
+        return False
+    return all(int(path.parent.name) in finished for path in root.glob(f"trials/*/{FILE}"))
 
 
 def repair(root: Path, tell: Callable[[int, int], None] = lambda done, total: None) -> Repaired:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
@@ -18,7 +18,7 @@ from rich.text import Text
 from lightning_hp.tracking.notebook import Place
 from lightning_hp.trial import EpochEnded, Event, Finished, Mode, Paused, Printed, Retried, Started, Trial, Unfused, is_better
 
-MOST_BARS = 8
+MOST_BARS, MOST_NAMED = 8, 8
 # The terminal echoes ^C where the bars end: on a full line it would wrap, and the bars would stand there twice.
 _MARGIN = 4
 
@@ -158,6 +158,15 @@ class Progress:
     def _headline(self) -> str:
         return f"best {self._monitor} {self._best[1]:.4g} (trial {self._best[0]})" if self._best else ""
 
+    def tell_resumed(self, begun: Iterable[int]) -> None:
+        """Says that a study goes on, unless nothing is left of it.
+
+        Args:
+            begun: the numbers of the trials that have begun and not finished.
+        """
+        if not self._nothing_to_run:
+            self.tell(resumed(self._done, self._trials, sorted(begun)))
+
     def tell(self, line: str) -> None:
         """Prints a line above the bars."""
         if self._enabled:
@@ -165,6 +174,27 @@ class Progress:
 
     def _print(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def resumed(done: int, trials: int | None, begun: Sequence[int]) -> str:
+    """That a search goes on, and with which trials.
+
+    Args:
+        done: how many trials have finished.
+        trials: how many there will be; None if that is open.
+        begun: the numbers of those that go on from where they were.
+
+    >>> resumed(2, 9, [2, 3]), resumed(2, None, [5]), resumed(2, 9, [])
+    ('2 of 9 trials done; going on with trials 2 and 3', '2 trials done; going on with trial 5', '2 of 9 trials done; going on')
+    """
+    of = f" of {trials}" if trials is not None else ""
+    some = trials if trials is not None else done
+    told = f"{done}{of} trial{'s' if some != 1 else ''} done; going on"
+    if not begun:
+        return told
+    names = [*map(str, begun[:MOST_NAMED]), *([f"{len(begun) - MOST_NAMED} more"] if len(begun) > MOST_NAMED else [])]
+    listed = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    return f"{told} with trial{'s' if len(begun) > 1 else ''} {listed}"
 
 
 def seconds_left(elapsed: float, at: float, done: int, left: int) -> float | None:

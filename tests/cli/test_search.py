@@ -42,7 +42,7 @@ def test_the_config_in_a_studys_folder_goes_on_with_it_wherever_that_is_now(run,
     run(config, "search", "config.yaml")
     Path("runs/config").rename("elsewhere")
     result = run(None, "search", "elsewhere/config.yaml", "--trials", "3")
-    assert [line.split(":")[0] for line in result.err.splitlines()] == ["[3/3] trial 2"]
+    assert [line.split(":")[0] for line in result.err.splitlines()] == ["2 of 3 trials done; going on", "[3/3] trial 2"]
     assert len(Study("elsewhere").trials) == 3
     assert not Path("runs/config").exists()
 
@@ -92,7 +92,7 @@ def test_again_it_runs_nothing_and_with_more_trials_it_goes_on(run, config):
     again = run(config, "search", "config.yaml")
     assert (again.code, again.err) == (0, "nothing to run: all 2 trials are finished; ask for more with trials\n")
     more = run(config, "search", "config.yaml", "--trials", "3")
-    assert [line.split(":")[0] for line in more.err.splitlines()] == ["[3/3] trial 2"]
+    assert [line.split(":")[0] for line in more.err.splitlines()] == ["2 of 3 trials done; going on", "[3/3] trial 2"]
     assert shown(run, "study")["trials"][:2] == before
 
 
@@ -100,7 +100,7 @@ def test_the_written_config_is_enough_to_go_on(run, config):
     run(config, "search", "config.yaml", "--seed", "5")
     again = run(None, "search", "study/config.yaml", "--trials", "3")
     assert again.code == 0
-    assert [line.split(":")[0] for line in again.err.splitlines()] == ["[3/3] trial 2"]
+    assert [line.split(":")[0] for line in again.err.splitlines()] == ["2 of 3 trials done; going on", "[3/3] trial 2"]
 
 
 def test_the_config_that_a_script_has_written_is_enough_to_go_on_with_the_command(run, tmp_path):
@@ -219,7 +219,11 @@ def test_several_configs_are_one_of_which_the_last_has_the_last_word(run, config
 
 def test_a_file_that_only_completes_another_is_named_where_it_is_wrong(run, config):
     for name, content, told in [
-        ("model", {"init_args": {"hiden": 3}}, "Option 'hiden' is not accepted"),
+        (
+            "model",
+            {"init_args": {"hiden": 3}},
+            "model.init_args.hiden is not an argument of examples.digits.LitDigits (did you mean 'hidden'?)",
+        ),
         ("trainer", {"max_epoch": 3}, "trainer.max_epoch is not an argument of Trainer (did you mean 'max_epochs'?)"),
         ("search", {"trails": 3}, "search.trails is not a setting (did you mean 'trials'?)"),
         ("search", {"space": {"model.lr": {"scale": "log", "low": 0, "high": 1}}}, "search.space.model.lr: Log needs 0 < low"),
@@ -290,7 +294,8 @@ def test_a_monitor_that_is_never_logged_is_one_line(run, config):
     result = run(config, "search", "config.yaml", "--monitor", "val_accuracy")
     assert (result.code, result.out) == (2, "")
     line = result.err.splitlines()[-1]
-    assert "monitor='val_accuracy' is not logged by the module (did you mean 'val_acc'?)" in line
+    told = "lightning-hp: config.yaml: search.monitor='val_accuracy' is not logged by the module (did you mean 'val_acc'?)"
+    assert line.startswith(told)
     assert "val_loss" in line
 
 

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from lightning_hp import Choice, Int, Log, ReverseLog, Space, Study
+from lightning_hp.cli import main
 from lightning_hp.cli.show import print_leaderboard
 from lightning_hp.study import Recorder
 from lightning_hp.trial import Finished, Outcome, Started, Trial
@@ -71,6 +72,20 @@ def test_no_digit_is_lost_at_any_width(study, width):
         for value in [trial.value, *trial.hparams.values()]:
             shown = f"{value:.3g}" if isinstance(value, float) and value != trial.value else str(value)
             assert shown in squeezed
+
+
+@pytest.mark.parametrize(("columns", "folded"), [("40", True), (None, False), ("", False)])
+def test_a_pipe_gets_whole_rows_unless_columns_is_exported(study, monkeypatch, capsys, columns, folded):
+    if columns is None:
+        monkeypatch.delenv("COLUMNS", raising=False)
+    else:
+        monkeypatch.setenv("COLUMNS", columns)
+    made = study(complete(2), total=2)
+    assert main(["show", str(made.root)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert ("trial 0  val_acc 0.9777" in lines) == folded
+    row = re.compile(r" +0 +0\.9777( +\S+){5} *")
+    assert any(map(row.fullmatch, lines)) != folded
 
 
 def test_where_the_table_does_not_fit_there_is_a_block_for_each_trial(study):

@@ -8,6 +8,7 @@ import sys
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.pruners import MedianPruner
 
 from lightning_hp import Asha, ConfigError, Halving
 from lightning_hp.pruners import Standing, pruner_for
@@ -106,6 +107,10 @@ def test_a_bracket_is_a_round_or_a_part_of_it():
         (lambda: Asha(unit="epoch"), r"Asha\(unit=\)='epoch' is not one of epochs, steps \(did you mean 'epochs'\?\)"),
         (lambda: pruner_for("halfing"), r"pruner='halfing' is not one of halving, asha \(did you mean 'halving'\?\)"),
         (lambda: pruner_for(Halving), r"got the class Halving: write Halving\(\)"),
+        (lambda: pruner_for("median"), r"one of halving, asha, .* got 'median': Optuna's are not taken; 'asha' decides"),
+        (lambda: pruner_for("HyperbandPruner"), "Optuna's are not taken"),
+        (lambda: pruner_for(MedianPruner), "Optuna's are not taken"),
+        (lambda: pruner_for(MedianPruner()), "Optuna's are not taken"),
         (lambda: pruner_for(3), r"or a pruner with judge\(\), got 3"),
     ],
 )

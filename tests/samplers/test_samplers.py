@@ -83,6 +83,14 @@ def test_a_grid_takes_three_points_where_it_is_not_told():
             lambda: sampler_for("gird"),
             "strategy='gird' is not one of coarse-to-fine, quasi, random, grid, optuna (did you mean 'grid'?)",
         ),
+        (
+            lambda: sampler_for("tpe"),
+            "strategy='tpe' is not one of coarse-to-fine, quasi, random, grid, optuna: that of Optuna is "
+            "optuna.samplers.TPESampler(), or its name 'optuna.samplers.TPESampler' (pip install 'lightning-hp[optuna]')",
+        ),
+        (lambda: sampler_for("gp"), "optuna.samplers.GPSampler()"),
+        (lambda: sampler_for("cmaes"), "optuna.samplers.CmaEsSampler()"),
+        (lambda: sampler_for("GPSampler"), "optuna.samplers.GPSampler()"),
         (lambda: sampler_for(Grid), "got the class Grid: write Grid()"),
         (lambda: sampler_for(3), "strategy needs a name or a sampler with propose(), got 3"),
     ],

@@ -8,7 +8,7 @@ import re
 import pytest
 from rich.console import Console
 
-from lightning_hp.tracking.progress import MOST_BARS, Progress
+from lightning_hp.tracking.progress import MOST_BARS, Progress, resumed
 from lightning_hp.trial import EpochEnded, Finished, Outcome, Paused, Started, Trial, Unfused
 
 DONE = Trial(0, {}, 0, state="complete", value=0.5)
@@ -50,6 +50,29 @@ def test_without_a_terminal_there_is_a_line_per_trial():
         "[2/3] trial 1: complete, val_acc 0.75; best val_acc 0.75 (trial 1)",
         "[3/3] trial 2: failed, ValueError: [no]; best val_acc 0.75 (trial 1)",
     ]
+
+
+@pytest.mark.parametrize("console", [lines, terminal])
+def test_a_study_that_goes_on_says_from_where(console):
+    shown = console()
+    Progress(9, "val_acc", "max", [DONE, FAILED], console=shown).tell_resumed([3, 2])
+    assert shown.file.getvalue() == "2 of 9 trials done; going on with trials 2 and 3\n"
+    shown = console()
+    Progress(2, "val_acc", "max", [DONE, FAILED], console=shown).tell_resumed([])
+    assert shown.file.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((0, 1, [0]), "0 of 1 trial done; going on with trial 0"),
+        ((1, None, [4, 5, 6]), "1 trial done; going on with trials 4, 5 and 6"),
+        ((3, 20, []), "3 of 20 trials done; going on"),
+        ((0, 20, range(10)), "0 of 20 trials done; going on with trials 0, 1, 2, 3, 4, 5, 6, 7 and 2 more"),
+    ],
+)
+def test_how_many_are_done_and_which_go_on_are_told(arguments, told):
+    assert resumed(*arguments) == told
 
 
 def test_a_line_ends_with_the_reason_while_there_is_no_best():

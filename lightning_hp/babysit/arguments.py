@@ -31,7 +31,7 @@ def require(name: str, value: object, wanted: str, fine: bool) -> None:
 
 
 def _rules(**given: Any) -> dict[str, tuple[str, bool]]:
-    monitor, signals, momentum = given["monitor"], given["signals"], given["momentum_factor"]
+    monitor, signals = given["monitor"], given["signals"]
     is_name = monitor is None or (isinstance(monitor, str) and monitor != "")
     return {
         "monitor": ("the name of a logged metric", is_name),
@@ -41,7 +41,7 @@ def _rules(**given: Any) -> dict[str, tuple[str, bool]]:
         "cooldown": (_WHOLE, whole(given["cooldown"])),
         "factor": ("a number above 0 and below 1", number(given["factor"], 0, 1, above=True, below=True)),
         "min_lr": (_NOT_NEGATIVE, number(given["min_lr"], 0, math.inf, below=True)),
-        "momentum_factor": ("a number above 0, at most 1, or None", momentum is None or number(momentum, 0, 1, above=True)),
+        "momentum_factor": ("a number above 0, at most 1", number(given["momentum_factor"], 0, 1, above=True)),
         "max_momentum": ("a number from 0 to below 1", number(given["max_momentum"], 0, 1, below=True)),
         "policy": (f"one of {', '.join(map(repr, POLICIES))}, or a Policy", _is_policy(given["policy"])),
         "signals": ("None or a list of Signals", signals is None or _are_signals(signals)),

@@ -34,7 +34,7 @@ from lightning_hp.trial import Mode
 
 
 class Babysitter(Callback):
-    """Lowers lr and raises momentum when a metric stops improving, and goes back to a good state when training diverges.
+    """Lowers lr when a metric stops improving, raises momentum if wanted, and goes back to a good state when training diverges.
 
     Works with SGD, RMSprop and the Adam family (whose beta1 is the momentum), and with any torch schedule, which goes on from
     the new value. Beside a ReduceLROnPlateau the two share one patience: whichever acts first, the other starts counting anew.
@@ -52,11 +52,11 @@ class Babysitter(Callback):
         patience: checks without improvement that are borne. A check is a validation, or an epoch for a training metric.
         min_delta: least change that counts as an improvement, in the metric's own unit.
         cooldown: checks after an intervention that do not count.
-        factor: lr becomes lr * factor. The step that SGD settles at is lr / (1 - momentum), so that with factor 0.5 the
-            default rise in momentum would undo the fall in lr; with 0.2 the two together shorten it to 0.4.
+        factor: lr becomes lr * factor.
         min_lr: lr is never lowered below.
         momentum_factor: 1 - momentum becomes that times this, one step along the reverse-log scale: 0.5 takes 0.9 to 0.95,
-            then to 0.975. 1 leaves momentum alone. None is the policy's own: 0.5 of ``"reduce"``, 1 of ``"probe"``.
+            then to 0.975. 1 leaves momentum alone: on the tasks in the README moving it is worth nothing that shows. The step that
+            SGD settles at is lr / (1 - momentum), so that with a factor of lr of 0.5 a rise by 0.5 would undo the fall.
         max_momentum: momentum is never raised above, at no point of a schedule's cycle; a cycle that goes there by itself is
             left alone.
         policy: what is done about what is seen: a name of `POLICIES`, or your own `Policy`.
@@ -85,7 +85,7 @@ class Babysitter(Callback):
         cooldown: int = 0,
         factor: float = 0.2,
         min_lr: float = 0.0,
-        momentum_factor: float | None = None,
+        momentum_factor: float = 1.0,
         max_momentum: float = 0.99,
         policy: str | Policy = "reduce",
         signals: Sequence[Signal] | None = None,
@@ -93,7 +93,7 @@ class Babysitter(Callback):
     ) -> None:
         arguments.check({name: value for name, value in locals().items() if name != "self"})
         self._asked: dict[str, Any] = {"monitor": monitor, "mode": mode, "policy": policy, "signals": signals}
-        self._settings = (float(factor), float(min_lr), momentum_factor, float(max_momentum))
+        self._settings = (float(factor), float(min_lr), float(momentum_factor), float(max_momentum))
         self.max_interventions = int(max_interventions)
         self.plateau = Plateau(mode or "min", int(patience), float(min_delta), int(cooldown))
         self.policy = named(policy, *self._settings) if isinstance(policy, str) else policy

@@ -59,8 +59,8 @@ METHODS = {
     "onecycle": Method(one_cycle),
     "reduce": Method(babysitter=lambda: Babysitter(MONITOR, policy="reduce")),
     "probe": Method(babysitter=lambda: Babysitter(MONITOR, policy="probe")),
-    "reduce-lr": Method(babysitter=lambda: Babysitter(MONITOR, policy="reduce", momentum_factor=1.0)),
-    "probe-lr": Method(babysitter=lambda: Babysitter(MONITOR, policy="probe", momentum_factor=1.0)),
+    "reduce-momentum": Method(babysitter=lambda: Babysitter(MONITOR, policy="reduce", momentum_factor=0.5)),
+    "probe-momentum": Method(babysitter=lambda: Babysitter(MONITOR, policy="probe", momentum_factor=0.5)),
 }
 
 

@@ -13,7 +13,7 @@ number of epochs, which a babysitter's probing is part of, and take turns in one
     onecycle    torch's OneCycleLR with the lr of the start as its highest
     reduce      Babysitter(policy="reduce")
     probe       Babysitter(policy="probe")
-    reduce-lr   as reduce, and probe-lr as probe, with momentum_factor=1: momentum is left alone
+    reduce-momentum    as reduce, and probe-momentum as probe, with momentum_factor=0.5, which moves momentum too
 
 Printed are medians over the seeds, with 95% intervals by bootstrap: the validation loss of the best epoch, and that of the
 last (a fit that ends worse than before training, or at NaN, counts as one that was not trained); and of the best epoch,
@@ -21,7 +21,7 @@ last (a fit that ends worse than before training, or at NaN, counts as one that 
 part of the distance between the unattended and the tuned run the method made good. The bars: from the right lr, and from 3
 times too high or low, worse by at most 2%; beyond, at least 90% recovered. A question mark: the bar lies in the interval.
 
-What moving momentum is worth: `--starts 1 --momenta 0.1 1 2 --methods fixed reduce reduce-lr probe probe-lr` starts with the
+What moving momentum is worth: `--starts 1 --momenta 0.1 1 2 --methods fixed reduce reduce-momentum` starts with the
 right lr and a momentum so many times as far from 1 as the right one. What babysitting costs: babysat_cost.py.
 """
 

@@ -1,7 +1,5 @@
 """Policies: from findings to actions. Pure rules: a state and a look in, a state and a decision out."""
 
-from dataclasses import replace
-
 from lightning_hp.babysit.policies.policy import Decision, Look, Policy, State
 from lightning_hp.babysit.policies.probe import Probe
 from lightning_hp.babysit.policies.reduce import Reduce
@@ -12,15 +10,14 @@ __all__ = ["POLICIES", "Decision", "Look", "Policy", "Probe", "Reduce", "State",
 POLICIES = ("reduce", "probe")
 
 
-def named(name: str, factor: float, min_lr: float, momentum_factor: float | None, max_momentum: float) -> Policy:
+def named(name: str, factor: float, min_lr: float, momentum_factor: float, max_momentum: float) -> Policy:
     """The policy of a name, with the babysitter's settings.
 
     Args:
         name: ``"reduce"`` or ``"probe"``.
         factor: what `Reduce` multiplies lr by.
         min_lr: lr is never lowered below.
-        momentum_factor: what a step of momentum multiplies 1 - momentum by; 1 leaves momentum alone; None is
-            the policy's own.
+        momentum_factor: what a step of momentum multiplies 1 - momentum by; 1 leaves momentum alone.
         max_momentum: momentum is never raised above.
 
     Raises:
@@ -29,11 +26,8 @@ def named(name: str, factor: float, min_lr: float, momentum_factor: float | None
     >>> named("reduce", 0.2, 0.0, 0.5, 0.99)
     Reduce(factor=0.2, min_lr=0.0, momentum_factor=0.5, max_momentum=0.99)
     """
-    policy: Reduce | Probe
     if name == "reduce":
-        policy = Reduce(factor=factor, min_lr=min_lr, max_momentum=max_momentum)
-    elif name == "probe":
-        policy = Probe(min_lr=min_lr, max_momentum=max_momentum)
-    else:
-        raise ConfigError(f"there is no policy {name!r}: choose one of {', '.join(POLICIES)}, or give a Policy")
-    return policy if momentum_factor is None else replace(policy, momentum_factor=float(momentum_factor))
+        return Reduce(factor=factor, min_lr=min_lr, momentum_factor=momentum_factor, max_momentum=max_momentum)
+    if name == "probe":
+        return Probe(min_lr=min_lr, momentum_factor=momentum_factor, max_momentum=max_momentum)
+    raise ConfigError(f"there is no policy {name!r}: choose one of {', '.join(POLICIES)}, or give a Policy")

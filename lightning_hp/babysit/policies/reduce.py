@@ -20,7 +20,7 @@ GOING_BACK: tuple[Kind, ...] = ("divergence", "stuck", "spike", "drift")
 class Reduce:
     """Lowers lr when the fit stalls, as `ReduceLROnPlateau` does, and goes back when it diverges.
 
-    A plateau lowers lr and raises momentum one step along the reverse-log scale. A divergence goes back to the best check so
+    A plateau lowers lr, and raises momentum one step along the reverse-log scale if that is wanted. A divergence goes back to the best check so
     far and lowers lr; from the same snapshot, each further one goes on from a lower lr. A fit that is stuck since its first
     steps goes back to its beginning.
 
@@ -45,7 +45,7 @@ class Reduce:
 
     factor: float = 0.2
     min_lr: float = 0.0
-    momentum_factor: float = 0.5
+    momentum_factor: float = 1.0
     max_momentum: float = 0.99
 
     def __post_init__(self) -> None:

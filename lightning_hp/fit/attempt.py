@@ -81,9 +81,10 @@ def make_trial_trainer(recipe: Recipe, attempt: Attempt, *first: Callback) -> Tr
         first: callbacks to stand before all others.
     """
     babysitters = [recipe.babysitter()] if recipe.babysitter is not None else []
-    callbacks = [*first, attempt.reporter, *babysitters]
-    trial = attempt.trial
-    return make_trainer(trainer_settings(recipe, trial), trial, attempt.folder, attempt.logger, callbacks)
+    trial, callbacks = attempt.trial, [*first, *babysitters]
+    return make_trainer(
+        trainer_settings(recipe, trial), trial, attempt.folder, attempt.logger, callbacks, last=attempt.reporter
+    )
 
 
 def tell_loggers(attempt: Attempt, trainer: Trainer, model: LightningModule) -> None:
@@ -155,6 +156,7 @@ def outcome_of(reporter: Reporter) -> Outcome:
 
 
 def failure_of(reporter: Reporter, exception: BaseException) -> Outcome:
+    exception = reporter.error or exception
     return Outcome(
         "failed",
         epochs=reporter.epochs,

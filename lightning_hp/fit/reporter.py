@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor
 from lightning.pytorch.loops.utilities import _is_max_limit_reached
@@ -30,7 +31,8 @@ class Reporter(Checkpoint):
     """Watches one fit.
 
     Being a `Checkpoint`, it runs after all other callbacks, and Lightning shows it what modules log in their own
-    ``on_train_epoch_end``. Its record is part of ``last.ckpt``, so that a fit that goes on from there has all of it.
+    ``on_train_epoch_end``. It is the last of the checkpoints too, so that what it saves at the end of an epoch holds what the
+    user's have taken in of it. Its record is part of ``last.ckpt``, so that a fit that goes on from there has all of it.
 
     A fit whose loss or objective is not finite has diverged, unless a `Babysitter` in it still has an answer.
 
@@ -125,6 +127,8 @@ class Reporter(Checkpoint):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         self._babysitters = [callback for callback in callbacks if isinstance(callback, (Babysitter, Replay))]
+        # Lightning has put checkpoints of the module's own configure_callbacks behind those of the Trainer.
+        trainer.callbacks = [*(callback for callback in callbacks if callback is not self), self]  # type: ignore[attr-defined]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Schedulers and other callbacks look at what was logged last, perhaps before the fit was interrupted.
@@ -201,6 +205,12 @@ class Reporter(Checkpoint):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self.error = exception
+        # A checkpoint of the user's that keeps the best by the objective looks for it first, and each trial would fail over it.
+        if isinstance(exception, MisconfigurationException) and f"monitor={self.monitor!r}" in str(exception):
+            try:
+                self.check_monitor(self._new_metrics(trainer, trainer.callback_metrics))
+            except MonitorError as error:
+                self.error = error
 
     def at_rung(self, steps: int) -> bool:
         """Whether the fit, which has made so many steps, has come to its rung with a value to be judged by."""

@@ -1,0 +1,76 @@
+"""The user's own ModelCheckpoint in a trial: what it knows after a pause, and what trials without one show in its place."""
+
+from __future__ import annotations
+
+import pytest
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from examples.digits import LitDigits
+from lightning_hp import Halving, Log, MonitorError
+
+SPACE = {"lr": Log(1e-2, 1.0)}
+# The best epoch is the one at whose end trials pause.
+SCORES = (0.9, 0.1, 0.2, 0.3)
+
+
+class Scored(LitDigits):
+    """Digits with a metric ``score`` that follows a script, one value an epoch."""
+
+    def on_validation_epoch_end(self):
+        self.log("score", SCORES[self.current_epoch])
+
+
+class Ends(Callback):
+    """Keeps what the ModelCheckpoint of each fit, which comes first of its checkpoints, knows at the end."""
+
+    known: list
+
+    def on_fit_end(self, trainer, pl_module):
+        own = trainer.checkpoint_callback
+        assert isinstance(own, ModelCheckpoint)
+        best = float(own.best_model_score)
+        Ends.known.append((trainer.current_epoch, pytest.approx(best), own.best_model_path, list(own.best_k_models)))
+
+
+@pytest.fixture
+def ends():
+    Ends.known = []
+    return Ends
+
+
+def own(folder):
+    return lambda trial: ModelCheckpoint(folder / str(trial.number), "{epoch}", monitor="score", mode="max")
+
+
+def paused_once(search, callbacks, model=Scored, fuse="never"):
+    trainer = {"max_epochs": 4, "accelerator": "cpu", "limit_train_batches": 4, "callbacks": callbacks}
+    arguments = {"monitor": "score", "trials": 2, "pruner": Halving(first=1, factor=2), "trainer": trainer}
+    study = search(model, space=SPACE, fuse=fuse, **arguments).run()
+    assert sorted(trial.epochs for trial in study.trials) == [1, 4]
+    return study
+
+
+@pytest.mark.parametrize("fuse", ["never", "always"])
+def test_a_pause_at_the_best_epoch_is_remembered_by_the_users_checkpoint(search, tmp_path, ends, fuse):
+    study = paused_once(search, [own(tmp_path), ends], fuse=fuse)
+    first = tmp_path / str(study.best.number) / "epoch=0.ckpt"
+    assert ends.known[-1] == (4, SCORES[0], str(first), [str(first)])
+    assert list(first.parent.iterdir()) == [first]
+
+
+def test_so_is_it_by_a_checkpoint_that_the_module_brings_itself(search, tmp_path, ends):
+    class Brings(Scored):
+        def configure_callbacks(self):
+            return [ModelCheckpoint(tmp_path / str(self.hparams.lr), "{epoch}", monitor="score", mode="max")]
+
+    study = paused_once(search, [ends], Brings)
+    first = tmp_path / str(study.best.hparams["lr"]) / "epoch=0.ckpt"
+    assert ends.known[-1] == (4, SCORES[0], str(first), [str(first)])
+
+
+@pytest.mark.parametrize("fuse", ["never", "always"])
+def test_an_objective_that_the_users_checkpoint_misses_first_ends_the_search_with_the_nearest_name(search, tmp_path, fuse):
+    trainer = {"max_epochs": 1, "accelerator": "cpu", "callbacks": [lambda: ModelCheckpoint(tmp_path, monitor="val_ac")]}
+    with pytest.raises(MonitorError, match=r"monitor='val_ac' is not logged by the module .did you mean 'val_acc'"):
+        search(space=SPACE, monitor="val_ac", trials=2, fuse=fuse, trainer=trainer).run()

@@ -34,6 +34,9 @@ class Reporter(Checkpoint):
     ``on_train_epoch_end``. It is the last of the checkpoints too, so that what it saves at the end of an epoch holds what the
     user's have taken in of it. Its record is part of ``last.ckpt``, so that a fit that goes on from there has all of it.
 
+    Where the user has no ModelCheckpoint, ``trainer.checkpoint_callback`` is this one, and has what is read of one there:
+    ``monitor``, ``mode``, ``dirpath``, ``best_model_path``, ``best_model_score`` and ``last_model_path``.
+
     A fit whose loss or objective is not finite has diverged, unless a `Babysitter` in it still has an answer.
 
     Args:
@@ -99,6 +102,26 @@ class Reporter(Checkpoint):
     def last_path(self) -> Path | None:
         """All that the fit needs to go on, as it was after the last epoch, if checkpoints are written."""
         return self.folder / LAST if self.folder is not None else None
+
+    @property
+    def dirpath(self) -> str | None:
+        """The folder of the checkpoints, as a ModelCheckpoint names it."""
+        return str(self.folder) if self.folder is not None else None
+
+    @property
+    def best_model_path(self) -> str:
+        """The same as ``best_path``; empty where there is none, as in a ModelCheckpoint."""
+        return str(self.best_path or "")
+
+    @property
+    def best_model_score(self) -> torch.Tensor | None:
+        """The same as ``best``."""
+        return torch.tensor(self.best) if self.best is not None else None
+
+    @property
+    def last_model_path(self) -> str:
+        """The same as ``last_path``, once an epoch has ended."""
+        return str(self.last_path or "") if self.epochs else ""
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from examples.digits import LitDigits
 from lightning_hp import Halving, Log, MonitorError
+from lightning_hp.trial import trial_folder
 
 SPACE = {"lr": Log(1e-2, 1.0)}
 # The best epoch is the one at whose end trials pause.
@@ -74,3 +76,41 @@ def test_an_objective_that_the_users_checkpoint_misses_first_ends_the_search_wit
     trainer = {"max_epochs": 1, "accelerator": "cpu", "callbacks": [lambda: ModelCheckpoint(tmp_path, monitor="val_ac")]}
     with pytest.raises(MonitorError, match=r"monitor='val_ac' is not logged by the module .did you mean 'val_acc'"):
         search(space=SPACE, monitor="val_ac", trials=2, fuse=fuse, trainer=trainer).run()
+
+
+class Reads(LitDigits):
+    """Loads its best weights when its fit is over, as notebooks do with Lightning's default ModelCheckpoint."""
+
+    found: dict
+
+    def on_fit_end(self):
+        kept = self.trainer.checkpoint_callback
+        weights = torch.load(kept.best_model_path, weights_only=True)["state_dict"]
+        Reads.found[self.hparams.lr] = (kept, float(kept.best_model_score), weights)
+
+
+@pytest.mark.parametrize("fuse", ["never", "always"])
+def test_without_a_checkpoint_of_the_users_the_best_weights_are_found_where_lightnings_default_has_them(search, fuse):
+    Reads.found = {}
+    trainer = {"max_epochs": 2, "accelerator": "cpu", "limit_train_batches": 4}
+    study = search(Reads, space=SPACE, fuse=fuse, trainer=trainer, keep_checkpoints=1).run()
+    assert [trial.state for trial in study.trials] == ["complete"] * 3
+    for trial in study.trials:
+        kept, score, _ = Reads.found[trial.hparams["lr"]]
+        folder = trial_folder(study.root, trial.number) / "checkpoints"
+        assert (kept.monitor, kept.mode, kept.dirpath) == ("val_acc", "max", str(folder))
+        assert (kept.best_model_path, kept.last_model_path) == (str(folder / "best.ckpt"), str(folder / "last.ckpt"))
+        assert score == pytest.approx(trial.value)
+    weights = torch.load(study.best.checkpoint, weights_only=True)["state_dict"]
+    assert all(torch.equal(value, weights[name]) for name, value in Reads.found[study.best.hparams["lr"]][2].items())
+
+
+def test_where_none_are_written_no_path_is_named(search):
+    class Looks(LitDigits):
+        def on_fit_end(self):
+            kept = self.trainer.checkpoint_callback
+            assert (kept.dirpath, kept.best_model_path, kept.last_model_path) == (None, "", "")
+
+    trainer = {"max_epochs": 1, "accelerator": "cpu", "limit_train_batches": 4, "enable_checkpointing": False}
+    study = search(Looks, space=SPACE, trials=1, trainer=trainer).run()
+    assert study.trials[0].state == "complete", study.trials[0].reason

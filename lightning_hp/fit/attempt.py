@@ -17,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning_hp.errors import MonitorError, chain
 from lightning_hp.fit.checkpoints import Resumable, resumable, sync_best
 from lightning_hp.fit.loggers import log_hparams
+from lightning_hp.fit.quiet import expect_files
 from lightning_hp.fit.recipe import Recipe
 from lightning_hp.fit.reporter import Reporter
 from lightning_hp.fit.rng import seed_environment, seed_rngs, seeded_states, set_rng_states
@@ -82,9 +83,12 @@ def make_trial_trainer(recipe: Recipe, attempt: Attempt, *first: Callback) -> Tr
     """
     babysitters = [recipe.babysitter()] if recipe.babysitter is not None else []
     trial, callbacks = attempt.trial, [*first, *babysitters]
-    return make_trainer(
+    trainer = make_trainer(
         trainer_settings(recipe, trial), trial, attempt.folder, attempt.logger, callbacks, last=attempt.reporter
     )
+    if attempt.checkpoint is not None:
+        expect_files(trainer.callbacks)  # type: ignore[attr-defined]
+    return trainer
 
 
 def tell_loggers(attempt: Attempt, trainer: Trainer, model: LightningModule) -> None:

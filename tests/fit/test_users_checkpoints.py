@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from lightning.pytorch import Callback
@@ -45,9 +47,13 @@ def own(folder):
     return lambda trial: ModelCheckpoint(folder / str(trial.number), "{epoch}", monitor="score", mode="max")
 
 
+def trainer_of(callbacks):
+    return {"max_epochs": 4, "accelerator": "cpu", "limit_train_batches": 4, "callbacks": callbacks}
+
+
 def paused_once(search, callbacks, model=Scored, fuse="never"):
-    trainer = {"max_epochs": 4, "accelerator": "cpu", "limit_train_batches": 4, "callbacks": callbacks}
-    arguments = {"monitor": "score", "trials": 2, "pruner": Halving(first=1, factor=2), "trainer": trainer}
+    pruner, trainer = Halving(first=1, factor=2), trainer_of(callbacks)
+    arguments = {"monitor": "score", "trials": 2, "pruner": pruner, "trainer": trainer}
     study = search(model, space=SPACE, fuse=fuse, **arguments).run()
     assert sorted(trial.epochs for trial in study.trials) == [1, 4]
     return study
@@ -59,6 +65,17 @@ def test_a_pause_at_the_best_epoch_is_remembered_by_the_users_checkpoint(search,
     first = tmp_path / str(study.best.number) / "epoch=0.ckpt"
     assert ends.known[-1] == (4, SCORES[0], str(first), [str(first)])
     assert list(first.parent.iterdir()) == [first]
+
+
+@pytest.mark.parametrize("fuse", ["never", "always"])
+def test_only_where_a_trial_begins_is_it_told_that_its_folder_holds_files(search, tmp_path, ends, fuse):
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        paused_once(search, [own(tmp_path), ends], fuse=fuse)
+        assert not [each for each in told if "is not empty" in str(each.message)]
+        anew = {"monitor": "score", "trials": 1, "root_dir": tmp_path / "other", "trainer": trainer_of([own(tmp_path)])}
+        search(Scored, space=SPACE, **anew).run()
+    assert len([each for each in told if "is not empty" in str(each.message)]) == 1
 
 
 def test_so_is_it_by_a_checkpoint_that_the_module_brings_itself(search, tmp_path, ends):

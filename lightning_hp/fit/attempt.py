@@ -153,7 +153,12 @@ def ended(trial: Trial, outcome: Outcome, more: bool = False) -> Event:
 
 def outcome_of(reporter: Reporter) -> Outcome:
     """How a fit has ended. One that has paused is pruned, unless it goes on."""
-    record: dict[str, Any] = {"epochs": reporter.epochs, "metrics": reporter.metrics, "checkpoint": reporter.best_path}
+    record: dict[str, Any] = {
+        "epochs": reporter.epochs,
+        "metrics": reporter.metrics,
+        "checkpoint": reporter.best_path,
+        "best": reporter.at_best,
+    }
     if reporter.diverged:
         return Outcome("diverged", reason=reporter.diverged, **record)
     return Outcome("pruned" if reporter.paused else "complete", value=reporter.best, **record)
@@ -168,6 +173,7 @@ def failure_of(reporter: Reporter, exception: BaseException) -> Outcome:
         reason=one_line(exception),
         traceback=_printable("".join(traceback.format_exception(exception))),
         checkpoint=reporter.best_path,
+        best=reporter.at_best,
         error=exception if isinstance(exception, MonitorError) else None,
         retriable=out_of_memory(exception) or _lost_a_process(exception),
     )

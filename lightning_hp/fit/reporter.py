@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from lightning_hp.babysit.series import EVERY
 from lightning_hp.babysit.watch import Watch, logged_since
 from lightning_hp.errors import MonitorError, missing_metric
 from lightning_hp.fit.checkpoints import BEST, LAST
-from lightning_hp.trial import Mode, Rung, add_epoch, is_better
+from lightning_hp.trial import Best, Mode, Rung, add_epoch, is_better
 
 # Training batches from one look at the loss to the next: a look waits for the device. A babysitter has just looked then.
 LOSS_CHECK_INTERVAL = 3 * EVERY
@@ -51,6 +52,7 @@ class Reporter(Checkpoint):
         least: epochs and steps that a fit makes whoever wants it to stop, in a fit whose loop does not know them.
         paused: whether the fit has been stopped at its rung, to go on later or not at all.
         best: best value of ``monitor`` so far, over all validations.
+        at_best: where that was reached, and what else was logged there.
         epochs: epochs that were finished.
         metrics: per metric one value an epoch.
         pending: names that training steps have logged in this epoch, in a fit whose loop does not know them.
@@ -76,6 +78,7 @@ class Reporter(Checkpoint):
         self.least: tuple[int, int] | None = None
         self.paused = False
         self.best: float | None = None
+        self.at_best: Best | None = None
         self.epochs = 0
         self.metrics: dict[str, list[float | None]] = {}
         self.diverged: str | None = None
@@ -86,6 +89,7 @@ class Reporter(Checkpoint):
         self._plateaus: dict[int, float] = {}
         self._shown: dict[str, torch.Tensor] = {}
         self._stopping = False
+        self._before_validation: dict[str, torch.Tensor] = {}
         self._babysitters: list[Babysitter | Replay] = []
 
     @property
@@ -127,6 +131,7 @@ class Reporter(Checkpoint):
         return {
             "identity": self.identity,
             "best": self.best,
+            "at_best": asdict(self.at_best) if self.at_best is not None else None,
             "epochs": self.epochs,
             "metrics": self.metrics,
             "validates": self._watch.validates,
@@ -140,6 +145,9 @@ class Reporter(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = state_dict["best"]
+        # Checkpoints of older versions do not say it.
+        at_best = state_dict.get("at_best")
+        self.at_best = Best(**at_best) if at_best is not None else None
         self.epochs = state_dict["epochs"]
         self.metrics = state_dict["metrics"]
         self._watch.validates = state_dict["validates"]
@@ -186,6 +194,7 @@ class Reporter(Checkpoint):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._watch.validation_starts(trainer)
+        self._before_validation = dict(trainer.callback_metrics)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
@@ -194,17 +203,17 @@ class Reporter(Checkpoint):
         self._watch.validation_ends()
         value = self._watch.new_of_validation(trainer)
         if value is not None:
-            self._judge(trainer, value)
+            self._judge(trainer, value, self._before_validation)
         elif first and not trainer.is_last_batch and not self._may_come(trainer):
             self.check_monitor(trainer.callback_metrics)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         shown = trainer.callback_metrics
-        metrics = self._new_metrics(trainer, shown)
+        metrics = self._new_metrics(trainer, self._watch.before_epoch)
         self._watch.epoch_ends()
         value = self._watch.new_of_epoch(trainer)
         if value is not None:
-            self._judge(trainer, value)
+            self._judge(trainer, value, self._watch.before_epoch)
         self._follow_babysitters()
         add_epoch(self.metrics, self.epochs, metrics)
         self.epochs += 1
@@ -231,7 +240,7 @@ class Reporter(Checkpoint):
         # A checkpoint of the user's that keeps the best by the objective looks for it first, and each trial would fail over it.
         if isinstance(exception, MisconfigurationException) and f"monitor={self.monitor!r}" in str(exception):
             try:
-                self.check_monitor(self._new_metrics(trainer, trainer.callback_metrics))
+                self.check_monitor(self._new_metrics(trainer, self._watch.before_epoch))
             except MonitorError as error:
                 self.error = error
 
@@ -254,20 +263,21 @@ class Reporter(Checkpoint):
         in_training = self.monitor.removesuffix("_epoch") in pending
         return in_training or is_overridden("on_train_epoch_end", trainer.lightning_module)
 
-    def _new_metrics(self, trainer: Trainer, shown: Mapping[str, torch.Tensor]) -> dict[str, float]:
-        """What the module logged in this epoch; of a metric logged by step and by epoch, the epoch's value."""
-        logged = logged_since(self._watch.before_epoch, shown)
+    def _new_metrics(self, trainer: Trainer, before: Mapping[str, torch.Tensor]) -> dict[str, float]:
+        """What the module has logged since; of a metric logged by step and by epoch, the epoch's value."""
+        logged = logged_since(before, trainer.callback_metrics)
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         monitors = [callback for callback in callbacks if isinstance(callback, LearningRateMonitor)]
         rates = {name for monitor in monitors for name in (*monitor.lrs, *monitor.last_momentum_values)}
         steps = {name for name in logged if name.endswith("_step") and f"{name.removesuffix('_step')}_epoch" in logged}
         return {name: float(value) for name, value in logged.items() if name not in rates | (steps - {self.monitor})}
 
-    def _judge(self, trainer: Trainer, value: float) -> None:
+    def _judge(self, trainer: Trainer, value: float, before: Mapping[str, torch.Tensor]) -> None:
+        """Takes in a value of the objective, which is one of the metrics that were logged since others were."""
         if not math.isfinite(value):
             self._stop_diverged(trainer, self.monitor, value)
         elif self.diverged is None and is_better(value, self.best, self.mode):
-            self.best = value
+            self.best, self.at_best = value, Best(self.epochs, self._new_metrics(trainer, before))
             path = self.best_path
             if path is not None:
                 trainer.save_checkpoint(path)

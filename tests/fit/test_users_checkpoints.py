@@ -67,6 +67,22 @@ def test_a_pause_at_the_best_epoch_is_remembered_by_the_users_checkpoint(search,
     assert list(first.parent.iterdir()) == [first]
 
 
+def test_so_is_the_best_epoch_of_a_fit_that_was_interrupted(search, tmp_path, ends):
+    class Interrupt(Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch == 1 and not ends.known:
+                ends.known.append("interrupted")
+                raise KeyboardInterrupt
+
+    arguments = {"monitor": "score", "trials": 1, "trainer": trainer_of([own(tmp_path), ends, Interrupt])}
+    with pytest.raises(KeyboardInterrupt):
+        search(Scored, space=SPACE, **arguments).run()
+    search(Scored, space=SPACE, **arguments).run()
+    first = tmp_path / "0" / "epoch=0.ckpt"
+    assert ends.known == ["interrupted", (4, SCORES[0], str(first), [str(first)])]
+    assert list(first.parent.iterdir()) == [first]
+
+
 @pytest.mark.parametrize("fuse", ["never", "always"])
 def test_only_where_a_trial_begins_is_it_told_that_its_folder_holds_files(search, tmp_path, ends, fuse):
     with warnings.catch_warnings(record=True) as told:

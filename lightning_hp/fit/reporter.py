@@ -238,7 +238,8 @@ class Reporter(Checkpoint):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self.error = exception
         # A checkpoint of the user's that keeps the best by the objective looks for it first, and each trial would fail over it.
-        if isinstance(exception, MisconfigurationException) and f"monitor={self.monitor!r}" in str(exception):
+        missed = isinstance(exception, MisconfigurationException) and f"monitor={self.monitor!r}" in str(exception)
+        if missed and self._watch.validated:
             try:
                 self.check_monitor(self._new_metrics(trainer, self._watch.before_epoch))
             except MonitorError as error:

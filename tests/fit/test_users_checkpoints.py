@@ -84,6 +84,17 @@ def test_so_is_the_best_epoch_of_a_fit_that_was_interrupted(search, tmp_path, en
 
 
 @pytest.mark.parametrize("fuse", ["never", "always"])
+def test_so_is_it_by_a_checkpoint_that_the_module_brings_itself(search, tmp_path, ends, fuse):
+    class Brings(Scored):
+        def configure_callbacks(self):
+            return [ModelCheckpoint(tmp_path / str(self.hparams.lr), "{epoch}", monitor="score", mode="max")]
+
+    study = paused_once(search, [ends], Brings, fuse)
+    first = tmp_path / str(study.best.hparams["lr"]) / "epoch=0.ckpt"
+    assert ends.known[-1] == (4, SCORES[0], str(first), [str(first)])
+
+
+@pytest.mark.parametrize("fuse", ["never", "always"])
 def test_only_where_a_trial_begins_is_it_told_that_its_folder_holds_files(search, tmp_path, ends, fuse):
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
@@ -92,16 +103,6 @@ def test_only_where_a_trial_begins_is_it_told_that_its_folder_holds_files(search
         anew = {"monitor": "score", "trials": 1, "root_dir": tmp_path / "other", "trainer": trainer_of([own(tmp_path)])}
         search(Scored, space=SPACE, **anew).run()
     assert len([each for each in told if "is not empty" in str(each.message)]) == 1
-
-
-def test_so_is_it_by_a_checkpoint_that_the_module_brings_itself(search, tmp_path, ends):
-    class Brings(Scored):
-        def configure_callbacks(self):
-            return [ModelCheckpoint(tmp_path / str(self.hparams.lr), "{epoch}", monitor="score", mode="max")]
-
-    study = paused_once(search, [ends], Brings)
-    first = tmp_path / str(study.best.hparams["lr"]) / "epoch=0.ckpt"
-    assert ends.known[-1] == (4, SCORES[0], str(first), [str(first)])
 
 
 @pytest.mark.parametrize("fuse", ["never", "always"])

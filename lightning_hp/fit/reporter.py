@@ -89,7 +89,6 @@ class Reporter(Checkpoint):
         self._plateaus: dict[int, float] = {}
         self._shown: dict[str, torch.Tensor] = {}
         self._stopping = False
-        self._before_validation: dict[str, torch.Tensor] = {}
         self._babysitters: list[Babysitter | Replay] = []
 
     @property
@@ -194,7 +193,6 @@ class Reporter(Checkpoint):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._watch.validation_starts(trainer)
-        self._before_validation = dict(trainer.callback_metrics)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
@@ -203,7 +201,7 @@ class Reporter(Checkpoint):
         self._watch.validation_ends()
         value = self._watch.new_of_validation(trainer)
         if value is not None:
-            self._judge(trainer, value, self._before_validation)
+            self._judge(trainer, value, self._watch.before_validation)
         elif first and not trainer.is_last_batch and not self._may_come(trainer):
             self.check_monitor(trainer.callback_metrics)
 

@@ -183,8 +183,8 @@ class Study:
     def to_rows(self) -> list[dict[str, Any]]:
         """The trials by number as flat dicts with the same keys, for tables.
 
-        ``number``, ``state``, ``value``, ``hparams.NAME``; ``best.NAME`` and ``last.NAME`` of each metric, in the best epoch
-        and in the last; ``epochs``, ``seed``, ``seconds``, ``reason``, ``checkpoint``.
+        ``number``, ``state``, ``value``, ``hparams.NAME``; ``best.NAME`` and ``last.NAME`` of each metric, where the
+        objective was best and in the last epoch; ``epochs``, ``seed``, ``seconds``, ``reason``, ``checkpoint``.
         """
         with self._open() as store:
             asked, trials, times = store.asked(), store.trials(), store.times()

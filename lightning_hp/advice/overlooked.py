@@ -9,28 +9,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_hp.samplers.evidence import features
-from lightning_hp.scales import Choice, Scale
+from lightning_hp.scales import Choice, Int, LogInt, Scale
 from lightning_hp.space import Space
 
 Array = NDArray[np.float64]
 
 # A list's later values may exist in a few trials only, which would explain anything.
 LEAST_TRIALS = 12
-# A scale is covered where no stretch longer than this share of it is without a trial, as by three values, evenly apart.
-HOLE = 0.51
+# A scale is covered where each of its parts has at least this share of the trials that it would have if they were even.
+PARTS, SOME, STEPS = 3, 0.3, 300
 
 
 def varied(space: Space, name: str, units: Array, there: NDArray[np.bool_]) -> bool:
     """Whether a hyperparameter had more than one value."""
-    return len(_positions(space, name, units, there)) > 1
+    return bool(np.ptp(_positions(space, name, units, there)) > 0)
 
 
 def covered(space: Space, name: str, units: Array, there: NDArray[np.bool_]) -> bool:
-    """Whether the trials have been all over a hyperparameter's scale: of a choice with each of its values."""
-    positions, scale = _positions(space, name, units, there), space.layout[name].scale
-    if isinstance(scale, Choice):
-        return len(positions) >= len(scale.values)
-    return bool(np.diff([0.0, *positions, 1.0]).max() <= HOLE)
+    """Whether the trials were all over a hyperparameter's scale: each third of it, or value of a choice, had some of them.
+
+    Where a sampler has zoomed in, nearly all trials are alike, and so are their values.
+    """
+    scale = space.layout[name].scale
+    parts = len(scale.values) if isinstance(scale, Choice) else PARTS
+    even: Array = (np.arange(STEPS) + 0.5) / STEPS
+    if isinstance(scale, (Int, LogInt)):
+        even = scale.to_unit(scale.from_unit(even))
+    return bool(np.all(_shares(_positions(space, name, units, there), parts) >= SOME * _shares(even, parts)))
+
+
+def _shares(positions: Array, parts: int) -> Array:
+    """How much of them lies in each part of the scale."""
+    # A third of a scale, as a grid has it, may come out a little less.
+    index = np.minimum((positions * parts + 1e-9).astype(int), parts - 1)
+    return np.bincount(index, minlength=parts) / len(positions)
 
 
 def alone(space: Space, name: str, units: Array, there: NDArray[np.bool_], rest: Array) -> float:
@@ -69,7 +81,7 @@ def together(space: Space, name: str, units: Array, there: NDArray[np.bool_], re
 
 
 def _positions(space: Space, name: str, units: Array, there: NDArray[np.bool_]) -> Array:
-    return np.unique(np.concatenate([units[there[:, column], column] for column in space.layout[name].columns]))
+    return np.concatenate([units[there[:, column], column] for column in space.layout[name].columns])
 
 
 def _columns(space: Space, name: str, there: NDArray[np.bool_]) -> list[int]:

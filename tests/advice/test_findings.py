@@ -139,6 +139,19 @@ def test_a_scale_that_was_tried_in_a_part_only_is_not_said_to_make_little_differ
     assert find(SPACE, part).importance["lr"].matters is None
 
 
+def test_where_a_sampler_has_zoomed_in_it_is_not_said_to_make_little_difference():
+    space = Space({"kind": Choice("a", "b", "c"), "lr": Log(1e-4, 1e-1)})
+
+    def objective(unit, hparams, generator):
+        return 2.0 * (hparams["kind"] == "a") + (unit["lr"] - 0.5) ** 2
+
+    for seed in range(2):
+        made = trials(objective, count=120, seed=seed, space=space)
+        # All but a few have the same value, whose differences are those of lr.
+        zoomed = [trial for trial in made if trial.hparams["kind"] == "b"] + made[:6]
+        assert find(space, zoomed).importance["kind"].matters is not False
+
+
 def test_what_matters_only_together_with_another_is_not_said_to_make_little_difference():
     def together(unit, hparams, generator):
         mixed = 5 * (unit["weight_decay"] - 0.5) * (unit["batch_size"] - 0.5)

@@ -143,12 +143,13 @@ def test_where_a_sampler_has_zoomed_in_it_is_not_said_to_make_little_difference(
     space = Space({"kind": Choice("a", "b", "c"), "lr": Log(1e-4, 1e-1)})
 
     def objective(unit, hparams, generator):
-        return 2.0 * (hparams["kind"] == "a") + (unit["lr"] - 0.5) ** 2
+        return 0.6 * (hparams["kind"] == "a" and unit["lr"] > 0.8) + (unit["lr"] - 0.3) ** 2
 
     for seed in range(2):
         made = trials(objective, count=120, seed=seed, space=space)
         # All but a few have the same value, whose differences are those of lr.
-        zoomed = [trial for trial in made if trial.hparams["kind"] == "b"] + made[:6]
+        others = [trial for trial in made if trial.hparams["kind"] != "b"]
+        zoomed = [trial for trial in made if trial.hparams["kind"] == "b"] + others[:6]
         assert find(space, zoomed).importance["kind"].matters is not False
 
 

@@ -197,7 +197,7 @@ class SearchLoop:
         self._execution = described({"executor": executor, "fuse": self.fuse, "retries": self.retries, **limits})
         # What is unwise in it, told when a new study begins.
         unwise = [*doubt(monitor, mode), *self.recipe.unwise]
-        self.notes = [*lint(self.space, self.sampler, self.trials, len(self.earlier)), *unwise]
+        self.notes = [*lint(self.space, self.sampler, self.trials, len(self.earlier), len(self.queue)), *unwise]
         self.progress = progress
         self.verbose = verbose
         self.config: Mapping[str, Any] | None = None

@@ -20,6 +20,19 @@ Metrics: TypeAlias = Mapping[str, list[float | None]]
 
 
 @dataclass(frozen=True)
+class Best:
+    """Where a trial's value was reached, which may be in the midst of an epoch.
+
+    Attributes:
+        epoch: number of the epoch (from 0).
+        metrics: what was logged with the value: by the same validation, or in that epoch if the value came with its end.
+    """
+
+    epoch: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How a trial's fit ended.
 
@@ -34,6 +47,7 @@ class Outcome:
         error: the exception that condemns the whole search and not only this trial.
         retriable: whether the machine failed and not the user's code (a dead worker, no memory), so that another try may do.
         blameless: whether nothing that a trial does can be the reason: what it ran on was taken away, or could not begin.
+        best: where the best value was reached, whatever became of the fit later; None if none was.
     """
 
     state: State
@@ -46,6 +60,7 @@ class Outcome:
     error: Exception | None = None
     retriable: bool = False
     blameless: bool = False
+    best: Best | None = None
 
     def applied_to(self, trial: Trial) -> Trial:
         """The trial with this outcome."""
@@ -58,6 +73,7 @@ class Outcome:
             reason=self.reason,
             checkpoint=self.checkpoint,
             traceback=self.traceback,
+            best=self.best,
         )
 
 
@@ -76,6 +92,7 @@ class Trial:
         reason: why it did not complete, in one line.
         checkpoint: file with the weights of the best epoch.
         rungs: where a pruner compared it, in epochs or steps, with its best value there.
+        best: where its best value was reached; None if none was, or in a study of an older version.
     """
 
     number: int
@@ -89,6 +106,7 @@ class Trial:
     checkpoint: Path | None = None
     rungs: tuple[tuple[int, float], ...] = field(default=(), repr=False)
     traceback: str | None = field(default=None, repr=False)
+    best: Best | None = field(default=None, repr=False)
     loader: Callable[[Trial], LightningModule] | None = field(default=None, repr=False, compare=False)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,16 +37,18 @@ class Findings:
         space: that was searched.
         finished: how many trials have finished.
         importance: of each hyperparameter.
+        fixed: the value of each that had only one in all trials, which say nothing of it.
         ranges: where the best value of each coordinate may lie; empty where no trial is better than another.
         wider: hyperparameters whose best trials lie at an end, with the scale that reaches further there, by name and whether
             it is the upper end.
         limit: the part of one scale where fits diverge.
-        gain: what more trials are likely to bring.
+        gain: what more trials are likely to bring; None where too few have finished to tell, or of a grid.
     """
 
     space: Space
     finished: int
     importance: Mapping[str, Importance]
+    fixed: Mapping[str, Any]
     ranges: Mapping[str, Range]
     wider: Mapping[tuple[str, bool], Bounded]
     limit: Limit | None
@@ -88,7 +91,9 @@ class Findings:
         )
 
 
-def find(space: Space, trials: Sequence[Trial], mode: Mode = "min", rounds: Sequence[RoundBegan] = ()) -> Findings:
+def find(
+    space: Space, trials: Sequence[Trial], mode: Mode = "min", rounds: Sequence[RoundBegan] = (), grid: bool = False
+) -> Findings:
     """What finished trials say.
 
     Args:
@@ -96,6 +101,7 @@ def find(space: Space, trials: Sequence[Trial], mode: Mode = "min", rounds: Sequ
         trials: of one study; those that have not finished say nothing.
         mode: of the objective.
         rounds: what the sampler has noted, for those that learn from finished trials.
+        grid: whether they are a grid's, of which more like these cannot be had: it goes in order, and ends.
     """
     finished = [trial for trial in trials if trial.finished]
     with one_thread():
@@ -111,7 +117,13 @@ def find(space: Space, trials: Sequence[Trial], mode: Mode = "min", rounds: Sequ
         for name, upper in (edges(space, seen) if asked else ())
         if matter[name].matters and (scale := _wider(space, name, upper, cut)) is not None
     }
-    return Findings(space, len(finished), matter, found, wider, cut, gain(finished, mode, rounds))
+    fixed = {
+        name: next(trial.hparams[name] for trial in told if name in trial.hparams)
+        for name, each in matter.items()
+        if not each.varied
+    }
+    brings = None if grid else gain(finished, mode, rounds)
+    return Findings(space, len(finished), matter, fixed, found, wider, cut, brings)
 
 
 def _thinned(trials: list[Trial]) -> list[Trial]:

@@ -5,14 +5,15 @@ Breiman, Random Forests, 2001, by its out-of-bag trials, so that the forest is j
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_hp.advice.overlooked import LEAST_TRIALS, alone, covered, together, varied
 from lightning_hp.samplers.evidence import Evidence, features
-from lightning_hp.scales import Choice, Scale
 from lightning_hp.space import Space
 
 Array = NDArray[np.float64]
@@ -20,13 +21,13 @@ Array = NDArray[np.float64]
 TREES, LEAST_LEAF = 100, 3
 # Each hyperparameter is shuffled so often, less often where there are more points than this to predict.
 SHUFFLES, MOST_POINTS = 8, 50_000
-LEAST_TRIALS = 12
 # One-sided: that the forest can predict at all, and then that a hyperparameter matters or does not.
 PREDICTS, CERTAIN, INTERVAL = 0.95, 0.99, 0.95
 # With less than this share it makes little difference. The forest shows shares up to a third too small.
-LITTLE = 0.03
-# Where the forest explains less than this share, what it does not see may be anything.
-EXPLAINS = 0.3
+LITTLE = 0.04
+# Where the forest explains less than this share, what it does not see may be anything; and so it may with fewer trials than
+# these, in all and for each hyperparameter. Of functions whose shares are known (tests/benchmarks/shares.py).
+EXPLAINS, LEAST_FOR_LITTLE, TRIALS_EACH = 0.5, 24, 3
 
 
 @dataclass(frozen=True)
@@ -38,22 +39,28 @@ class Importance:
             that may be below 0. The forest sees less than there is, so it is rather too small than too large.
         low: lower end of the share's 90% interval.
         high: upper end, with what the forest may have overlooked.
-        matters: True or False where the trials say so, None where they do not tell. Trials that were stopped early do not tell
-            that something makes little difference: it may do so later.
+        matters: True or False where the trials say so, None where they do not tell. That something makes little difference is
+            told only by so many trials, all over its scale, that the forest could have found it. Trials that were stopped
+            early do not tell it: it may make one later.
+        varied: whether it had more than one value. Of one that did not, nothing is known.
     """
 
     share: float
     low: float
     high: float
     matters: bool | None
+    varied: bool = True
 
     def __str__(self) -> str:
+        if not self.varied:
+            return "cannot tell: not varied"
         told = {True: "matters", False: "makes little difference", None: "cannot tell"}[self.matters]
         return f"{told}: {max(self.share, 0.0):.0%} ({max(self.low, 0.0):.0%} to {max(self.high, 0.0):.0%})"
 
 
 # Too few trials, or none better than another.
 UNKNOWN = Importance(0.0, 0.0, 1.0, None)
+NOT_VARIED = replace(UNKNOWN, varied=False)
 
 
 def importance(space: Space, seen: Evidence, groups: NDArray[np.int64] | None = None) -> dict[str, Importance]:
@@ -72,46 +79,77 @@ def importance(space: Space, seen: Evidence, groups: NDArray[np.int64] | None = 
     count = len(seen.values)
     if count < LEAST_TRIALS or not seen.tells:
         return dict.fromkeys(space, UNKNOWN)
-    from scipy.stats import t
-
     values = seen.standardized
     groups = np.zeros(count, dtype=np.int64) if groups is None else groups
     there = space.active(space.from_unit(seen.units))
     predicted, shuffled = _predictions(space, seen.units, there, values, groups)
-    plain = (values - predicted) ** 2
-    # To be beaten: the mean of the other trials.
-    untold = (values * count / (count - 1)) ** 2
-    gain, doubt = _mean(untold - plain)
-    predicts = gain > t.ppf(PREDICTS, count - 1) * doubt
-    told = {}
-    for name, versions in zip(space, shuffled, strict=True):
-        columns = space.layout[name].columns
-        own = there[:, columns].any(axis=1)
-        variance = float(values[own].var()) if own.any() else 0.0
-        if own.sum() < LEAST_TRIALS or not variance:
-            told[name] = UNKNOWN
-            continue
-        errors = ((values - versions) ** 2).mean(axis=0)
-        # Shuffling adds twice the variance that is due to it: Gregorutti et al., Correlation and Variable Importance in
-        # Random Forests, 2017.
-        share, doubt = _mean((errors - plain)[own] / (2 * variance))
-        certain = t.ppf(CERTAIN, own.sum() - 1) * doubt
-        matters = None
-        if predicts and share > certain:
-            matters = True
-        reach = t.ppf(INTERVAL, own.sum() - 1) * doubt
-        missed = _explained_alone(space, name, seen.units, there, values - predicted) / variance
-        alone = max(
-            _explained_alone(space, name, seen.units, there & (groups == each)[:, None], values) for each in set(groups[own])
-        )
-        high = min(max(share + reach + missed, alone / variance), 1.0)
-        explained = _mean((untold - plain)[own])[0] / variance
-        # What those that were stopped would have come to may all be due to it: momentum hardly shows after two epochs.
-        later = float((seen.reached[own] < 1).mean())
-        if matters is None and predicts and explained > EXPLAINS and high + later < LITTLE:
-            matters = False
-        told[name] = Importance(share, share - reach, high, matters)
-    return told
+    fit = _Fit(seen, there, groups, values, predicted)
+    return {name: _judged(space, name, fit, versions) for name, versions in zip(space, shuffled, strict=True)}
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Trials, which coordinates exist in them, which were proposed together, their values, and what the forest predicts."""
+
+    seen: Evidence
+    there: NDArray[np.bool_]
+    groups: NDArray[np.int64]
+    values: Array
+    predicted: Array
+
+    @cached_property
+    def errors(self) -> Array:
+        """Of each trial, squared."""
+        return (self.values - self.predicted) ** 2
+
+    @cached_property
+    def gains(self) -> Array:
+        """Of each trial, how much more the mean of the others is wrong than the forest."""
+        count = len(self.values)
+        return (self.values * count / (count - 1)) ** 2 - self.errors
+
+    @cached_property
+    def predicts(self) -> bool:
+        gain, doubt = _mean(self.gains)
+        return gain > _deviations(PREDICTS, len(self.values)) * doubt
+
+
+def _judged(space: Space, name: str, fit: _Fit, shuffled: Array) -> Importance:
+    """The importance of one hyperparameter, by the forest's predictions with it shuffled."""
+    own = fit.there[:, space.layout[name].columns].any(axis=1)
+    count = int(own.sum())
+    variance = float(fit.values[own].var()) if count else 0.0
+    if count < LEAST_TRIALS or not variance:
+        return UNKNOWN
+    if not varied(space, name, fit.seen.units, fit.there):
+        return NOT_VARIED
+    errors = ((fit.values - shuffled) ** 2).mean(axis=0)
+    # Shuffling adds twice the variance that is due to it: Gregorutti et al., Correlation and Variable Importance in Random
+    # Forests, 2017. That is its total effect, alone and together with others, as far as the forest has learned it.
+    share, doubt = _mean((errors - fit.errors)[own] / (2 * variance))
+    reach = _deviations(INTERVAL, count) * doubt
+    missed, seen_alone = _missed(space, name, fit)
+    high = min(max(share + reach + missed / variance, seen_alone / variance), 1.0)
+    if fit.predicts and share > _deviations(CERTAIN, count) * doubt:
+        return Importance(share, share - reach, high, True)
+    explained = _mean(fit.gains[own])[0] / variance
+    enough = count >= max(LEAST_FOR_LITTLE, TRIALS_EACH * len(space))
+    # Without doubt is what no tree has looked at.
+    if not (fit.predicts and enough and doubt and explained > EXPLAINS and covered(space, name, fit.seen.units, fit.there)):
+        return Importance(share, share - reach, max(high, min(1 - explained, 1.0)), None)
+    # What those that were stopped would have come to may all be due to it: momentum hardly shows after two epochs.
+    later = float((fit.seen.reached[own] < 1).mean())
+    return Importance(share, share - reach, high, False if high + later < LITTLE else None)
+
+
+def _missed(space: Space, name: str, fit: _Fit) -> tuple[float, float]:
+    """The variance that a hyperparameter explains of the forest's errors, which overlooks it beside stronger ones; and that it
+    explains alone of the values, in the group where that is most."""
+    units, there, rest = fit.seen.units, fit.there, fit.values - fit.predicted
+    left = max(alone(space, name, units, there, rest), together(space, name, units, there, rest))
+    own = there[:, space.layout[name].columns].any(axis=1)
+    groups = [there & (fit.groups == each)[:, None] for each in set(fit.groups[own])]
+    return left, max(alone(space, name, units, group, fit.values) for group in groups)
 
 
 def _predictions(
@@ -166,37 +204,13 @@ def _shuffled(
     return settled
 
 
-def _explained_alone(space: Space, name: str, units: Array, there: NDArray[np.bool_], rest: Array) -> float:
-    """The variance of what a forest has left unexplained that one hyperparameter alone would; of a list the most of any value.
-
-    A forest overlooks a hyperparameter beside stronger ones.
-    """
-    each = space.layout[name]
-    first, *others = each.columns
-    # A list's later values may exist in a few trials only, which would explain anything.
-    columns = [first, *(column for column in others if there[:, column].sum() >= LEAST_TRIALS)]
-    return max(_explained(each.scale, units[there[:, column], column], rest[there[:, column]]) for column in columns)
-
-
-def _explained(scale: Scale, position: Array, rest: Array) -> float:
-    """The variance that a scale's position explains: by a parabola, or of a choice by means."""
-    position = position[:, None]
-    basis = (
-        features(Space({"only": scale}), position)[:, 1:]
-        if isinstance(scale, Choice)
-        else np.concatenate([position, position**2], axis=1)
-    )
-    basis = np.concatenate([np.ones((len(rest), 1)), basis], axis=1)
-    solved, _, rank, _ = np.linalg.lstsq(basis, rest, rcond=None)
-    free = len(rest) - rank
-    if free <= 0:
-        return float(np.var(rest))
-    # Adjusted for what as many terms explain of noise.
-    noise = float(((rest - basis @ solved) ** 2).sum()) / free
-    variance = float(np.var(rest, ddof=1))
-    return variance - noise if variance > noise else 0.0
-
-
 def _mean(values: Array) -> tuple[float, float]:
     """The mean and its standard error."""
     return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def _deviations(certain: float, count: int) -> float:
+    """How many standard errors a mean of so many has to lie from another, to be so certain."""
+    from scipy.stats import t
+
+    return float(t.ppf(certain, count - 1))

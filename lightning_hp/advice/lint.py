@@ -23,7 +23,9 @@ TRY_OUT = 4
 TRIALS_EACH = 10
 
 
-def lint(space: Space, sampler: Sampler | None = None, trials: int | None = None, earlier: int = 0) -> list[str]:
+def lint(
+    space: Space, sampler: Sampler | None = None, trials: int | None = None, earlier: int = 0, queued: int = 0
+) -> list[str]:
     """What is unwise in a space and in what is to become of it, one line each, naming the parameter and what is better.
 
     Args:
@@ -31,12 +33,13 @@ def lint(space: Space, sampler: Sampler | None = None, trials: int | None = None
         sampler: that will.
         trials: how many there will be; None if that is open.
         earlier: how many trials of earlier studies the sampler sees.
+        queued: how many of the trials come before the sampler is asked.
 
     >>> lint(Space({"lr": Linear(1e-4, 1.0)}))
     ["space['lr']: Linear(low=0.0001, high=1.0) spans 4.0 decades, so 90% of the draws lie above 0.1: use log"]
     """
     lines = [f"space[{name!r}]: {advice}" for name, each in space.layout.items() if (advice := _about(name, each.scale))]
-    return [*lines, *_about_number(space, sampler, trials, earlier)] if trials is not None else lines
+    return [*lines, *_about_number(space, sampler, trials, earlier, queued)] if trials is not None else lines
 
 
 def _about(name: str, scale: Scale) -> str | None:
@@ -94,14 +97,9 @@ def _about_magnitude(argument: str, scale: Scale) -> str | None:
     return None
 
 
-def _about_number(space: Space, sampler: Sampler | None, trials: int, earlier: int) -> Iterator[str]:
+def _about_number(space: Space, sampler: Sampler | None, trials: int, earlier: int, queued: int) -> Iterator[str]:
     if isinstance(sampler, Grid):
-        size = sampler.size(space)
-        if size > trials:
-            yield (
-                f"{trials} trials cover only the first {trials} of the grid's {size} combinations: take fewer points, or "
-                "quasi, which covers the space evenly with any number"
-            )
+        yield from _about_grid(sampler.size(space), max(trials - queued, 0))
         return
     if trials <= TRY_OUT:
         return
@@ -118,4 +116,17 @@ def _about_number(space: Space, sampler: Sampler | None, trials: int, earlier: i
         yield (
             f"{trials + earlier} trials are few for {len(space)} hyperparameters, of which some {likely} may matter: about "
             f"{TRIALS_EACH} for each of these tell them apart. Take {TRIALS_EACH * likely} trials, or fix what matters least"
+        )
+
+
+def _about_grid(size: int, trials: int) -> Iterator[str]:
+    if size > trials:
+        yield (
+            f"{trials} trials cover only the first {trials} of the grid's {size} combinations: take fewer points, or "
+            "quasi, which covers the space evenly with any number"
+        )
+    elif size < trials:
+        yield (
+            f"the grid has {size} combination{'s' if size != 1 else ''} and ends there, {trials - size} short of the trials "
+            "asked for: take more points, or quasi, which goes on for any number"
         )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from lightning_hp.advice.diverged import Limit
 from lightning_hp.advice.findings import Findings
@@ -36,7 +36,14 @@ class Advice:
 
 def advice(findings: Findings) -> list[Advice]:
     """What to know and to do, what is to be changed first."""
-    return [*_ends(findings), *_limits(findings.limit), *_importance(findings), *_unknown(findings), *_trials(findings.gain)]
+    return [
+        *_ends(findings),
+        *_limits(findings.limit),
+        *_importance(findings),
+        *_unknown(findings),
+        *_fixed(findings.fixed),
+        *_trials(findings.gain),
+    ]
 
 
 def _ends(findings: Findings) -> Iterator[Advice]:
@@ -70,7 +77,7 @@ def _importance(findings: Findings) -> Iterator[Advice]:
 
 
 def _unknown(findings: Findings) -> Iterator[Advice]:
-    names = [name for name, found in findings.importance.items() if found.matters is None]
+    names = [name for name, found in findings.importance.items() if found.matters is None and found.varied]
     if not names:
         return
     count = findings.finished
@@ -80,7 +87,20 @@ def _unknown(findings: Findings) -> Iterator[Advice]:
     elif len(names) == len(findings.importance):
         yield Advice("unknown", None, f"{trials} any of the hyperparameters matters")
     else:
-        yield Advice("unknown", None, f"{trials} {', '.join(names[:-1])} and {names[-1]} matter")
+        yield Advice("unknown", None, f"{trials} {_listed(names)} matter")
+
+
+def _fixed(fixed: Mapping[str, Any]) -> Iterator[Advice]:
+    if not fixed:
+        return
+    name = next(iter(fixed)) if len(fixed) == 1 else None
+    first, *others = fixed.items()
+    told = [f"{first[0]} was {number(first[1])}", *(f"{each} {number(value)}" for each, value in others)]
+    yield Advice("unknown", name, f"{_listed(told)} in all trials, which say nothing of {'them' if others else 'it'}")
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
 
 
 def _trials(gain: Gain | None) -> Iterator[Advice]:

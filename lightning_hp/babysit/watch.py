@@ -32,6 +32,7 @@ class Watch:
         epoch_ended: whether an epoch of this fit has ended.
         validated: whether a validation of this fit has ended.
         before_epoch: the metrics as this epoch began.
+        before_validation: the metrics as the last validation began.
     """
 
     def __init__(self, monitor: str) -> None:
@@ -40,8 +41,8 @@ class Watch:
         self.logged = False
         self.epoch_ended = False
         self.validated = False
-        self._before_validation: Any = None
         self.before_epoch: dict[str, Any] = {}
+        self.before_validation: dict[str, Any] = {}
         self._validation_due = False
         self._epoch_due = False
 
@@ -52,7 +53,7 @@ class Watch:
         self.validates, self.logged = state["validates"], state["logged"]
 
     def validation_starts(self, trainer: Trainer) -> None:
-        self._before_validation = trainer.callback_metrics.get(self.monitor)
+        self.before_validation = dict(trainer.callback_metrics)
 
     def validation_ends(self) -> None:
         self.validated = self._validation_due = True
@@ -69,7 +70,7 @@ class Watch:
 
     def new_of_validation(self, trainer: Trainer) -> float | None:
         """The value of the validation that has ended, unless there is none or it was given before."""
-        value = self._new(trainer, self._before_validation) if self._validation_due else None
+        value = self._new(trainer, self.before_validation.get(self.monitor)) if self._validation_due else None
         if value is not None:
             self._validation_due = False
             self.validates = True

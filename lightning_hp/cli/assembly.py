@@ -26,6 +26,8 @@ from lightning_hp.space import Hparams
 HOOKS = ("after_instantiate_classes", "before_fit", "after_fit")
 # What is described by itself, or is no part of what a trial is.
 _APART = frozenset({"model", "data", "trainer", "seed_everything", "ckpt_path", "weights_only"})
+# What Lightning makes an object by that a LightningCLI has made, from a checkpoint.
+_INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
 _TRAINER_DEFAULTS = {name: each.default for name, each in inspect.signature(Trainer).parameters.items()}
 
 
@@ -192,17 +194,21 @@ class Assembly:
 
     def _call(self, key: str, made: Any, *args: Any, applied_instantiation_links: Any = None, **given: Any) -> Any:
         """Makes a model or data."""
-        if all(map(_plain, given.values())):
-            return made(*args, **given)
-        # Objects among the arguments would be kept as hyperparameters: LightningCLI has it keep what they are made of.
         assert self._kept is not None
+        if all(map(_plain, given.values())):
+            one = made(*args, **given)
+            class_path = self._kept[1][key].get("class_path")
+            if isinstance(one, LightningModule) and class_path is not None and set(one.hparams) <= set(given):
+                _say_class(one, class_path)
+            return one
+        # Objects among the arguments would be kept as hyperparameters: LightningCLI has it keep what they are made of.
         section = plain(self._parser, _namespace({key: self._kept[1][key]}))[key]
         if "class_path" in section:
             section = {"_class_path": section["class_path"], **section.get("init_args", {}), **section.get("dict_kwargs", {})}
         for target, value in (applied_instantiation_links or {}).items():
             if target.startswith(f"{key}."):
                 put(section, tuple(target.removeprefix(f"{key}.").removeprefix("init_args.").split(".")), value, {})
-        with _given_hyperparameters_context(section, "lightning.pytorch.cli.instantiate_module"):
+        with _given_hyperparameters_context(section, _INSTANTIATOR):
             return made(*args, **given)
 
     def _give_optimizers(self, model: LightningModule, parsed: Namespace) -> None:
@@ -254,6 +260,16 @@ class Assembly:
             # It takes seconds the first time: where processes are forked from this one, better before than in each.
             with suppress(Exception):
                 self.parsed(last)
+
+
+def _say_class(model: LightningModule, class_path: str) -> None:
+    """Has a model's checkpoints say its class, if it keeps its arguments there.
+
+    LightningCLI, given such a checkpoint and a config that names a class, takes the hyperparameters for those of that class
+    only then.
+    """
+    if model.hparams:
+        model.hparams.update(_class_path=class_path, _instantiator=_INSTANTIATOR)
 
 
 def _namespace(values: dict[str, Any]) -> Namespace:

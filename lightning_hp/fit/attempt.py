@@ -17,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning_hp.errors import MonitorError, chain
 from lightning_hp.fit.checkpoints import Resumable, resumable, sync_best
 from lightning_hp.fit.loggers import log_hparams
+from lightning_hp.fit.quiet import expect_files
 from lightning_hp.fit.recipe import Recipe
 from lightning_hp.fit.reporter import Reporter
 from lightning_hp.fit.rng import seed_environment, seed_rngs, seeded_states, set_rng_states
@@ -81,9 +82,13 @@ def make_trial_trainer(recipe: Recipe, attempt: Attempt, *first: Callback) -> Tr
         first: callbacks to stand before all others.
     """
     babysitters = [recipe.babysitter()] if recipe.babysitter is not None else []
-    callbacks = [*first, attempt.reporter, *babysitters]
-    trial = attempt.trial
-    return make_trainer(trainer_settings(recipe, trial), trial, attempt.folder, attempt.logger, callbacks)
+    trial, callbacks = attempt.trial, [*first, *babysitters]
+    trainer = make_trainer(
+        trainer_settings(recipe, trial), trial, attempt.folder, attempt.logger, callbacks, last=attempt.reporter
+    )
+    if attempt.checkpoint is not None:
+        expect_files(trainer.callbacks)  # type: ignore[attr-defined]
+    return trainer
 
 
 def tell_loggers(attempt: Attempt, trainer: Trainer, model: LightningModule) -> None:
@@ -148,13 +153,19 @@ def ended(trial: Trial, outcome: Outcome, more: bool = False) -> Event:
 
 def outcome_of(reporter: Reporter) -> Outcome:
     """How a fit has ended. One that has paused is pruned, unless it goes on."""
-    record: dict[str, Any] = {"epochs": reporter.epochs, "metrics": reporter.metrics, "checkpoint": reporter.best_path}
+    record: dict[str, Any] = {
+        "epochs": reporter.epochs,
+        "metrics": reporter.metrics,
+        "checkpoint": reporter.best_path,
+        "best": reporter.at_best,
+    }
     if reporter.diverged:
         return Outcome("diverged", reason=reporter.diverged, **record)
     return Outcome("pruned" if reporter.paused else "complete", value=reporter.best, **record)
 
 
 def failure_of(reporter: Reporter, exception: BaseException) -> Outcome:
+    exception = reporter.error or exception
     return Outcome(
         "failed",
         epochs=reporter.epochs,
@@ -162,6 +173,7 @@ def failure_of(reporter: Reporter, exception: BaseException) -> Outcome:
         reason=one_line(exception),
         traceback=_printable("".join(traceback.format_exception(exception))),
         checkpoint=reporter.best_path,
+        best=reporter.at_best,
         error=exception if isinstance(exception, MonitorError) else None,
         retriable=out_of_memory(exception) or _lost_a_process(exception),
     )

@@ -23,8 +23,9 @@ from lightning_hp.fit.safe import first_refused, load, why_not
 
 # Where Lightning keeps what save_hyperparameters has saved, of the module and of the datamodule.
 _HPARAMS = ("hyper_parameters", "datamodule_hyper_parameters")
+_HPARAMS_NAMES = ("hparams_name", "datamodule_hparams_name")
 # What a model is made of; the rest of a checkpoint, such as the optimizer's state, is for going on with a fit.
-_MODEL = frozenset({"epoch", "global_step", "pytorch-lightning_version", "state_dict", "hparams_name", *_HPARAMS})
+_MODEL = frozenset({"epoch", "global_step", "pytorch-lightning_version", "state_dict", *_HPARAMS, *_HPARAMS_NAMES})
 # Seconds of training that a power cut may cost beyond the last whole epoch.
 SYNC_INTERVAL = 1.0
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "last.previous.ckpt"

@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from lightning.fabric.utilities.warnings import PossibleUserWarning
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_hp.errors import disk_error
 
 _LOGGERS = ("lightning.pytorch", "lightning.fabric")
+# The method by which a ModelCheckpoint says that its folder is not empty.
+_WARNS = "_ModelCheckpoint__warn_if_dir_not_empty"
 
 
 @contextmanager
@@ -43,3 +47,11 @@ def quiet(verbose: bool = False) -> Iterator[None]:
         threading.excepthook = excepthook
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def expect_files(callbacks: Iterable[Callback]) -> None:
+    """Has checkpoint callbacks of a trial that goes on say nothing of the files in their folders, which are the trial's own."""
+    for callback in callbacks:
+        if isinstance(callback, ModelCheckpoint):
+            # Not by a filter of warnings: with each new one, all that was shown once is shown again.
+            vars(callback)[_WARNS] = lambda folder: None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor
 from lightning.pytorch.loops.utilities import _is_max_limit_reached
@@ -20,7 +22,7 @@ from lightning_hp.babysit.series import EVERY
 from lightning_hp.babysit.watch import Watch, logged_since
 from lightning_hp.errors import MonitorError, missing_metric
 from lightning_hp.fit.checkpoints import BEST, LAST
-from lightning_hp.trial import Mode, Rung, add_epoch, is_better
+from lightning_hp.trial import Best, Mode, Rung, add_epoch, is_better
 
 # Training batches from one look at the loss to the next: a look waits for the device. A babysitter has just looked then.
 LOSS_CHECK_INTERVAL = 3 * EVERY
@@ -30,7 +32,11 @@ class Reporter(Checkpoint):
     """Watches one fit.
 
     Being a `Checkpoint`, it runs after all other callbacks, and Lightning shows it what modules log in their own
-    ``on_train_epoch_end``. Its record is part of ``last.ckpt``, so that a fit that goes on from there has all of it.
+    ``on_train_epoch_end``. It is the last of the checkpoints too, so that what it saves at the end of an epoch holds what the
+    user's have taken in of it. Its record is part of ``last.ckpt``, so that a fit that goes on from there has all of it.
+
+    Where the user has no ModelCheckpoint, ``trainer.checkpoint_callback`` is this one, and has what is read of one there:
+    ``monitor``, ``mode``, ``dirpath``, ``best_model_path``, ``best_model_score`` and ``last_model_path``.
 
     A fit whose loss or objective is not finite has diverged, unless a `Babysitter` in it still has an answer.
 
@@ -46,6 +52,7 @@ class Reporter(Checkpoint):
         least: epochs and steps that a fit makes whoever wants it to stop, in a fit whose loop does not know them.
         paused: whether the fit has been stopped at its rung, to go on later or not at all.
         best: best value of ``monitor`` so far, over all validations.
+        at_best: where that was reached, and what else was logged there.
         epochs: epochs that were finished.
         metrics: per metric one value an epoch.
         pending: names that training steps have logged in this epoch, in a fit whose loop does not know them.
@@ -71,6 +78,7 @@ class Reporter(Checkpoint):
         self.least: tuple[int, int] | None = None
         self.paused = False
         self.best: float | None = None
+        self.at_best: Best | None = None
         self.epochs = 0
         self.metrics: dict[str, list[float | None]] = {}
         self.diverged: str | None = None
@@ -98,10 +106,31 @@ class Reporter(Checkpoint):
         """All that the fit needs to go on, as it was after the last epoch, if checkpoints are written."""
         return self.folder / LAST if self.folder is not None else None
 
+    @property
+    def dirpath(self) -> str | None:
+        """The folder of the checkpoints, as a ModelCheckpoint names it."""
+        return str(self.folder) if self.folder is not None else None
+
+    @property
+    def best_model_path(self) -> str:
+        """The same as ``best_path``; empty where there is none, as in a ModelCheckpoint."""
+        return str(self.best_path or "")
+
+    @property
+    def best_model_score(self) -> torch.Tensor | None:
+        """The same as ``best``."""
+        return torch.tensor(self.best) if self.best is not None else None
+
+    @property
+    def last_model_path(self) -> str:
+        """The same as ``last_path``, once an epoch has ended."""
+        return str(self.last_path or "") if self.epochs else ""
+
     def state_dict(self) -> dict[str, Any]:
         return {
             "identity": self.identity,
             "best": self.best,
+            "at_best": asdict(self.at_best) if self.at_best is not None else None,
             "epochs": self.epochs,
             "metrics": self.metrics,
             "validates": self._watch.validates,
@@ -115,6 +144,9 @@ class Reporter(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = state_dict["best"]
+        # Checkpoints of older versions do not say it.
+        at_best = state_dict.get("at_best")
+        self.at_best = Best(**at_best) if at_best is not None else None
         self.epochs = state_dict["epochs"]
         self.metrics = state_dict["metrics"]
         self._watch.validates = state_dict["validates"]
@@ -125,6 +157,8 @@ class Reporter(Checkpoint):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         self._babysitters = [callback for callback in callbacks if isinstance(callback, (Babysitter, Replay))]
+        # Lightning has put checkpoints of the module's own configure_callbacks behind those of the Trainer.
+        trainer.callbacks = [*(callback for callback in callbacks if callback is not self), self]  # type: ignore[attr-defined]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Schedulers and other callbacks look at what was logged last, perhaps before the fit was interrupted.
@@ -167,17 +201,17 @@ class Reporter(Checkpoint):
         self._watch.validation_ends()
         value = self._watch.new_of_validation(trainer)
         if value is not None:
-            self._judge(trainer, value)
+            self._judge(trainer, value, self._watch.before_validation)
         elif first and not trainer.is_last_batch and not self._may_come(trainer):
             self.check_monitor(trainer.callback_metrics)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         shown = trainer.callback_metrics
-        metrics = self._new_metrics(trainer, shown)
+        metrics = self._new_metrics(trainer, self._watch.before_epoch)
         self._watch.epoch_ends()
         value = self._watch.new_of_epoch(trainer)
         if value is not None:
-            self._judge(trainer, value)
+            self._judge(trainer, value, self._watch.before_epoch)
         self._follow_babysitters()
         add_epoch(self.metrics, self.epochs, metrics)
         self.epochs += 1
@@ -201,6 +235,13 @@ class Reporter(Checkpoint):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self.error = exception
+        # A checkpoint of the user's that keeps the best by the objective looks for it first, and each trial would fail over it.
+        missed = isinstance(exception, MisconfigurationException) and f"monitor={self.monitor!r}" in str(exception)
+        if missed and self._watch.validated:
+            try:
+                self.check_monitor(self._new_metrics(trainer, self._watch.before_epoch))
+            except MonitorError as error:
+                self.error = error
 
     def at_rung(self, steps: int) -> bool:
         """Whether the fit, which has made so many steps, has come to its rung with a value to be judged by."""
@@ -221,20 +262,21 @@ class Reporter(Checkpoint):
         in_training = self.monitor.removesuffix("_epoch") in pending
         return in_training or is_overridden("on_train_epoch_end", trainer.lightning_module)
 
-    def _new_metrics(self, trainer: Trainer, shown: Mapping[str, torch.Tensor]) -> dict[str, float]:
-        """What the module logged in this epoch; of a metric logged by step and by epoch, the epoch's value."""
-        logged = logged_since(self._watch.before_epoch, shown)
+    def _new_metrics(self, trainer: Trainer, before: Mapping[str, torch.Tensor]) -> dict[str, float]:
+        """What the module has logged since; of a metric logged by step and by epoch, the epoch's value."""
+        logged = logged_since(before, trainer.callback_metrics)
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         monitors = [callback for callback in callbacks if isinstance(callback, LearningRateMonitor)]
         rates = {name for monitor in monitors for name in (*monitor.lrs, *monitor.last_momentum_values)}
         steps = {name for name in logged if name.endswith("_step") and f"{name.removesuffix('_step')}_epoch" in logged}
         return {name: float(value) for name, value in logged.items() if name not in rates | (steps - {self.monitor})}
 
-    def _judge(self, trainer: Trainer, value: float) -> None:
+    def _judge(self, trainer: Trainer, value: float, before: Mapping[str, torch.Tensor]) -> None:
+        """Takes in a value of the objective, which is one of the metrics that were logged since others were."""
         if not math.isfinite(value):
             self._stop_diverged(trainer, self.monitor, value)
         elif self.diverged is None and is_better(value, self.best, self.mode):
-            self.best = value
+            self.best, self.at_best = value, Best(self.epochs, self._new_metrics(trainer, before))
             path = self.best_path
             if path is not None:
                 trainer.save_checkpoint(path)

@@ -121,7 +121,7 @@ def _fitted(recipe: Recipe, attempt: Attempt) -> Outcome:
     except Exception as error:
         if disk_error(error) is not None:
             raise
-        return failure_of(reporter, reporter.error or error)
+        return failure_of(reporter, error)
     except SystemExit as error:
         if is_interrupt(error):
             raise KeyboardInterrupt from None

@@ -1,4 +1,4 @@
-"""A trial's Trainer: the user's arguments, our callbacks before the user's, our logger beside theirs."""
+"""A trial's Trainer: the user's arguments, our callbacks around the user's, our logger beside theirs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class TrialTrainer(Trainer):
 
 
 def make_trainer(
-    settings: Mapping[str, Any], trial: Trial, folder: Path, logger: Logger, callbacks: list[Callback]
+    settings: Mapping[str, Any], trial: Trial, folder: Path, logger: Logger, callbacks: list[Callback], last: Callback
 ) -> TrialTrainer:
     """Makes the Trainer of a trial.
 
@@ -65,6 +65,7 @@ def make_trainer(
         folder: of the trial.
         logger: the trial's, beside the user's.
         callbacks: ours, to stand before the user's.
+        last: the one of ours that stands behind them.
     """
     kwargs: dict[str, Any] = DEFAULTS | trainer_kwargs(settings, trial)
     users = kwargs.pop("callbacks")
@@ -83,7 +84,7 @@ def make_trainer(
     # The user's False turns off our files, but without a Checkpoint callback there would be no reporter either.
     kwargs["enable_checkpointing"] = True
     with _plugins_looked_up_once():
-        return TrialTrainer(default_root_dir=folder, callbacks=[*callbacks, *users], plugins=plugins, **kwargs)
+        return TrialTrainer(default_root_dir=folder, callbacks=[*callbacks, *users, last], plugins=plugins, **kwargs)
 
 
 # A Trainer looks through all packages that are installed, which takes the most of its making.

@@ -92,6 +92,8 @@ def _best(searched: Searched) -> dict[str, Any]:
 
 
 def _best_epoch(trial: Trial, monitor: str) -> int | None:
+    if trial.best is not None:
+        return trial.best.epoch + 1
     values = [*trial.metrics.get(monitor, ())]
     return values.index(trial.value) + 1 if trial.value in values else None
 

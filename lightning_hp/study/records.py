@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from lightning_hp.study.files import write_whole
 from lightning_hp.study.lock import Lock
 from lightning_hp.study.store import FILE as STUDY
 from lightning_hp.study.store import Store
-from lightning_hp.trial import Judged, RoundBegan, Trial, trial_folder
+from lightning_hp.trial import Best, Judged, RoundBegan, Trial, trial_folder
 
 FILE = "trial.json"
 _FIELDS = ("number", "hparams", "seed", "state", "value", "epochs", "metrics", "reason", "traceback")
@@ -35,6 +35,7 @@ def write_record(root: Path, asked: dict[str, Any], trial: Trial, started: float
         StorageError: the disk takes no data.
     """
     record = {name: getattr(trial, name) for name in _FIELDS}
+    record["best"] = asdict(trial.best) if trial.best is not None else None
     record["checkpoint"] = str(trial.checkpoint.relative_to(root)) if trial.checkpoint else None
     text = json.dumps({"asked": asked, "trial": record, "started": started, "ended": ended})
     # The truth is study.db, which is synced; this is needed when that is damaged.
@@ -95,7 +96,9 @@ def _repair(root: Path, tell: Callable[[int, int], None]) -> Repaired:
             checkpoint = record["trial"].pop("checkpoint")
             # It may have been deleted since, when better trials came.
             path_of_best = root / checkpoint if checkpoint and (root / checkpoint).exists() else None
-            trial = Trial(**record["trial"], checkpoint=path_of_best)
+            # Records of older versions do not say it.
+            best = record["trial"].pop("best", None)
+            trial = Trial(**record["trial"], checkpoint=path_of_best, best=Best(**best) if best else None)
             found.append((trial, record["asked"], record["started"], record["ended"]))
         except (OSError, ValueError, KeyError, TypeError):
             unreadable.append(path)

@@ -10,15 +10,16 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from lightning_hp.errors import ConfigError, StorageError, cannot_write
-from lightning_hp.trial import Judged, Mode, RoundBegan, Trial
+from lightning_hp.trial import Best, Judged, Mode, RoundBegan, Trial
 
 FILE = "study.db"
 # Kept in SQLite's user_version: a file of another layout is refused and not misread.
-LAYOUT = 3
+LAYOUT = 4
 _ROUNDS = "CREATE TABLE rounds (first INTEGER PRIMARY KEY, seen TEXT NOT NULL, notes TEXT NOT NULL)"
 _RUNGS = """CREATE TABLE rungs (
     number INTEGER NOT NULL,
@@ -28,7 +29,7 @@ _RUNGS = """CREATE TABLE rungs (
     PRIMARY KEY (number, rung)
 )"""
 # What brings a file of an older layout to the next.
-_UPGRADES = {1: _ROUNDS, 2: _RUNGS}
+_UPGRADES = {1: _ROUNDS, 2: _RUNGS, 3: "ALTER TABLE trials ADD COLUMN best TEXT"}
 _SCHEMA = f"""
 CREATE TABLE study (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE trials (
@@ -43,16 +44,17 @@ CREATE TABLE trials (
     checkpoint TEXT,
     traceback TEXT,
     started REAL,
-    ended REAL
+    ended REAL,
+    best TEXT
 );
 CREATE INDEX ranking ON trials (state, value, number);
 {_ROUNDS};
 {_RUNGS};
 PRAGMA user_version = {LAYOUT};
 """
-_COLUMNS = "number, hparams, seed, state, value, epochs, metrics, reason, checkpoint, traceback"
+_COLUMNS = ("number", "hparams", "seed", "state", "value", "epochs", "metrics", "reason", "checkpoint", "traceback", "best")
 # Without what makes a row large.
-_BRIEF_COLUMNS = "number, hparams, seed, state, value, epochs, '{}', reason, checkpoint, NULL"
+_BRIEF_COLUMNS = "number, hparams, seed, state, value, epochs, '{}', reason, checkpoint, NULL, NULL"
 
 
 class Store:
@@ -96,6 +98,9 @@ class Store:
                 for older in range(layout, LAYOUT):
                     self._connection.execute(_UPGRADES[older])
                 self._connection.execute(f"PRAGMA user_version = {LAYOUT}")
+        # A file of an older layout, which only a search brings up, lacks some.
+        found = {name for _, name, *_ in self._connection.execute("PRAGMA table_info(trials)")}
+        self._columns = ", ".join(name if name in found else "NULL" for name in _COLUMNS)
 
     def close(self) -> None:
         self._connection.close()
@@ -150,7 +155,7 @@ class Store:
         self._connection.executemany("INSERT INTO study VALUES (?, ?)", [(k, json.dumps(v)) for k, v in asked.items()])
 
     def _write(self, trials: Iterable[tuple[Trial, float, float | None]]) -> None:
-        places = ", ".join("?" * 12)
+        places = ", ".join("?" * 13)
         self._connection.executemany(f"INSERT OR REPLACE INTO trials VALUES ({places})", (self._row(*each) for each in trials))
 
     def _row(self, trial: Trial, started: float, ended: float | None) -> tuple[Any, ...]:
@@ -167,6 +172,7 @@ class Store:
             trial.traceback,
             started,
             ended,
+            json.dumps(asdict(trial.best)) if trial.best is not None else None,
         )
 
     def release(self) -> None:
@@ -245,12 +251,12 @@ class Store:
 
     def trials(self, brief: bool = False) -> list[Trial]:
         """All trials by number, ``brief`` without metrics and tracebacks. Hyperparameters are labels, as stored."""
-        columns = _BRIEF_COLUMNS if brief else _COLUMNS
+        columns = _BRIEF_COLUMNS if brief else self._columns
         return self._trials(self._read(f"SELECT {columns} FROM trials ORDER BY number"))
 
     def running(self) -> list[Trial]:
         """Those that run, as they stand."""
-        return self._trials(self._read(f"SELECT {_COLUMNS} FROM trials WHERE state = 'running' ORDER BY number"))
+        return self._trials(self._read(f"SELECT {self._columns} FROM trials WHERE state = 'running' ORDER BY number"))
 
     def times(self) -> dict[int, tuple[float, float | None]]:
         """When trials began and ended, by number, in seconds since the epoch of the clock; None for one that has not."""
@@ -260,8 +266,9 @@ class Store:
     def ranked(self, mode: Mode, most: int | None = None) -> list[Trial]:
         """The complete trials, best first; equals by number."""
         order = "DESC" if mode == "max" else "ASC"
-        query = f"SELECT {_COLUMNS} FROM trials WHERE state = 'complete' AND value IS NOT NULL ORDER BY value {order}, number"
-        return self._trials(self._read(f"{query} LIMIT ?", (-1 if most is None else most,)))
+        which = f"state = 'complete' AND value IS NOT NULL ORDER BY value {order}, number LIMIT ?"
+        query = f"SELECT {self._columns} FROM trials WHERE {which}"
+        return self._trials(self._read(query, (-1 if most is None else most,)))
 
     def _read(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
         with _storage_errors(self.path):
@@ -280,7 +287,7 @@ class Store:
         return found
 
     def _trial(self, row: tuple[Any, ...], rungs: tuple[tuple[int, float], ...]) -> Trial:
-        number, hparams, seed, state, value, epochs, metrics, reason, checkpoint, traceback = row
+        number, hparams, seed, state, value, epochs, metrics, reason, checkpoint, traceback, best = row
         return Trial(
             number=number,
             hparams=json.loads(hparams),
@@ -293,6 +300,7 @@ class Store:
             checkpoint=self.root / checkpoint if checkpoint else None,
             rungs=rungs,
             traceback=traceback,
+            best=Best(**json.loads(best)) if best else None,
         )
 
     @contextmanager

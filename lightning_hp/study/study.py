@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -114,7 +114,7 @@ class Study:
 
     def findings(self) -> Findings:
         """What the finished trials say of their space; `advice`, `importance` and `zoom` are parts of it."""
-        return find(self._searched(), self.trials, self.asked["mode"], self.rounds)
+        return _found(self._searched(), self.trials, self.asked, self.rounds)
 
     def advice(self) -> list[Advice]:
         """What to change and to know after the search, in lines to print: ends to widen, bounds that avoid divergence, which
@@ -183,8 +183,8 @@ class Study:
     def to_rows(self) -> list[dict[str, Any]]:
         """The trials by number as flat dicts with the same keys, for tables.
 
-        ``number``, ``state``, ``value``, ``hparams.NAME``; ``best.NAME`` and ``last.NAME`` of each metric, in the best epoch
-        and in the last; ``epochs``, ``seed``, ``seconds``, ``reason``, ``checkpoint``.
+        ``number``, ``state``, ``value``, ``hparams.NAME``; ``best.NAME`` and ``last.NAME`` of each metric, where the
+        objective was best and in the last epoch; ``epochs``, ``seed``, ``seconds``, ``reason``, ``checkpoint``.
         """
         with self._open() as store:
             asked, trials, times = store.asked(), store.trials(), store.times()
@@ -252,7 +252,7 @@ class Study:
         with self._open() as store:
             asked, rounds, times, trials = store.asked(), store.rounds(), store.times(), self._given(store.trials())
         space = self._searched()
-        found = find(space, trials, asked["mode"], rounds)
+        found = _found(space, trials, asked, rounds)
         numbers = [trial.number for trial in trials]
         done, trained_on = interventions(self.root, numbers), machines(self.root, numbers)
         return Searched(self.root, asked, space, trials, rounds, times, found, done, trained_on, read_config(self.root))
@@ -273,6 +273,10 @@ class Study:
 
     def _values(self, labels: dict[str, Any]) -> dict[str, Any]:
         return self._space.from_labels(labels) if self._space is not None else labels
+
+
+def _found(space: Space, trials: list[Trial], asked: Mapping[str, Any], rounds: list[RoundBegan]) -> Findings:
+    return find(space, trials, asked["mode"], rounds, grid=asked.get("strategy") == "grid")
 
 
 def _findings_dict(found: Findings) -> dict[str, Any]:

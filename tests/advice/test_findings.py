@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lightning_hp import Choice, Int, Linear, Log, Quasi, ReverseLog, Space, Trial
+from lightning_hp import Choice, Grid, Int, Linear, Log, Quasi, ReverseLog, Space, Trial
 from lightning_hp.advice import advice, diverged, find
 from tests.advice.studies import SPACE, adaptive, heavy, noise, trials
 
@@ -95,6 +95,78 @@ def test_what_makes_little_difference_is_not_told_by_trials_that_were_stopped_ea
     # That something matters they do tell.
     assert early.importance["lr"].matters
     assert "weight_decay" in next(str(line) for line in advice(early) if line.kind == "unknown")
+
+
+def on_grid(points, objective, space=SPACE):
+    made, generator = [], np.random.default_rng(0)
+    grid = Grid(points={**dict.fromkeys(space, 1), **points})
+    for number, hparams in enumerate(grid.propose(space, 0, range(grid.size(space)), [])):
+        unit = dict(zip(space, space.to_unit([hparams])[0], strict=True))
+        made.append(Trial(number, hparams, 0, "complete", value=float(objective(unit, hparams, generator))))
+    return made
+
+
+def test_what_had_one_value_in_all_trials_is_not_said_to_make_little_difference():
+    space = Space({"lr": Log(1e-4, 1e-1), "dropout": Linear(0.0, 0.9), "hidden": Int(1, 31), "layers": Int(1, 3)})
+    made = on_grid({"lr": 8, "layers": 3}, lambda unit, hparams, generator: unit["lr"] ** 2 + 0.1 * unit["layers"], space)
+    findings = find(space, made)
+    assert findings.fixed == {"dropout": 0.45, "hidden": 16}
+    for name in findings.fixed:
+        assert (findings.importance[name].matters, findings.importance[name].varied) == (None, False)
+        assert str(findings.importance[name]) == "cannot tell: not varied"
+    told = [str(line) for line in advice(findings) if "dropout" in str(line) or "hidden" in str(line)]
+    assert told == ["dropout was 0.45 and hidden 16 in all trials, which say nothing of them"]
+    assert findings.next_space["dropout"] == space["dropout"]
+
+
+def test_few_trials_do_not_tell_that_something_makes_little_difference():
+    def together(unit, hparams, generator):
+        # Half of the differences are due to layers, though none to layers alone.
+        return 2 * unit["lr"] + (unit["lr"] - 0.5) * (hparams["layers"] - 2) + 0.01 * generator.standard_normal()
+
+    few = [on_grid({"lr": 2, "layers": 2}, together), *(trials(together, count=12, seed=seed) for seed in range(6))]
+    for made in few:
+        assert not any(kind == "little" for kind, _ in said(find(SPACE, made)))
+
+
+def test_a_scale_that_was_tried_in_a_part_only_is_not_said_to_make_little_difference():
+    def flat_below(unit, hparams, generator):
+        return 5 * unit["momentum"] + 9 * max(unit["lr"] - 0.5, 0.0)
+
+    whole = trials(flat_below, count=160)
+    part = [trial for trial in whole if SPACE.to_unit([trial.hparams])[0, 0] < 0.45]
+    assert find(SPACE, whole).importance["lr"].matters
+    assert find(SPACE, part).importance["lr"].matters is None
+
+
+def test_where_a_sampler_has_zoomed_in_it_is_not_said_to_make_little_difference():
+    space = Space({"kind": Choice("a", "b", "c"), "lr": Log(1e-4, 1e-1)})
+
+    def objective(unit, hparams, generator):
+        return 0.6 * (hparams["kind"] == "a" and unit["lr"] > 0.8) + (unit["lr"] - 0.3) ** 2
+
+    for seed in range(2):
+        made = trials(objective, count=120, seed=seed, space=space)
+        # All but a few have the same value, whose differences are those of lr.
+        others = [trial for trial in made if trial.hparams["kind"] != "b"]
+        zoomed = [trial for trial in made if trial.hparams["kind"] == "b"] + others[:6]
+        assert find(space, zoomed).importance["kind"].matters is not False
+
+
+def test_what_matters_only_together_with_another_is_not_said_to_make_little_difference():
+    def together(unit, hparams, generator):
+        mixed = 5 * (unit["weight_decay"] - 0.5) * (unit["batch_size"] - 0.5)
+        return 4 * unit["lr"] + mixed + 0.2 * generator.standard_normal()
+
+    for seed in range(5):
+        little = {name for kind, name in said(find(SPACE, trials(together, seed=seed))) if kind == "little"}
+        assert not little & {"lr", "weight_decay", "batch_size"}
+
+
+def test_more_trials_of_a_grid_are_not_offered():
+    made = trials(planted)
+    assert any(kind == "trials" for kind, _ in said(find(SPACE, made)))
+    assert not any(kind == "trials" for kind, _ in said(find(SPACE, made, grid=True)))
 
 
 def better_upwards(unit, hparams, generator):

@@ -83,6 +83,7 @@ SEVEN = Space({f"x{index}": Linear(0.0, 1.0) for index in range(7)})
     [
         (Grid(2), 100, 0, ["100 trials cover only the first 100 of the grid's 128 combinations"]),
         (Grid(2), 128, 0, []),
+        (Grid(2), 130, 0, ["the grid has 128 combinations and ends there, 2 short of the trials asked for: take more points"]),
         (Quasi(), 29, 0, ["29 trials are few for 7 hyperparameters, of which some 3 may matter", "Take 30 trials"]),
         (Quasi(), 30, 0, []),
         (Quasi(), 20, 10, []),
@@ -98,3 +99,8 @@ def test_too_few_trials_are_told_with_the_number_that_will_do(sampler, trials, e
     assert len(lines) == bool(told)
     for words in told:
         assert words in lines[0]
+
+
+def test_trials_that_come_before_a_grid_are_none_of_its_own():
+    assert lint(SEVEN, Grid(2), 130, queued=2) == []
+    assert "first 126 of the grid's 128" in lint(SEVEN, Grid(2), 128, queued=2)[0]

@@ -76,6 +76,20 @@ def complete(result):
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_the_best_weights_are_read_by_the_cli_that_its_config_is_for(searched, monkeypatch, capsys):
+    content = config(model={"class_path": "tests.cli.lit.Net"}, data={"class_path": "tests.cli.lit.Blobs"})
+    complete(searched(lambda: search(LightningCLI), content))
+    main(["best", "study"])
+    Path("best.yaml").write_text(capsys.readouterr().out)
+    best = Study("study").best
+    monkeypatch.setattr(sys, "argv", ["script.py"])
+    cli = LightningCLI(args=["validate", "-c", "best.yaml", "--ckpt_path", str(best.checkpoint)])
+    assert cli.model.hparams["lr"] == best.hparams["model.lr"] == Net.load_from_checkpoint(best.checkpoint).lr
+    weights = torch.load(best.checkpoint, weights_only=True)["state_dict"]
+    assert all(torch.equal(value, weights[name]) for name, value in cli.model.state_dict().items())
+    assert not {"_class_path", "_instantiator"} & yaml.safe_load(Path("study/trials/000000/hparams.yaml").read_text()).keys()
+
+
 def test_classes_that_the_cli_names_itself_need_no_class_path(searched, fit_best):
     space = {
         "model.lr": LR,

@@ -10,7 +10,8 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from examples.digits import LitDigits
-from lightning_hp import Log, MonitorError
+from lightning_hp import Halving, Log, MonitorError, Study
+from lightning_hp.study.records import repair
 
 SPACE = {"lr": Log(1e-2, 1.0)}
 
@@ -49,6 +50,33 @@ def test_the_best_of_several_validations_in_an_epoch_counts(trial):
     assert done.metrics["score"] == pytest.approx([0.5, 0.5])
     checkpoint = torch.load(done.checkpoint, weights_only=True)
     assert (checkpoint["epoch"], checkpoint["global_step"]) == (0, 4)
+
+
+class Halves(LitDigits):
+    """Digits with metrics that follow a script, two values an epoch; the best is the first of the first epoch."""
+
+    script = ((0.9, 0.1), (0.2, 0.3))
+
+    def on_validation_epoch_end(self):
+        if not self.trainer.sanity_checking:
+            score = self.script[self.current_epoch][self.trainer.global_step % 4 == 0]
+            self.log_dict({"score": score, "twice": 2 * score})
+
+
+@pytest.mark.parametrize("fuse", ["never", "always"])
+def test_a_trials_row_says_what_was_logged_at_its_best_validation(search, fuse):
+    trainer = {"max_epochs": 2, "accelerator": "cpu", "limit_train_batches": 4, "val_check_interval": 2}
+    arguments = {"monitor": "score", "trials": 2, "pruner": Halving(first=1, factor=2), "trainer": trainer, "fuse": fuse}
+    study = search(Halves, space=SPACE, **arguments).run()
+    assert sorted(trial.epochs for trial in study.trials) == [1, 2]
+    for trial, row in zip(study.trials, study.to_rows(), strict=True):
+        assert trial.value == row["best.score"] == pytest.approx(0.9)
+        assert row["best.twice"] == pytest.approx(1.8)
+        assert row["best.train_loss"] == trial.metrics["train_loss"][0]
+        assert row["last.score"] == trial.metrics["score"][-1] == pytest.approx([0.1, 0.3][trial.epochs - 1])
+    rows = study.to_rows()
+    repair(study.root)
+    assert Study(study.root).to_rows() == rows
 
 
 def test_a_metric_of_some_epochs_only_has_gaps_and_not_its_last_value(trial):

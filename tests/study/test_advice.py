@@ -16,8 +16,8 @@ def objective(unit, hparams, generator):
     return 4 * (unit["lr"] - 0.5) ** 2 + 0.05 * generator.standard_normal()
 
 
-def recorded(root, made, space=SPACE, mode="min"):
-    recorder = Recorder(root, {"monitor": "val_loss", "mode": mode, "space": space.describe()}, frozenset(), space)
+def recorded(root, made, space=SPACE, mode="min", **asked):
+    recorder = Recorder(root, {"monitor": "val_loss", "mode": mode, "space": space.describe(), **asked}, frozenset(), space)
     for trial in made:
         recorder.record(Started(Trial(trial.number, trial.hparams, 0), 0.0))
         recorder.record(Finished(trial.number, Outcome("complete", value=trial.value), 1.0))
@@ -55,3 +55,10 @@ def test_a_study_without_trials_says_that_it_cannot_tell(tmp_path):
         "0 finished trials do not tell whether any of the hyperparameters matters"
     ]
     assert Study(tmp_path).zoom() == SPACE
+
+
+def test_a_grid_is_not_said_to_improve_with_more_trials_like_its_own(tmp_path):
+    recorded(tmp_path, trials(objective), strategy="grid")
+    lines = Study(tmp_path).advice()
+    assert "matters" in {each.kind for each in lines}
+    assert "trials" not in {each.kind for each in lines}

@@ -8,7 +8,7 @@ import pytest
 
 from lightning_hp import ConfigError
 from lightning_hp.study.rows import flat_rows
-from lightning_hp.trial import Trial
+from lightning_hp.trial import Best, Trial
 
 
 def test_rows_have_the_same_columns_whatever_their_trials_have():
@@ -30,6 +30,18 @@ def test_best_is_the_epoch_in_which_the_objective_was_best():
     metrics = {"acc": [0.1, 0.9, 0.5], "loss": [3.0, 2.0, 1.0]}
     [row] = flat_rows([Trial(0, {}, 0, metrics=metrics)], "acc", "max", {})
     assert (row["best.acc"], row["best.loss"], row["last.loss"]) == (0.9, 2.0, 1.0)
+
+
+def test_where_an_epoch_has_several_validations_best_is_the_one_that_was():
+    metrics = {"acc": [0.4, 0.5], "loss": [3.0, 2.0], "train_loss": [4.0, 1.0]}
+    trial = Trial(0, {}, 0, "complete", 0.9, 2, metrics, best=Best(0, {"acc": 0.9, "loss": 2.5}))
+    failed = Trial(1, {}, 0, "failed", best=Best(0, {"acc": 0.8, "extra": 7.0}))
+    rows = flat_rows([trial, failed], "acc", "max", {})
+    assert [row["best.acc"] for row in rows] == [0.9, 0.8]
+    assert [row["best.loss"] for row in rows] == [2.5, None]
+    assert [row["best.train_loss"] for row in rows] == [4.0, None]
+    assert [row["best.extra"] for row in rows] == [None, 7.0]
+    assert [row["last.acc"] for row in rows] == [0.5, None]
 
 
 def test_a_dataframe_has_a_row_a_trial(search):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from lightning_hp import ConfigError, StorageError, Trial
 from lightning_hp.study.store import FILE, Store
-from lightning_hp.trial import Judged
+from lightning_hp.trial import Best, Judged
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 VALUES = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | TEXT
@@ -31,6 +31,7 @@ TRIALS = st.builds(
     metrics=st.dictionaries(TEXT, st.lists(st.none() | st.floats(allow_nan=False))),
     reason=st.none() | TEXT,
     traceback=st.none() | TEXT,
+    best=st.none() | st.builds(Best, st.integers(0, 10**6), st.dictionaries(TEXT, st.floats(allow_nan=False))),
 )
 
 
@@ -167,7 +168,7 @@ def test_a_database_of_another_layout_is_refused_and_left_alone(tmp_path):
     connection.close()
     before = (tmp_path / "study.db").read_bytes()
     for create in (True, False):
-        with pytest.raises(ConfigError, match="has layout 99, this version of lightning_hp reads layout 3"):
+        with pytest.raises(ConfigError, match="has layout 99, this version of lightning_hp reads layout 4"):
             Store(tmp_path, create=create)
     assert (tmp_path / "study.db").read_bytes() == before
 
@@ -180,14 +181,21 @@ def test_a_read_only_folder_is_told(tmp_path):
 
 
 def test_a_database_of_an_older_layout_is_read_as_it_is_and_brought_up_by_a_search(tmp_path):
-    Store(tmp_path, create=True).close()
+    trial = Trial(0, {"lr": 0.1}, 7, "complete", 0.5, 2, {"acc": [0.25, 0.5]})
+    writer = Store(tmp_path, create=True)
+    writer.write(trial, 0.0, 1.0)
+    writer.close()
     connection = sqlite3.connect(tmp_path / FILE)
-    connection.executescript("DROP TABLE rungs; DROP TABLE rounds; PRAGMA user_version = 1")
+    old = "DROP TABLE rungs; DROP TABLE rounds; ALTER TABLE trials DROP COLUMN best; PRAGMA user_version = 1"
+    connection.executescript(old)
     connection.close()
     reader = Store(tmp_path)
-    assert (reader.judged(), reader.rounds()) == ([], [])
+    assert (reader.judged(), reader.rounds(), reader.trials(), reader.ranked("max")) == ([], [], [trial], [trial])
     reader.close()
     writer = Store(tmp_path, create=True)
+    told = replace(trial, best=Best(1, {"acc": 0.75}))
+    writer.write(told, 0.0, 1.0)
+    assert writer.trials() == [told]
     judged = Judged(1, {0: 0.5, 1: None}, frozenset({0}))
     writer.decide(judged)
     assert (writer.judged(), writer.rounds()) == ([judged], [])

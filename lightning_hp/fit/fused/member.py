@@ -169,14 +169,15 @@ class Member:
     @property
     def watched(self) -> bool:
         """Whether code of the user's runs between batches."""
-        return self._runs_any(BATCH_HOOKS)
+        return self.runs_any(BATCH_HOOKS)
 
     @cached_property
     def hooked(self) -> bool:
         """Whether code of the user's runs between the epochs' steps, which may change its model."""
-        return self._runs_any([name for name in (*vars(ModelHooks), *vars(Callback)) if name.startswith("on_")])
+        return self.runs_any([name for name in (*vars(ModelHooks), *vars(Callback)) if name.startswith("on_")])
 
-    def _runs_any(self, hooks: Iterable[str]) -> bool:
+    def runs_any(self, hooks: Iterable[str]) -> bool:
+        """Whether code of the user's runs in any of these hooks."""
         others = [callback for callback in self._callbacks if type(callback) not in (*_OURS, EarlyStopping)]
         theirs: list[Callback | LightningModule] = [self.model, *others]
         return any(own_hook(each, hook) for hook in hooks for each in theirs)

@@ -20,6 +20,9 @@ from lightning_hp.fit.rng import kept_rngs
 from lightning_hp.fit.together import Part, write_together
 from lightning_hp.study.keep import Keep
 
+# Where code of the user's may read what the fit has found.
+_AT_THE_END = ("on_train_end", "on_fit_end", "teardown")
+
 
 class Relay(Callback):
     """The only callback of a fused fit besides its seeding and its feed.
@@ -313,7 +316,8 @@ class Relay(Callback):
         self.module.optimizer.distribute()
         kept = Keep(self._keep, self._mode)
         # Those that have paused may have to go on.
-        over, last = [member for member in leaving if not member.reporter.paused], set(leaving)
+        over = [member for member in leaving if not (member.reporter.paused or member.runs_any(_AT_THE_END))]
+        last = set(leaving)
         lost = {number for member in over for number in kept.add(member.standing())}
         with same_progress(leaving):
             for row, member in enumerate(self.module.members):

@@ -14,9 +14,11 @@ _COLOURS = {True: ACCENT, False: QUIET, None: PAPER}
 def draw_importance(searched: Searched, width: Width) -> Any:
     """Draws each hyperparameter's share in the differences between trials, most first, with its 90% interval.
 
-    Full points matter or make little difference as far as the trials say so; hollow ones they do not tell.
+    Full points matter or make little difference as far as the trials say so; hollow ones they do not tell. One that had a
+    single value has no share, and is left out.
     """
-    ranked = sorted(searched.findings.importance.items(), key=lambda each: each[1].share)
+    varied = {name: each for name, each in searched.findings.importance.items() if each.varied}
+    ranked = sorted(varied.items(), key=lambda each: each[1].share)
     if all(each.share == 0 and each.high == 1 for _, each in ranked):
         # Too few trials to tell anything.
         return None

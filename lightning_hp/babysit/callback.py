@@ -55,8 +55,8 @@ class Babysitter(Callback):
         factor: lr becomes lr * factor.
         min_lr: lr is never lowered below.
         momentum_factor: 1 - momentum becomes that times this, one step along the reverse-log scale: 0.5 takes 0.9 to 0.95,
-            then to 0.975. 1 leaves momentum alone: on the tasks in the README moving it is worth nothing that shows. The step that
-            SGD settles at is lr / (1 - momentum), so that with a factor of lr of 0.5 a rise by 0.5 would undo the fall.
+            then to 0.975. 1 leaves momentum alone: on the tasks in the README to move it is worth nothing that shows. The step
+            that SGD settles at is lr / (1 - momentum), so that a rise by 0.5 would undo a fall of lr by 0.5.
         max_momentum: momentum is never raised above, at no point of a schedule's cycle; a cycle that goes there by itself is
             left alone.
         policy: what is done about what is seen: a name of `POLICIES`, or your own `Policy`.

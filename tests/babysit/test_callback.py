@@ -17,9 +17,9 @@ from lightning_hp.babysit.log import FILE
 from lightning_hp.babysit.log import interventions as read
 
 
-def test_on_a_plateau_lr_falls_to_a_fifth_and_momentum_takes_one_step(fit, scripted, interventions):
+def test_on_a_plateau_lr_falls_to_a_fifth_and_momentum_takes_one_step_if_that_is_wanted(fit, scripted, interventions):
     module = scripted()
-    trainer = fit(module, Babysitter("score", patience=1))
+    trainer = fit(module, Babysitter("score", patience=1, momentum_factor=0.5))
     # Checks 0 (the best), 1 and 2 (no better): lr changes with the first batch of epoch 3.
     assert module.lrs == pytest.approx([0.1] * 9 + [0.02] * 6 + [0.004] * 3)
     first, second = interventions(trainer)
@@ -31,7 +31,7 @@ def test_on_a_plateau_lr_falls_to_a_fifth_and_momentum_takes_one_step(fit, scrip
 
 
 def test_tensorboard_gets_curves_and_the_sentence(fit, scripted, events):
-    trainer = fit(scripted(), Babysitter("score", patience=1))
+    trainer = fit(scripted(), Babysitter("score", patience=1, momentum_factor=0.5))
     seen = events(trainer.log_dir)
     # One point a check, and one more where something was done.
     lrs = [(3, 0.1), (6, 0.1), (9, 0.1), (9, 0.02), (12, 0.02), (15, 0.02), (15, 0.004), (18, 0.004)]
@@ -42,15 +42,16 @@ def test_tensorboard_gets_curves_and_the_sentence(fit, scripted, events):
     assert text == "score: 1 has not beaten 1 in 2 checks: lr 0.1 -> 0.02, momentum 0.9 -> 0.95"
 
 
-def test_the_default_move_shortens_the_step_that_sgd_settles_at(fit, scripted, interventions):
-    (intervention,) = interventions(fit(scripted(), Babysitter("score", patience=1), epochs=4))
+def test_lr_and_momentum_together_shorten_the_step_that_sgd_settles_at(fit, scripted, interventions):
+    (intervention,) = interventions(fit(scripted(), Babysitter("score", patience=1, momentum_factor=0.5), epochs=4))
     before, after = (knobs.lr / (1 - knobs.momentum) for (knobs,) in (intervention.before, intervention.after))
     assert after == pytest.approx(0.4 * before)
 
 
 def test_min_lr_and_max_momentum_end_the_interventions(fit, scripted, interventions):
     module = scripted()
-    trainer = fit(module, Babysitter("score", patience=0, factor=0.5, min_lr=0.04, max_momentum=0.96), epochs=7)
+    bounds = {"min_lr": 0.04, "max_momentum": 0.96}
+    trainer = fit(module, Babysitter("score", patience=0, factor=0.5, momentum_factor=0.5, **bounds), epochs=7)
     assert [each.after[0] for each in interventions(trainer)] == [
         Knobs(0.05, pytest.approx(0.95)),
         Knobs(pytest.approx(0.04), pytest.approx(0.96)),
@@ -63,13 +64,13 @@ def test_adams_beta1_is_its_momentum(fit, scripted, interventions):
             return torch.optim.Adam(self.parameters(), lr=0.01, betas=(0.8, 0.99))
 
     module = WithAdam()
-    trainer = fit(module, Babysitter("score", patience=1))
+    trainer = fit(module, Babysitter("score", patience=1, momentum_factor=0.5))
     assert interventions(trainer)[0].after == [Knobs(pytest.approx(0.002), pytest.approx(0.9))]
     assert trainer.optimizers[0].param_groups[0]["betas"] == (pytest.approx(0.95), 0.99)
 
 
-def test_momentum_factor_1_leaves_momentum_alone(fit, scripted, interventions):
-    trainer = fit(scripted(), Babysitter("score", patience=1, momentum_factor=1))
+def test_momentum_is_left_alone_unless_it_is_wanted(fit, scripted, interventions):
+    trainer = fit(scripted(), Babysitter("score", patience=1))
     assert {each.after[0].momentum for each in interventions(trainer)} == {0.9}
 
 

@@ -65,8 +65,8 @@ def test_a_real_fit_that_improves_is_the_same_to_the_last_bit(fit, interventions
 
 
 def test_the_lr_monitor_shows_the_change(fit, scripted, events):
-    callbacks = Babysitter("score", patience=1), LearningRateMonitor(logging_interval="step", log_momentum=True)
-    trainer = fit(scripted(), *callbacks)
+    monitor = LearningRateMonitor(logging_interval="step", log_momentum=True)
+    trainer = fit(scripted(), Babysitter("score", patience=1, momentum_factor=0.5), monitor)
     seen = events(trainer.log_dir)
     lrs = [value for _, value in seen["lr-SGD"]]
     assert lrs == pytest.approx([0.1] * 9 + [0.02] * 6 + [0.004] * 3)
@@ -121,7 +121,7 @@ def test_a_schedule_of_steps_goes_on_at_half_its_height(fit, scripted, schedule)
 
     alone, watched = Stepping(), Stepping()
     fit(alone, epochs=10)
-    fit(watched, Babysitter("score", patience=3, cooldown=20, factor=0.5), epochs=10, version="watched")
+    fit(watched, Babysitter("score", patience=3, cooldown=20, factor=0.5, momentum_factor=0.5), epochs=10, version="watched")
     at = 15
     assert watched.lrs == pytest.approx([*alone.lrs[:at], *(lr * 0.5 for lr in alone.lrs[at:])])
     assert watched.momenta == pytest.approx([*alone.momenta[:at], *(1 - (1 - each) * 0.5 for each in alone.momenta[at:])])
@@ -137,7 +137,7 @@ def test_a_cycling_momentum_is_raised_above_its_bound_at_no_point_of_the_cycle(f
 
     alone, module = OneCycle(), OneCycle()
     fit(alone, epochs=12)
-    fit(module, Babysitter("score", patience=0, max_momentum=bound), epochs=12, version="watched")
+    fit(module, Babysitter("score", patience=0, max_momentum=bound, momentum_factor=0.5), epochs=12, version="watched")
     assert max(module.momenta) == pytest.approx(highest)
     raised = [now for before, now in zip(alone.momenta, module.momenta, strict=True) if now > before + 1e-9]
     assert all(now <= bound + 1e-9 for now in raised)
@@ -176,7 +176,7 @@ class Alternating(LightningModule):
 
 
 def test_both_optimizers_of_a_manual_fit_are_changed_at_the_trainers_step(fit, interventions):
-    trainer = fit(Alternating(), Babysitter("score", patience=1), epochs=4)
+    trainer = fit(Alternating(), Babysitter("score", patience=1, momentum_factor=0.5), epochs=4)
     sgd, adam = (optimizer.param_groups[0] for optimizer in trainer.optimizers)
     assert (sgd["lr"], sgd["momentum"]) == (pytest.approx(0.02), pytest.approx(0.95))
     assert (adam["lr"], adam["betas"]) == (pytest.approx(0.002), (pytest.approx(0.9), 0.99))
@@ -187,7 +187,7 @@ def test_both_optimizers_of_a_manual_fit_are_changed_at_the_trainers_step(fit, i
 
 
 def test_curves_of_two_optimizers_are_two_curves(fit, events):
-    seen = events(fit(Alternating(), Babysitter("score", patience=1), epochs=6).log_dir)
+    seen = events(fit(Alternating(), Babysitter("score", patience=1, momentum_factor=0.5), epochs=6).log_dir)
     curves = [points for tag, points in seen.items() if tag.startswith("babysit/lr")]
     assert sorted({round(value, 6) for points in curves for _, value in points}) == [0.0004, 0.002, 0.004, 0.01, 0.02, 0.1]
     assert len(curves) == 2
@@ -200,7 +200,7 @@ def test_several_groups_have_a_curve_each(fit, scripted, events, interventions):
             groups = [{"params": [first]}, {"params": rest, "lr": 0.02, "momentum": 0.0}]
             return torch.optim.SGD(groups, lr=0.1, momentum=0.9)
 
-    trainer = fit(Groups(), Babysitter("score", patience=1), epochs=4)
+    trainer = fit(Groups(), Babysitter("score", patience=1, momentum_factor=0.5), epochs=4)
     (intervention,) = interventions(trainer)
     assert [(group.lr, group.momentum) for group in intervention.after] == [
         (pytest.approx(0.02), pytest.approx(0.95)),
@@ -255,7 +255,7 @@ def test_a_group_at_lr_0_is_never_changed_nor_logged(fit, scripted, intervention
             groups = [{"params": [first], "lr": 0.0}, {"params": rest}]
             return torch.optim.SGD(groups, lr=0.1, momentum=0.9)
 
-    trainer = fit(Frozen(), Babysitter("score", patience=0, min_lr=0.05), epochs=8)
+    trainer = fit(Frozen(), Babysitter("score", patience=0, min_lr=0.05, momentum_factor=0.5), epochs=8)
     first, *rest = interventions(trainer)
     assert first.after == [Knobs(0.0, 0.9), Knobs(0.05, pytest.approx(0.95))]
     assert all(each.before != each.after for each in rest)

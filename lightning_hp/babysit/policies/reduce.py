@@ -20,9 +20,9 @@ GOING_BACK: tuple[Kind, ...] = ("divergence", "stuck", "spike", "drift")
 class Reduce:
     """Lowers lr when the fit stalls, as `ReduceLROnPlateau` does, and goes back when it diverges.
 
-    A plateau lowers lr, and raises momentum one step along the reverse-log scale if that is wanted. A divergence goes back to the best check so
-    far and lowers lr; from the same snapshot, each further one goes on from a lower lr. A fit that is stuck since its first
-    steps goes back to its beginning.
+    A plateau lowers lr, and raises momentum one step along the reverse-log scale if that is wanted. A divergence goes back to
+    the best check so far and lowers lr; from the same snapshot, each further one goes on from a lower lr. A fit that is stuck
+    since its first steps goes back to its beginning.
 
     Args:
         factor: lr becomes lr * factor.
@@ -98,7 +98,7 @@ class Reduce:
     def lowered(self, groups: Sequence[Knobs]) -> Adjust | None:
         """One move per parameter group; a group at its bounds, or with momentum off (0), gets a smaller one or none.
 
-        >>> Reduce(factor=0.5, min_lr=0.06).lowered([Knobs(0.1, 0.9)])
+        >>> Reduce(factor=0.5, min_lr=0.06, momentum_factor=0.5).lowered([Knobs(0.1, 0.9)])
         Adjust(moves=(Move(lr_factor=0.6, momentum_factor=0.5),))
         """
         # A group without an lr rests as a whole.

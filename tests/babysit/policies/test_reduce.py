@@ -173,7 +173,7 @@ def decisions(policy, *looks):
     return made[1:]
 
 
-POLICY = Reduce(factor=0.5)
+POLICY = Reduce(factor=0.5, momentum_factor=0.5)
 
 
 def test_each_new_best_check_is_kept_and_no_other():

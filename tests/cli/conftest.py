@@ -29,6 +29,12 @@ GOOD = {
 }
 
 
+@pytest.fixture(autouse=True)
+def as_wide_as_it_comes(monkeypatch):
+    """Whatever the width of the terminal that the tests are started in."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture
 def config():
     """A search that takes a fraction of a second, to be changed at will."""

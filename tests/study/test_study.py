@@ -295,7 +295,7 @@ def test_what_is_free_may_change_and_is_written_down(tmp_path):
         ),
         (
             {"space": Space({"lr": SPACE["lr"]}).describe()},
-            "space['cell'] was {'scale': 'choice', 'values': ['dict', 'list']}, is None",
+            "space['cell'] is gone",
         ),
         (
             {"space": Space({name: SPACE[name] for name in ("cell", "lr")}).describe()},

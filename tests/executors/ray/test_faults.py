@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from lightning_hp import Choice, Log, RayCluster, Study
-from lightning_hp.attempts import read_conditions
+from lightning_hp.attempts import read_circumstances
 from lightning_hp.executors.launch import CAN_FORK
 from lightning_hp.executors.ray.executor import OnRay
 from lightning_hp.fit.fused import saving
@@ -137,7 +137,7 @@ def test_trials_that_train_as_one_go_on_as_one_when_their_agent_is_killed(search
     machines.remove(machine)
     assert_as_if_nothing_had_happened(study, calm)
     for number in range(3):
-        first, second = read_conditions(trial_folder(study.root, number))
+        first, second = read_circumstances(trial_folder(study.root, number))
         assert (first.together, second.together) == (3, 3)
         assert second.step > 0
 

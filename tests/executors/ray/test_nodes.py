@@ -8,7 +8,7 @@ import pytest
 
 from examples.digits import LitDigits
 from lightning_hp import Log, RayCluster
-from lightning_hp.attempts import read_conditions
+from lightning_hp.attempts import read_circumstances
 from lightning_hp.executors.launch import CAN_FORK
 from lightning_hp.trial import Finished, Printed, Retried, trial_folder
 from tests.executors.ray.faulty import wait_until
@@ -58,4 +58,4 @@ def test_a_machine_with_a_broken_python_costs_no_trial_a_try_and_is_left_alone(s
     assert note.startswith("the last 3 jobs on ")
     assert note.endswith("it gets no more: ImportError: libgomp.so.1: cannot open shared object file")
     assert rows(study) == rows(search(Patient, root_dir=tmp_path / "inline", **settings).run())
-    assert [len(read_conditions(trial_folder(study.root, number))) for number in range(6)] == [1] * 6
+    assert [len(read_circumstances(trial_folder(study.root, number))) for number in range(6)] == [1] * 6

@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from lightning_hp import Babysitter, Study
-from lightning_hp.attempts import read_conditions
+from lightning_hp.attempts import read_circumstances
 from lightning_hp.fit.attempt import begin
 from lightning_hp.fit.checkpoints import BEST, LAST, resumable
 from lightning_hp.fit.fused import saving
@@ -352,7 +352,7 @@ def test_a_job_whose_worker_is_killed_goes_on_as_one_and_is_parted_where_its_tri
     study = search(Lost, executor="processes", workers=1, retries=2, memory_limit=2.0, **arguments).run()
     assert [trial.state for trial in study.trials] == ["complete"] * 4
     for number in range(4):
-        made = read_conditions(trial_folder(study.root, number))
+        made = read_circumstances(trial_folder(study.root, number))
         assert [attempt.together for attempt in made] == attempts
         assert [attempt.step > 0 for attempt in made] == [False] + [True] * times
     quiet = search(Lost, executor="inline", root_dir=tmp_path / "quiet", **arguments).run()

@@ -24,6 +24,16 @@ from lightning_hp.trial import EpochEnded, trial_folder
 from tests.fit.fused.digits import SPACE, Classifier, assert_alike, loaders, recipe_of, run, trained, trials_of, weights
 
 EPOCHS = 5
+# Four trials that train as one, in a search that may be interrupted.
+TOGETHER = {
+    "space": SPACE,
+    "trials": 4,
+    "monitor": "val_loss",
+    "mode": "min",
+    "data": loaders,
+    "trainer": {"max_epochs": EPOCHS, "accelerator": "cpu"},
+    "fuse": "always",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -290,20 +300,10 @@ def test_a_killed_worker_is_tried_again_and_ends_as_if_it_had_not_been(search, t
     class Spared(Killed):
         kills = False
 
-    arguments = {
-        "space": SPACE,
-        "trials": 4,
-        "monitor": "val_loss",
-        "mode": "min",
-        "data": loaders,
-        "trainer": {"max_epochs": EPOCHS, "accelerator": "cpu"},
-        "fuse": "always",
-        "retries": 1,
-    }
-    study = search(Killed, executor="processes", workers=1, root_dir=tmp_path / "killed", **arguments).run()
+    study = search(Killed, executor="processes", workers=1, retries=1, root_dir=tmp_path / "killed", **TOGETHER).run()
     lines = seen.read_text().splitlines()
     assert lines.count("0") == 4
-    quiet = search(Spared, executor="inline", root_dir=tmp_path / "spared", **arguments).run()
+    quiet = search(Spared, executor="inline", retries=1, root_dir=tmp_path / "spared", **TOGETHER).run()
     assert [trial.state for trial in study.trials] == ["complete"] * 4
     for ours, theirs in zip(study.trials, quiet.trials, strict=True):
         assert_alike(ours, theirs)
@@ -340,22 +340,13 @@ def test_a_job_whose_worker_is_killed_goes_on_as_one_and_is_parted_where_its_tri
                     time.sleep(100)
                 os.kill(os.getpid(), signal.SIGKILL if how == "killed" else signal.SIGSEGV)
 
-    arguments = {
-        "space": SPACE,
-        "trials": 4,
-        "monitor": "val_loss",
-        "mode": "min",
-        "data": loaders,
-        "trainer": {"max_epochs": EPOCHS, "accelerator": "cpu"},
-        "fuse": "always",
-    }
-    study = search(Lost, executor="processes", workers=1, retries=2, memory_limit=2.0, **arguments).run()
+    study = search(Lost, executor="processes", workers=1, retries=2, memory_limit=2.0, **TOGETHER).run()
     assert [trial.state for trial in study.trials] == ["complete"] * 4
     for number in range(4):
         made = read_circumstances(trial_folder(study.root, number))
         assert [attempt.together for attempt in made] == attempts
         assert [attempt.step > 0 for attempt in made] == [False] + [True] * times
-    quiet = search(Lost, executor="inline", root_dir=tmp_path / "quiet", **arguments).run()
+    quiet = search(Lost, executor="inline", root_dir=tmp_path / "quiet", **TOGETHER).run()
     for ours, theirs in zip(study.trials, quiet.trials, strict=True):
         assert_alike(ours, theirs)
         assert ours.metrics == theirs.metrics or 1 in attempts

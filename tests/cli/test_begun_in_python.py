@@ -12,12 +12,10 @@ from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 
 from examples.digits import DigitsData
-from lightning_hp import Choice, Log, ReverseLog, SearchLoop, Space, Study, Trial
+from lightning_hp import Choice, Log, ReverseLog, SearchLoop, Space, Study
 from lightning_hp.cli.names import locate
-from lightning_hp.study import Recorder
 from lightning_hp.study.config import write_config
-from lightning_hp.trial import Finished, Outcome, Started
-from tests.advice.studies import trials
+from tests.cli.made_up import record_parabola
 from tests.perceptron import Perceptron
 
 SPACE = {
@@ -84,23 +82,13 @@ def test_a_section_that_a_config_has_is_searched_whatever_the_model_takes(run, c
 def made(root, **changes):
     """A finished study of made-up trials in a folder, whose config is like that of a search in Python."""
     space = Space({"lr": Log(0.01, 1.0)})
-
-    def objective(unit, hparams, generator):
-        return 4 * (unit["lr"] - 0.5) ** 2 + 0.05 * generator.standard_normal()
-
-    asked = {"monitor": "val_acc", "mode": "max", "total": 40, "space": space.describe()}
-    recorder = Recorder(root, asked, frozenset(), space)
-    for trial in trials(objective, 40, mode="max", space=space):
-        recorder.record(Started(Trial(trial.number, trial.hparams, 0), 0.0))
-        recorder.record(Finished(trial.number, Outcome("complete", value=trial.value), 1.0))
-    recorder.close()
+    record_parabola(root, space, "lr")
     config = {
         "model": {"class_path": "examples.digits.LitDigits"},
         "data": {"class_path": "examples.digits.DigitsData"},
         "trainer": {"max_epochs": 1, "accelerator": "cpu"},
-        "search": {**asked, "trials": 40},
+        "search": {"monitor": "val_acc", "mode": "max", "trials": 40, "space": space.describe()},
     }
-    del config["search"]["total"]
     write_config(root, {**config, **changes})
     return root
 

@@ -7,11 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightning_hp import Log, Space, Study, Trial
-from lightning_hp.study import Recorder
+from lightning_hp import Log, Space, Study
 from lightning_hp.study.config import write_config
-from lightning_hp.trial import Finished, Outcome, Started
-from tests.advice.studies import trials
+from tests.cli.made_up import record_parabola
 
 
 @pytest.fixture
@@ -20,17 +18,8 @@ def finished(config, tmp_path):
     config["search"]["trials"] = 40
     config["search"]["space"]["model.activation"] = {"scale": "choice", "values": ["relu", "tanh"]}
     space = Space(config["search"]["space"])
-
-    def objective(unit, hparams, generator):
-        return 4 * (unit["model.lr"] - 0.5) ** 2 + 0.05 * generator.standard_normal()
-
     root = tmp_path / "study"
-    asked = {"monitor": "val_acc", "mode": "max", "total": 40, "space": space.describe()}
-    recorder = Recorder(root, asked, frozenset(), space)
-    for trial in trials(objective, 40, mode="max", space=space):
-        recorder.record(Started(Trial(trial.number, trial.hparams, 0), 0.0))
-        recorder.record(Finished(trial.number, Outcome("complete", value=trial.value), 1.0))
-    recorder.close()
+    record_parabola(root, space, "model.lr")
     write_config(root, config)
     return root
 

@@ -84,7 +84,10 @@ def test_its_executor_is_one_that_a_config_takes(clone):
 
 
 def test_its_pictures_and_links_exist():
+    headings = {
+        "#" + re.sub(r"[^\w -]", "", line).lower().replace(" ", "-") for line in re.findall(r"^#+ (.*)$", README, re.MULTILINE)
+    }
     targets = re.findall(r"\]\(([^)]+)\)", README)
     assert len(targets) >= 4
     for target in targets:
-        assert target.startswith("https://docs.ray.io") or (REPOSITORY / target).is_file(), target
+        assert target in headings or target.startswith("https://docs.ray.io") or (REPOSITORY / target).is_file(), target

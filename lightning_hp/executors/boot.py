@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import os
-import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_PR_SET_PDEATHSIG = 1
+from lightning_hp.executors.lifeline import end_with_parent
 
 
 def serve(descriptor: int, preload: bool, search: int, scratch: str) -> None:
@@ -47,16 +43,3 @@ def uncollected() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-
-
-def end_with_parent(parent: int) -> None:
-    """Has the system kill this process when its parent dies, where it can."""
-    signal_at_end_of(parent, signal.SIGKILL)
-
-
-def signal_at_end_of(parent: int, number: signal.Signals) -> None:
-    """Has the system send a signal to this process when its parent dies, where it can. A parent that is dead ends it."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
-        if os.getppid() != parent:
-            os._exit(1)

@@ -10,6 +10,7 @@ from lightning_hp.executors import Executor
 from lightning_hp.executors.inline import Inline
 from lightning_hp.executors.processes import Processes
 from lightning_hp.executors.ray import RayCluster
+from lightning_hp.executors.ray.demand import Demand
 from lightning_hp.executors.ray.executor import OnRay
 from lightning_hp.executors.resources import places
 
@@ -52,7 +53,8 @@ def executor_for(
         raise ConfigError(f"memory_limit needs a number of GiB above 0, got {memory_limit!r}")
     limit = int(memory_limit * 2**30) if memory_limit is not None else None
     if name == "ray":
-        return OnRay(cluster, accelerator, devices, workers, jobs_per_device, trial_timeout, limit, verbose, most)
+        demand = Demand(cluster, accelerator, devices, workers, jobs_per_device, trial_timeout, limit, verbose, most)
+        return OnRay(demand)
     found = places(accelerator, workers, jobs_per_device, devices)
     needs = {
         "trainer devices above 1": devices > 1,

@@ -24,8 +24,8 @@ from typing import Any
 import torch
 
 from lightning_hp.executors import worker
-from lightning_hp.executors.boot import end_with_parent, signal_at_end_of
 from lightning_hp.executors.channel import receive, send
+from lightning_hp.executors.lifeline import end_with_parent, signal_at_end_of
 from lightning_hp.executors.scratch import keep_sockets_in
 
 # Seconds that what the user's code has registered for the end may take.

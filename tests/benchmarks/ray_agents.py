@@ -35,6 +35,7 @@ from lightning_hp import RayCluster
 from lightning_hp.executors import Executor, Work
 from lightning_hp.executors.place import Place
 from lightning_hp.executors.processes import Processes
+from lightning_hp.executors.ray.demand import Demand
 from lightning_hp.executors.ray.executor import OnRay
 from lightning_hp.trial import Emit, EpochEnded, Event, Finished, Job, Outcome, Trial
 
@@ -88,7 +89,7 @@ class Course:
 
 
 def on_ray() -> OnRay:
-    return OnRay(RayCluster(shared=True), accelerator="cpu", workers=1)
+    return OnRay(Demand(RayCluster(shared=True), accelerator="cpu", workers=1))
 
 
 def starts(executor: Executor, jobs: int) -> tuple[float, list[float]]:

@@ -32,8 +32,8 @@ from common import told, versions
 from lightning_hp import RayCluster, __version__
 from lightning_hp.executors import Work
 from lightning_hp.executors.ray.agents import Agents, RemoteAgent
+from lightning_hp.executors.ray.demand import Demand
 from lightning_hp.executors.ray.driver import Driver
-from lightning_hp.executors.ray.executor import OnRay
 from lightning_hp.executors.ray.mirror import Piece
 from lightning_hp.trial import Emit, EpochEnded, Event, Finished, Job, Outcome, Trial, trial_folder
 
@@ -147,8 +147,8 @@ class Counts:
 class Counted(Driver):
     """The driver; the messages and the bytes that it takes are counted."""
 
-    def __init__(self, executor: OnRay, ray: Any, work: Work, counts: Counts) -> None:
-        super().__init__(executor, ray, work, counts.emit)
+    def __init__(self, demand: Demand, ray: Any, work: Work, counts: Counts) -> None:
+        super().__init__(demand, ray, work, counts.emit)
         self._counts = counts
 
     def _take(self, agent: RemoteAgent) -> None:
@@ -168,9 +168,9 @@ class Counted(Driver):
 class Crowded(Counted):
     """The driver of workers that share a few actors."""
 
-    def __init__(self, executor: OnRay, ray: Any, work: Work, counts: Counts, actors: Sequence[Any]) -> None:
-        super().__init__(executor, ray, work, counts)
-        self._agents = Crowds(actors, executor, ray, work, counts.emit)
+    def __init__(self, demand: Demand, ray: Any, work: Work, counts: Counts, actors: Sequence[Any]) -> None:
+        super().__init__(demand, ray, work, counts)
+        self._agents = Crowds(actors, demand, ray, work, counts.emit)
 
 
 class Crowds(Agents):
@@ -226,8 +226,8 @@ def drive(driver: Driver, trials: int, go: Path) -> None:
     driver.run(first, next_job)
 
 
-def executor(workers: int, shared: bool) -> OnRay:
-    return OnRay(RayCluster(num_cpus=SOME, shared=shared), accelerator="cpu", workers=workers)
+def demand(workers: int, shared: bool) -> Demand:
+    return Demand(RayCluster(num_cpus=SOME, shared=shared), accelerator="cpu", workers=workers)
 
 
 def events(agents: int, epochs: int) -> Moment:
@@ -235,7 +235,7 @@ def events(agents: int, epochs: int) -> Moment:
     counts = Counts(agents * epochs)
     with tempfile.TemporaryDirectory() as folder, connected() as ray:
         work = Telling(Path(folder), epochs, Path(folder, "go"))
-        drive(Counted(executor(agents, shared=True), ray, work, counts), agents, work.go)
+        drive(Counted(demand(agents, shared=True), ray, work, counts), agents, work.go)
     return counts.between()
 
 
@@ -244,7 +244,7 @@ def files(agents: int, checkpoints: int) -> Moment:
     counts = Counts()
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as here, connected() as ray:
         work = Writing(Path(folder), checkpoints, Path(here, "go"))
-        drive(Counted(executor(agents, shared=False), ray, work, counts), agents, work.go)
+        drive(Counted(demand(agents, shared=False), ray, work, counts), agents, work.go)
     return counts.between()
 
 
@@ -255,7 +255,7 @@ def crowd(workers: int, trials: int, epochs: int, pause: float) -> tuple[Moment,
         kind = ray.remote(num_cpus=SOME, max_concurrency=workers // ACTORS + 2)(Crowd)
         actors = [kind.remote(epochs, pause) for _ in range(ACTORS)]
         work = Telling(Path(folder), epochs, Path(folder, "go"))
-        drive(Crowded(executor(workers, shared=True), ray, work, counts, actors), trials, work.go)
+        drive(Crowded(demand(workers, shared=True), ray, work, counts, actors), trials, work.go)
     return counts.between(), counts.lags
 
 

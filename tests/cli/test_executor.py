@@ -50,9 +50,9 @@ ALL = {
 
 
 def test_ray_is_a_name_or_a_mapping_of_its_arguments(asked):
-    assert asked("ray").cluster == RayCluster()
-    assert asked({"name": "ray"}).cluster == RayCluster()
-    assert asked({"name": "ray", **ALL}).cluster == RayCluster(**ALL)
+    assert asked("ray").demand.cluster == RayCluster()
+    assert asked({"name": "ray"}).demand.cluster == RayCluster()
+    assert asked({"name": "ray", **ALL}).demand.cluster == RayCluster(**ALL)
 
 
 def test_another_executor_may_be_a_mapping_of_its_name_alone(asked):
@@ -60,9 +60,9 @@ def test_another_executor_may_be_a_mapping_of_its_name_alone(asked):
 
 
 def test_the_flag_of_the_address_goes_with_ray_however_it_is_asked_for(asked):
-    assert asked("ray", ray_address="auto").cluster == RayCluster("auto")
-    assert asked("inline", executor="ray", ray_address="head:6379").cluster == RayCluster("head:6379")
-    assert asked({"name": "ray", **ALL}, ray_address="auto").cluster == RayCluster(**{**ALL, "address": "auto"})
+    assert asked("ray", ray_address="auto").demand.cluster == RayCluster("auto")
+    assert asked("inline", executor="ray", ray_address="head:6379").demand.cluster == RayCluster("head:6379")
+    assert asked({"name": "ray", **ALL}, ray_address="auto").demand.cluster == RayCluster(**{**ALL, "address": "auto"})
 
 
 def test_other_settings_of_where_trials_run_go_with_ray(run, config, no_ray):
@@ -70,7 +70,7 @@ def test_other_settings_of_where_trials_run_go_with_ray(run, config, no_ray):
     assert run(config, "lint", "config.yaml").code == 0
     executor = build("config.yaml", load("config.yaml", {})).executor
     assert isinstance(executor, OnRay)
-    assert (executor.at_a_time, executor.memory_limit) == (3, 2 * 2**30)
+    assert (executor.at_a_time, executor.demand.memory_limit) == (3, 2 * 2**30)
 
 
 def test_neither_lint_nor_printing_the_config_starts_ray(run, config, no_ray):

@@ -12,19 +12,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning_hp
 from lightning_hp.errors import ConfigError, LightningHPError, storage_errors
 from lightning_hp.executors import Work
 from lightning_hp.executors.ray.agent import TOKEN, Agent, Settings
+from lightning_hp.executors.ray.demand import Demand
 from lightning_hp.executors.ray.labels import NODE, can_select
 from lightning_hp.executors.ray.session import end_leftovers, room
 from lightning_hp.executors.ray.ways import Parcel
 from lightning_hp.trial import Emit, Job, Printed
-
-if TYPE_CHECKING:
-    from lightning_hp.executors.ray.executor import OnRay
 
 # Seconds after which a machine that has had nothing to do is given back to the cluster.
 IDLE = 60.0
@@ -94,18 +92,18 @@ class Agents:
     """The agents of one run, those that only start among them.
 
     Args:
-        executor: its settings.
+        demand: which cluster, and what a job takes of it.
         ray: the module, connected.
         work: what is done with a job.
         emit: takes what a person is to be told.
     """
 
-    def __init__(self, executor: OnRay, ray: Any, work: Work, emit: Emit) -> None:
-        self._executor = executor
+    def __init__(self, demand: Demand, ray: Any, work: Work, emit: Emit) -> None:
+        self._demand = demand
         self._ray = ray
         self._work = work
         self._emit = emit
-        self._needs = executor.needs()
+        self._needs = demand.needs()
         # By its content a machine knows whether it sees the study's folder; a copy of that has what an earlier run has left.
         self._token = f"{_place(work.root)}{uuid.uuid4().hex}"
         self._agents: list[RemoteAgent] = []
@@ -125,7 +123,7 @@ class Agents:
     @property
     def can_avoid(self) -> bool:
         """Whether Ray can be told to start no more on some machine."""
-        return can_select(self._ray.__version__) and NODE not in self._executor.cluster.label_selector
+        return can_select(self._ray.__version__) and NODE not in self._demand.cluster.label_selector
 
     def prepare(self) -> None:
         """Ends what an earlier run of this search has left, and sends to the cluster what each agent needs.
@@ -144,24 +142,24 @@ class Agents:
             ) from error
         self._follow_earlier()
         self._payload = self._ray.put(payload)
-        executor = self._executor
+        demand = self._demand
         self._settings = Settings(
             root=str(self._work.root),
             token=self._token,
-            shared=executor.cluster.shared,
-            processes=executor.devices,
-            threads=max(1, int(self._needs["CPU"]) // executor.devices),
+            shared=demand.cluster.shared,
+            processes=demand.devices,
+            threads=max(1, int(self._needs["CPU"]) // demand.devices),
             uses_gpus=self._needs["GPU"] > 0,
-            trial_timeout=executor.trial_timeout,
-            memory_limit=executor.memory_limit,
-            verbose=executor.verbose,
+            trial_timeout=demand.trial_timeout,
+            memory_limit=demand.memory_limit,
+            verbose=demand.verbose,
         )
         self._actor = self._ray.remote(
             num_cpus=self._needs["CPU"],
             num_gpus=self._needs["GPU"],
             memory=self._needs.get("memory"),
-            resources=dict(executor.cluster.resources),
-            scheduling_strategy=executor.cluster.scheduling_strategy,
+            resources=dict(demand.cluster.resources),
+            scheduling_strategy=demand.cluster.scheduling_strategy,
             max_restarts=0,
             max_task_retries=0,
             # A person's request comes while a job runs; all else comes in order.
@@ -174,14 +172,14 @@ class Agents:
             return
         while len(self._agents) < count:
             options: dict[str, Any] = {"name": f"{_named(self._token)}{uuid.uuid4().hex}"}
-            if selector := self._executor.selector():
+            if selector := self._demand.selector():
                 options["label_selector"] = selector
             handle = self._actor.options(**options).remote(self._payload, self._settings)
             self._agents.append(RemoteAgent(handle, coming=handle.where.remote(), since=time.monotonic()))
 
     def free(self) -> list[RemoteAgent]:
         """Those that may take a job."""
-        left, now = self._executor.nodes.left_alone, time.monotonic()
+        left, now = self._demand.nodes.left_alone, time.monotonic()
         return [each for each in self._agents if each.is_idle and each.held_until <= now and each.node not in left]
 
     def welcome(self, agent: RemoteAgent) -> None:
@@ -231,7 +229,7 @@ class Agents:
         self._end(over)
 
     def _is_over(self, agent: RemoteAgent, more: bool) -> bool:
-        if agent.is_idle and agent.node in self._executor.nodes.left_alone:
+        if agent.is_idle and agent.node in self._demand.nodes.left_alone:
             return True
         has_no_use = agent.is_idle or not (agent.ready or more)
         return has_no_use and time.monotonic() - agent.since >= IDLE
@@ -249,9 +247,9 @@ class Agents:
         if self._told or now - self._waiting_since < PATIENCE:
             return
         self._told = True
-        labels = [f"the label {name}: {condition}" for name, condition in self._executor.cluster.label_selector.items()]
+        labels = [f"the label {name}: {condition}" for name, condition in self._demand.cluster.label_selector.items()]
         needs = ", ".join([*(f"{amount:g} {name}" for name, amount in self._needs.items() if amount), *labels])
-        if room(self._ray, self._needs, self._executor.selector()) > 0:
+        if room(self._ray, self._needs, self._demand.selector()) > 0:
             told = f"waiting for a machine of the cluster to be free and ready for a job, which takes {needs}"
         else:
             told = f"no machine of the cluster has what a job takes: {needs}; waiting for one to join"

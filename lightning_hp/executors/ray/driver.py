@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning_hp.errors import LightningHPError, StorageError
 from lightning_hp.executors import NextJob, Work
@@ -13,14 +13,12 @@ from lightning_hp.executors.messages import Raised
 from lightning_hp.executors.ray.agent import Message
 from lightning_hp.executors.ray.agents import Agents, RemoteAgent, in_short
 from lightning_hp.executors.ray.baggage import ended_by
+from lightning_hp.executors.ray.demand import Demand
 from lightning_hp.executors.ray.mirror import Change, Copy, Gone, Piece, Same
 from lightning_hp.executors.ray.nodes import MOST_FAILURES
 from lightning_hp.executors.ray.ways import Parcel, ThroughRay, ThroughStorage, Way
 from lightning_hp.executors.ray.wheels import Answered, Listens, Wheels
 from lightning_hp.trial import LONGEST_REASON, Emit, Finished, Job, Outcome, Paused, Printed, Unfused
-
-if TYPE_CHECKING:
-    from lightning_hp.executors.ray.executor import OnRay
 
 # Seconds from one look at how many agents there should be to the next.
 GROW_INTERVAL = 2.0
@@ -42,18 +40,18 @@ class Driver:
     out again, perhaps to another machine. Of a lost one nothing more is heard, even if its machine should come back.
 
     Args:
-        executor: its settings.
+        demand: which cluster, and what a job takes of it.
         ray: the module, connected.
         work: what is done with a job.
         emit: takes the events.
     """
 
-    def __init__(self, executor: OnRay, ray: Any, work: Work, emit: Emit) -> None:
-        self._executor = executor
+    def __init__(self, demand: Demand, ray: Any, work: Work, emit: Emit) -> None:
+        self._demand = demand
         self._ray = ray
         self._emit = emit
-        self._nodes = executor.nodes
-        self._agents = Agents(executor, ray, work, emit)
+        self._nodes = demand.nodes
+        self._agents = Agents(demand, ray, work, emit)
         self._copy = Copy(work.root)
         self._wheels = Wheels(work.root)
         # Jobs that have been asked for before there was an agent for them, and whether there may be more.
@@ -61,7 +59,7 @@ class Driver:
         self._more = False
         # By the numbers of a job's trials, how often it has come back.
         self._returns: Counter[tuple[int, ...]] = Counter()
-        storage = executor.cluster.storage
+        storage = demand.cluster.storage
         self._way: Way = ThroughRay(work.root) if storage is None else ThroughStorage(work.root, storage)
 
     def run(self, first: Job, next_job: NextJob) -> None:
@@ -75,7 +73,7 @@ class Driver:
         self._way.begin()
         self._waiting.append(first)
         # One job needs one agent only; a second that may start with it tells that there are several.
-        if self._executor.at_a_time > 1 and (second := next_job()) is not None:
+        if self._demand.at_a_time > 1 and (second := next_job()) is not None:
             self._waiting.append(second)
         self._more = len(self._waiting) > 1
         try:
@@ -91,7 +89,7 @@ class Driver:
     def _give_out(self, next_job: NextJob) -> bool:
         """Starts what can start; False where nothing runs and there is no next."""
         # While all others wait for what runs, there is no use for more machines.
-        self._agents.grow(self._executor.wanted if self._more else 1)
+        self._agents.grow(self._demand.wanted if self._more else 1)
         for agent in self._agents.free():
             job = self._next(next_job)
             if job is None:

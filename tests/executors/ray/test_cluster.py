@@ -16,6 +16,7 @@ from lightning_hp import Choice, ConfigError, Halving, Log, MonitorError, RayClu
 from lightning_hp.attempts import read_circumstances
 from lightning_hp.executors.launch import CAN_FORK
 from lightning_hp.executors.ray import agents
+from lightning_hp.executors.ray.demand import Demand
 from lightning_hp.executors.ray.executor import OnRay
 from lightning_hp.executors.scratch import PREFIX, scratch_folder
 from lightning_hp.trial import EpochEnded, Finished, Job, Outcome, Printed, trial_folder
@@ -174,7 +175,7 @@ def test_jobs_run_on_the_machines_with_the_labels_that_were_asked_for(machines, 
     kinds = [machines.add(own={"labels": {"kind": kind}}, late=1) for kind in ("small", "big", "small")]
     jobs = iter([Job((Trial(number, {}, 0),)) for number in range(3)])
     heard = []
-    executor = OnRay(RayCluster(resources={"late": 1}, label_selector={"kind": "!in(small,tiny)"}))
+    executor = OnRay(Demand(RayCluster(resources={"late": 1}, label_selector={"kind": "!in(small,tiny)"})))
     assert executor.at_a_time == 1
     executor.run(lambda: next(jobs, None), Marking(tmp_path), heard.append)
     marks = [event.outcome.reason for event in heard if isinstance(event, Finished)]
@@ -242,7 +243,7 @@ def test_a_search_that_is_slow_to_listen_has_the_training_wait_and_misses_nothin
         heard.append(event)
 
     jobs = iter([Job((Trial(0, {}, 0),))])
-    OnRay(RayCluster()).run(lambda: next(jobs, None), Talking(tmp_path, count), emit)
+    OnRay(Demand(RayCluster())).run(lambda: next(jobs, None), Talking(tmp_path, count), emit)
     assert lead[0] < count / 2
     assert [event.epoch for event in heard[:-1]] == list(range(count))
     assert isinstance(heard[-1], Finished)

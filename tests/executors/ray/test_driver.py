@@ -16,8 +16,8 @@ from lightning_hp import RayCluster
 from lightning_hp.errors import LightningHPError
 from lightning_hp.executors.ray.agent import TOKEN
 from lightning_hp.executors.ray.agents import HOLD, IDLE, START_PAUSE, START_TRIES
+from lightning_hp.executors.ray.demand import Demand
 from lightning_hp.executors.ray.driver import MOST_RETURNS, Driver
-from lightning_hp.executors.ray.executor import OnRay
 from lightning_hp.executors.ray.nodes import MOST_FAILURES
 from lightning_hp.trial import Finished, Job, Outcome, Printed, Trial
 
@@ -193,13 +193,13 @@ class Search:
 
     def run(self, agents, tmp_path, workers, left=(), most=None):
         self.cluster = cluster = Ray(agents, named=set(left))
-        executor = OnRay(RayCluster(num_gpus=0), workers=workers, most=most)
-        executor._session = SimpleNamespace(connect=lambda: cluster)
+        demand = Demand(RayCluster(num_gpus=0), workers=workers, most=most)
+        demand._session = SimpleNamespace(connect=lambda: cluster)
         with pytest.MonkeyPatch.context() as patch:
             clock = SimpleNamespace(monotonic=lambda: cluster.now, sleep=cluster.sleep, time=time.time)
             patch.setattr("lightning_hp.executors.ray.agents.time", clock)
             patch.setattr("lightning_hp.executors.ray.driver.time", clock)
-            Driver(executor, cluster, SimpleWork(tmp_path), self.take).run(self.next_job(), self.next_job)
+            Driver(demand, cluster, SimpleWork(tmp_path), self.take).run(self.next_job(), self.next_job)
         return cluster
 
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from lightning_hp import ConfigError, RayCluster
-from lightning_hp.executors.ray.executor import OnRay
+from lightning_hp.executors.ray.demand import Demand
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ class Cluster:
         ]
 
 
-def executor(gpus, cluster=None, **arguments):
-    made = OnRay(cluster or RayCluster(), **arguments)
+def demand(gpus, cluster=None, **arguments):
+    made = Demand(cluster or RayCluster(), **arguments)
     made._session = Cluster(gpus)
     return made
 
@@ -84,34 +84,34 @@ def executor(gpus, cluster=None, **arguments):
     ],
 )
 def test_a_job_takes_the_gpus_that_its_trial_trains_on(arguments, needed):
-    assert executor(8, **arguments).needs()["GPU"] == needed
+    assert demand(8, **arguments).needs()["GPU"] == needed
     if "cluster" not in arguments:
-        assert executor(0, **arguments).needs()["GPU"] == 0
+        assert demand(0, **arguments).needs()["GPU"] == 0
 
 
 def test_only_machines_with_the_labels_count():
-    made = {kind: executor(8, RayCluster(label_selector={"kind": kind})) for kind in ("big", "!big", "in(big, small)", "none")}
+    made = {kind: demand(8, RayCluster(label_selector={"kind": kind})) for kind in ("big", "!big", "in(big, small)", "none")}
     assert [each.needs()["GPU"] for each in made.values()] == [1, 0, 1, 0]
     assert [each.at_a_time for each in made.values()] == [8, 2, 8, 1]
 
 
 def test_what_a_job_takes_stays_the_same_when_a_machine_with_gpus_joins():
-    made = executor(0)
+    made = demand(0)
     before = made.needs()
     made._session.gpus = 1
     assert made.needs() == before
 
 
 def test_who_says_that_it_trains_on_a_gpu_waits_for_one_to_join():
-    assert executor(0, accelerator="gpu").needs()["GPU"] == 1
-    assert executor(0, accelerator="cuda", jobs_per_device=2).needs()["GPU"] == 0.5
+    assert demand(0, accelerator="gpu").needs()["GPU"] == 1
+    assert demand(0, accelerator="cuda", jobs_per_device=2).needs()["GPU"] == 0.5
 
 
 def test_fewer_gpus_than_a_trial_trains_on_are_refused(search):
     with pytest.raises(ConfigError, match=r"^RayCluster: num_gpus needs 2, the devices that a trial trains on, got 1$"):
         search(executor=RayCluster(num_gpus=1), trainer={"max_epochs": 1, "devices": 2, "strategy": "ddp"})
-    assert OnRay(RayCluster(num_gpus=0), devices=2).needs() == {"CPU": 2, "GPU": 0}
-    assert OnRay(RayCluster(num_gpus=1), accelerator="cpu", devices=2).needs() == {"CPU": 2, "GPU": 1}
+    assert Demand(RayCluster(num_gpus=0), devices=2).needs() == {"CPU": 2, "GPU": 0}
+    assert Demand(RayCluster(num_gpus=1), accelerator="cpu", devices=2).needs() == {"CPU": 2, "GPU": 1}
 
 
 def test_where_ray_is_missing_it_is_told_how_to_get_it(search, monkeypatch):

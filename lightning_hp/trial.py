@@ -254,10 +254,17 @@ class Unfused:
 
 @dataclass(frozen=True)
 class Printed:
-    """A worker process that had these trials has printed a line, or something is to be told of it."""
+    """A worker process that had these trials has printed a line, or something is to be told of it.
+
+    Attributes:
+        numbers: of the trials.
+        line: what it is.
+        once: whether the same line is shown once in a search, whoever prints it.
+    """
 
     numbers: tuple[int, ...]
     line: str
+    once: bool = False
 
 
 Event: TypeAlias = RoundBegan | Started | EpochEnded | Paused | Judged | Finished | Retried | Unfused | Printed

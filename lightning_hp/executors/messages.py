@@ -48,6 +48,13 @@ class Lost:
 
 
 @dataclass(frozen=True)
+class Warned:
+    """A warning, which one process shows once. Each worker would show it again."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class RankFailed:
     """The trial failed in a process other than the first."""
 

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,7 +23,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from lightning_hp.errors import LightningHPError
 from lightning_hp.executors.channel import receive, send
-from lightning_hp.executors.messages import Broken, Lost, Order, Raised, RankFailed
+from lightning_hp.executors.messages import Broken, Lost, Order, Raised, RankFailed, Warned
 from lightning_hp.executors.pickling import send_by_value
 from lightning_hp.executors.scratch import keep_sockets_in
 from lightning_hp.fit.quiet import quiet
@@ -68,6 +69,7 @@ def serve(
     threading.Thread(target=_end_with_the_search, args=(reader,), daemon=True).start()
     if order.memory_limit is not None:
         threading.Thread(target=_watch_memory, args=(order.memory_limit, tell), daemon=True).start()
+    warnings.showwarning = _telling(tell)
     os.environ.update(order.environment)
     torch.set_num_threads(order.threads)
     # Lightning sets it when a strategy is made, and the loggers ask before.
@@ -119,6 +121,22 @@ def main(scratch: str) -> None:
     close_standard_input()
     payload: bytes = receive(reader)
     end(serve(reader, writer, lambda: pickle.loads(payload)))
+
+
+def _telling(tell: Callable[[Any], None]) -> Callable[..., None]:
+    """Stands in for ``warnings.showwarning``, so that what all trials warn of alike is shown once."""
+    show, worker = warnings.showwarning, os.getpid()
+
+    def warn(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: str | None = None) -> None:
+        # A process of a loader's would write its messages among the worker's.
+        if file is not None or os.getpid() != worker:
+            show(message, category, filename, lineno, file, line)
+            return
+        with contextlib.suppress(OSError):
+            # Without the line of code, which is mostly the call that warns.
+            tell(Warned(warnings.formatwarning(message, category, filename, lineno, "").rstrip()))
+
+    return warn
 
 
 def _end_with_the_search(reader: io.BufferedReader) -> None:

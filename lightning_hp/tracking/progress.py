@@ -123,6 +123,10 @@ class Progress:
                 self._told.add(kind)
                 self.tell(f"not fused: {event.reason}")
         elif isinstance(event, Printed):
+            if event.once and event.line in self._told:
+                return
+            if event.once:
+                self._told.add(event.line)
             whose = f"trial {', '.join(map(str, event.numbers))}: " if event.numbers else ""
             self.tell(f"{whose}{event.line}")
 

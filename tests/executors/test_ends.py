@@ -13,6 +13,7 @@ import weakref
 from pathlib import Path
 
 import pytest
+from torch.utils.data import DataLoader, Dataset
 
 from lightning_hp import Trial
 from lightning_hp.executors import processes as processes_module
@@ -81,6 +82,49 @@ def test_all_that_a_dying_worker_has_printed_is_heard_before_its_end(executor):
     *printed, finished = events(executor, work)
     assert [event.line for event in printed] == ["x"] * 30_000 + ["last words"]
     assert finished.outcome.reason == "the worker process ended by itself with exit code 3; last words"
+
+
+def test_lines_with_nothing_in_them_are_not_passed_on(executor):
+    def work(job, emit):
+        os.write(2, b"\n  \nfirst\n\r\n\nsecond\n\n")
+        finish(job, emit)
+
+    assert [event.line for event in events(executor, work) if isinstance(event, Printed)] == ["first", "second"]
+
+
+def test_a_warning_is_told_as_one_that_is_to_be_shown_once(executor):
+    def work(job, emit):
+        warnings.warn("it is old", FutureWarning, stacklevel=1)
+        print("hello")
+        finish(job, emit)
+
+    printed = [event for event in events(executor, work, count=2) if isinstance(event, Printed)]
+    assert [event.line for event in printed if not event.once] == ["hello", "hello"]
+    warned = [event for event in printed if event.once]
+    assert {event.numbers for event in warned} == {(0,), (1,)}
+    assert len({event.line for event in warned}) == 1
+    assert warned[0].line.endswith("FutureWarning: it is old")
+
+
+@pytest.mark.skipif(not CAN_FORK, reason="loaders' workers are not forked here")
+def test_what_a_loaders_worker_warns_of_does_not_get_among_the_messages(executor):
+    class Warns(Dataset):
+        def __len__(self):
+            return 40
+
+        def __getitem__(self, index):
+            warnings.warn(f"sample {index}", stacklevel=1)
+            return index
+
+    def work(job, emit):
+        loader = DataLoader(Warns(), num_workers=2, multiprocessing_context="fork")
+        for epoch, _ in enumerate(loader):
+            emit(EpochEnded(job.trials[0].number, epoch, {}))
+        finish(job, emit)
+
+    heard = events(executor, work)
+    assert [event.epoch for event in heard if isinstance(event, EpochEnded)] == list(range(40))
+    assert sum("sample" in event.line and "Warning" in event.line for event in heard if isinstance(event, Printed)) == 40
 
 
 def talk(told, count):

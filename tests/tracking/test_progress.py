@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from lightning_hp.tracking.progress import MOST_BARS, Progress, resumed
-from lightning_hp.trial import EpochEnded, Finished, Outcome, Paused, Started, Trial, Unfused
+from lightning_hp.trial import EpochEnded, Finished, Outcome, Paused, Printed, Started, Trial, Unfused
 
 DONE = Trial(0, {}, 0, state="complete", value=0.5)
 FAILED = Trial(1, {}, 0, state="failed", reason="no")
@@ -200,3 +200,14 @@ def test_why_trials_are_not_fused_is_told_once_whatever_was_timed():
         "not fused: a step takes 0.6 ms, 3 take 0.4",
         "not fused: manual optimization",
     ]
+
+
+def test_what_trials_print_is_shown_each_time_and_what_they_warn_of_once():
+    console = lines()
+    with Progress(3, "val_acc", "max", [], console=console) as progress:
+        for number in (0, 1):
+            progress.record(Printed((number,), "hello"))
+            progress.record(Printed((number,), "UserWarning: old", once=True))
+        progress.record(Printed((2,), "UserWarning: another", once=True))
+    told = ["trial 0: hello", "trial 0: UserWarning: old", "trial 1: hello", "trial 2: UserWarning: another"]
+    assert console.file.getvalue().splitlines() == told

@@ -22,7 +22,7 @@ from lightning_hp.fit.fused.metrics import MetricStates, Pending, metrics
 from lightning_hp.fit.fused.overrides import Vectorizable
 from lightning_hp.fit.fused.places import Places
 from lightning_hp.fit.fused.stack import Stack
-from lightning_hp.fit.fused.state import Path, changes, readable, state
+from lightning_hp.fit.fused.state import MISSING, SIZE, Path, changes, find, readable, same, state
 from lightning_hp.fit.fused.trees import put_together, taken_apart
 from lightning_hp.fit.rng import rng_states, set_rng_states
 
@@ -85,6 +85,7 @@ class FusedStep:
         self._places = Places(self.template)
         self._paths = metric_paths(self.template)
         self._ran: set[str] = set()
+        self._made: dict[Path, Any] = {}
         self._parts = list(self.template.modules())
         self._changes = 0
 
@@ -170,8 +171,7 @@ class FusedStep:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
             raise CannotFuseError(f"{name} cannot be vectorized: {first_line(error)}") from error
-        if before is not None:
-            self._refuse_changes(name, before)
+        self._refuse_changes(name, before)
         output, values, renewed, after, arguments, added = put_together(notes["parts"], leaves)
         self.stack.replace(renewed)
         calls = [replace(call, arguments=given) for call, given in zip(self.metrics.calls, arguments, strict=True)]
@@ -197,14 +197,29 @@ class FusedStep:
             found.append(run(*put_together(nest, list(part))))
         return [torch.cat(each) for each in zip(*found, strict=True)]
 
-    def _refuse_changes(self, name: str, before: Mapping[Path, Any]) -> None:
-        """Lets a step make nothing in the template but what is the same for all rows, such as a mask that it keeps."""
-        after = state(self.template)
-        for path in changes(before, after):
-            value = after.get(path)
-            if not isinstance(value, Tensor) or value.requires_grad or torch._C._functorch.is_batchedtensor(value):
-                raise CannotFuseError(f"{name} changes {readable(path)} of the module")
-        self._ran.add(name)
+    def _refuse_changes(self, name: str, before: Mapping[Path, Any] | None) -> None:
+        """Lets a step make nothing in the template but what is the same for all rows, and stays: a mask, or a word in a config.
+
+        Args:
+            name: of the step.
+            before: the template's state before it first ran; None from then on.
+        """
+        changed = [path for path, value in self._made.items() if not same(find(self.template, path), value)]
+        if before is not None:
+            after, others = state(self.template), list[dict[Path, Any]]()
+            for path in changes(before, after):
+                value = after.get(path, MISSING)
+                if isinstance(value, Tensor) and not value.requires_grad and not torch._C._functorch.is_batchedtensor(value):
+                    continue
+                # Each model's own step, which the fused one is compared with, has been there before.
+                others = others or [state(model) for model in self.stack.models]
+                if isinstance(value, Tensor) or not all(same(other.get(path, MISSING), value) for other in others):
+                    changed.append(path)
+                elif path[-1] is not SIZE:
+                    self._made[path] = value
+            self._ran.add(name)
+        if changed:
+            raise CannotFuseError(f"{name} changes {readable(changed[0])} of the module")
 
 
 def first_line(error: BaseException) -> str:

@@ -131,7 +131,7 @@ REFUSED = {
     "averaging": (Averaging, "validation_step cannot be vectorized: .*_Earlier"),
     "reading": (Reading, "the step reads what an earlier one has added to a list"),
     "a deque": (Window, "validation_step changes outputs of the module"),
-    "a dict of tensors": (Latest, "validation_step changes outputs of the module"),
+    "a dict of tensors": (Latest, "validation_step changes outputs.0 of the module"),
     "a count": (Counted, "validation_step changes steps of the module"),
     "a count in a helper": (CountedInHelper, "validation_step changes helper.count of the module"),
     "a list of the class": (OfClass, "outputs is one list for all trials, an attribute of their class"),

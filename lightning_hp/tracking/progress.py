@@ -19,6 +19,8 @@ from lightning_hp.tracking.notebook import Place
 from lightning_hp.trial import EpochEnded, Event, Finished, Mode, Paused, Printed, Retried, Started, Trial, Unfused, is_better
 
 MOST_BARS, MOST_NAMED = 8, 8
+# As Lightning has Python write a warning: where it comes from, and what it says.
+_WARNING = re.compile(r"\S.*\.py:\d+: ")
 # The terminal echoes ^C where the bars end: on a full line it would wrap, and the bars would stand there twice.
 _MARGIN = 4
 
@@ -123,8 +125,16 @@ class Progress:
                 self._told.add(kind)
                 self.tell(f"not fused: {event.reason}")
         elif isinstance(event, Printed):
-            whose = f"trial {', '.join(map(str, event.numbers))}: " if event.numbers else ""
-            self.tell(f"{whose}{event.line}")
+            self._tell_printed(event)
+
+    def _tell_printed(self, event: Printed) -> None:
+        # Python tells a warning once in a process, and each job has a process of its own.
+        if _WARNING.match(event.line):
+            if event.line in self._told:
+                return
+            self._told.add(event.line)
+        whose = f"trial {', '.join(map(str, event.numbers))}: " if event.numbers else ""
+        self.tell(f"{whose}{event.line}")
 
     def _show(self, number: int) -> None:
         if number not in self._epochs and len(self._epochs) < MOST_BARS:

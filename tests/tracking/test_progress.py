@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from lightning_hp.tracking.progress import MOST_BARS, Progress, resumed
-from lightning_hp.trial import EpochEnded, Finished, Outcome, Paused, Started, Trial, Unfused
+from lightning_hp.trial import EpochEnded, Finished, Outcome, Paused, Printed, Started, Trial, Unfused
 
 DONE = Trial(0, {}, 0, state="complete", value=0.5)
 FAILED = Trial(1, {}, 0, state="failed", reason="no")
@@ -49,6 +49,19 @@ def test_without_a_terminal_there_is_a_line_per_trial():
     assert play(lines()).splitlines() == [
         "[2/3] trial 1: complete, val_acc 0.75; best val_acc 0.75 (trial 1)",
         "[3/3] trial 2: failed, ValueError: [no]; best val_acc 0.75 (trial 1)",
+    ]
+
+
+def test_a_warning_is_told_once_however_many_workers_give_it_and_what_trials_print_is_told_each_time():
+    shown = lines()
+    progress = Progress(3, "val_acc", "max", [], console=shown)
+    for number, line in [(0, "net.py:12: odd"), (0, "hello"), (1, "net.py:12: odd"), (1, "hello"), (1, "net.py:13: odd")]:
+        progress.record(Printed((number,), line))
+    assert shown.file.getvalue().splitlines() == [
+        "trial 0: net.py:12: odd",
+        "trial 0: hello",
+        "trial 1: hello",
+        "trial 1: net.py:13: odd",
     ]
 
 

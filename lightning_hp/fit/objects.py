@@ -12,7 +12,7 @@ import io
 import pickle
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -49,8 +49,7 @@ class Objects:
         if self._saves():
             # One that needs what training brings has none yet.
             with suppress(Exception):
-                objects = _objects(self._own(self._asked()))
-                self._began = {path: fingerprint(each, self._module) for path, each in objects.items()}
+                self._began = fingerprints(_objects(self._own(self._asked())), self._module)
 
     def to_go_on(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
         """A checkpoint to go on from. Objects that have changed since the fit began, with which none could, are left open."""
@@ -63,18 +62,14 @@ class Objects:
 
     def _closed(self, checkpoint: dict[str, Any], unless_changed: bool) -> dict[str, Any]:
         """A checkpoint whose objects are closed, and whose hyperparameters are plain where all else is."""
-        prints: dict[str, str] = {}
-
-        def close(path: str, value: Any) -> Any:
-            found = prints[path] = fingerprint(value, self._module)
-            return value if unless_changed and found != self._began.get(path) else Closed(_pickled(value))
-
-        own = _changed(self._own(checkpoint), _is_object, close)
-        if not prints:
+        objects = _objects(self._own(checkpoint))
+        if not objects:
             return _plain(checkpoint)
-        hparams = {key: checkpoint[key] for key in HPARAMS if key in checkpoint}
-        whole = _changed(hparams, _is_object, lambda path, value: Closed(_pickled(value)))
-        return {**checkpoint, **own, **whole, _PRINTS: prints}
+        prints = fingerprints(objects, self._module)
+        changed = {path for path, found in prints.items() if found != self._began.get(path)} if unless_changed else ()
+        parts = self._own(checkpoint) | {key: checkpoint[key] for key in HPARAMS if key in checkpoint}
+        closed = _changed(parts, _is_object, lambda path, value: value if path in changed else Closed(_pickled(value)))
+        return {**checkpoint, **closed, _PRINTS: prints}
 
     def opened(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
         """A checkpoint with those of the fit's module in the place of closed ones.
@@ -120,9 +115,8 @@ def tell_module(module: LightningModule, checkpoint: dict[str, Any]) -> None:
         # It may need a Trainer for that.
         with suppress(Exception):
             module.on_save_checkpoint(asked)
-        objects = _objects(asked)
-        other = [path for path, print_ in prints.items() if path not in objects or fingerprint(objects[path], module) != print_]
-        if other:
+        now = fingerprints({path: each for path, each in _objects(asked).items() if path in prints}, module)
+        if other := [path for path, found in prints.items() if now.get(path) != found]:
             warnings.warn(_not_read_back(type(module).__name__, other), stacklevel=3)
         try:
             checkpoint = _replaced(checkpoint, asked)
@@ -145,22 +139,40 @@ def _replaced(checkpoint: dict[str, Any], asked: dict[str, Any]) -> dict[str, An
     return {**checkpoint, **_changed(closed, lambda value: isinstance(value, Closed), lambda path, _: objects[path])}
 
 
-def fingerprint(value: Any, module: LightningModule) -> str:
-    """What tells an object from another. Parts of the module itself count by their place: their state is in its weights."""
-    file = io.BytesIO()
-    _ByPlace(file, module).dump(value)
-    return hashlib.sha256(file.getvalue()).hexdigest()
+def fingerprints(objects: Mapping[str, Any], module: LightningModule) -> dict[str, str]:
+    """What tells each object from another. Parts of the module itself count by their place: their state is in its weights."""
+    places = {id(part): name for name, part in module.named_modules()}
+    return {path: _fingerprint(value, places) for path, value in objects.items()}
+
+
+def _fingerprint(value: Any, places: Mapping[int, str]) -> str:
+    try:
+        return _ByPlace(places, fast=True).print_of(value)
+    except (ValueError, RecursionError):
+        # It holds itself.
+        return _ByPlace(places, fast=False).print_of(value)
 
 
 class _ByPlace(pickle.Pickler):
-    """Pickles parts of a module by their names."""
+    """Pickles parts of a module by their names.
 
-    def __init__(self, file: io.BytesIO, module: LightningModule) -> None:
-        super().__init__(file, protocol=4)
-        self.places = {id(part): name for name, part in module.named_modules()}
+    Args:
+        places: the names, by the parts' identities.
+        fast: write what is there twice twice, so that a copy, in which it may be there once, comes out alike.
+    """
+
+    def __init__(self, places: Mapping[int, str], fast: bool) -> None:
+        self.file = io.BytesIO()
+        super().__init__(self.file, protocol=4)
+        self.fast = fast
+        self.places = places
 
     def persistent_id(self, obj: Any) -> str | None:
         return self.places.get(id(obj)) if isinstance(obj, nn.Module) else None
+
+    def print_of(self, value: Any) -> str:
+        self.dump(value)
+        return hashlib.sha256(self.file.getvalue()).hexdigest()
 
 
 class _OnHost(pickle.Pickler):

@@ -12,6 +12,7 @@ from torchmetrics import MeanMetric
 
 from examples.digits import LitDigits
 from lightning_hp import Choice, Log
+from lightning_hp.fit.objects import fingerprints
 
 SPACE = {"lr": Log(0.05, 0.5)}
 EPOCHS = 3
@@ -165,3 +166,17 @@ def test_hyperparameters_of_a_module_without_objects_of_its_own_stay_readable(se
     checkpoint = torch.load(study.best.checkpoint, weights_only=True)
     assert checkpoint["mine"] == 1
     assert "layer" not in checkpoint["hyper_parameters"]
+
+
+def test_a_copy_is_no_other_object():
+    def word():
+        return "".join(["me", "an"])
+
+    shared, module = word(), LitDigits()
+    objects = {"one": Encoder([shared, shared]), "copy": Encoder([word(), word()]), "other": Encoder([word(), "median"])}
+    found = fingerprints(objects, module)
+    assert found["one"] == found["copy"] != found["other"]
+    for each in objects.values():
+        each.classes.append(each)
+    again = fingerprints(objects, module)
+    assert found["one"] != again["one"] != again["other"]

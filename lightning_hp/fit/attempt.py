@@ -23,7 +23,7 @@ from lightning_hp.fit.reporter import Reporter
 from lightning_hp.fit.rng import seed_environment, seed_rngs, seeded_states, set_rng_states
 from lightning_hp.fit.safe import load
 from lightning_hp.fit.together import cut_out
-from lightning_hp.fit.trainer import make_trainer
+from lightning_hp.fit.trainer import TrialTrainer, make_trainer
 from lightning_hp.seeds import data_seed
 from lightning_hp.tracking.trial_run import TrialLogger
 from lightning_hp.trial import LONGEST_REASON, Emit, EpochEnded, Event, Finished, Outcome, Paused, Rung, Trial, trial_folder
@@ -73,7 +73,7 @@ def trainer_settings(recipe: Recipe, trial: Trial) -> dict[str, Any]:
     return recipe.trainer_settings(trial.hparams)
 
 
-def make_trial_trainer(recipe: Recipe, attempt: Attempt, *first: Callback) -> Trainer:
+def make_trial_trainer(recipe: Recipe, attempt: Attempt, *first: Callback) -> TrialTrainer:
     """A trial's Trainer, which keeps its record; with the babysitter, if there is one.
 
     Args:

@@ -19,13 +19,9 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from lightning_hp.errors import storage_errors
+from lightning_hp.fit.objects import Objects
 from lightning_hp.fit.safe import first_refused, load, why_not
 
-# Where Lightning keeps what save_hyperparameters has saved, of the module and of the datamodule.
-_HPARAMS = ("hyper_parameters", "datamodule_hyper_parameters")
-_HPARAMS_NAMES = ("hparams_name", "datamodule_hparams_name")
-# What a model is made of; the rest of a checkpoint, such as the optimizer's state, is for going on with a fit.
-_MODEL = frozenset({"epoch", "global_step", "pytorch-lightning_version", "state_dict", *_HPARAMS, *_HPARAMS_NAMES})
 # Seconds of training that a power cut may cost beyond the last whole epoch.
 SYNC_INTERVAL = 1.0
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "last.previous.ckpt"
@@ -36,10 +32,12 @@ class TrialCheckpointIO(TorchCheckpointIO):
 
     Args:
         folder: of the trial's own checkpoints.
+        objects: of the fit's module.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, objects: Objects) -> None:
         self.folder = folder
+        self.objects = objects
         self._synced = time.monotonic()
         self._checked = False
 
@@ -47,12 +45,13 @@ class TrialCheckpointIO(TorchCheckpointIO):
         if Path(path).parent != self.folder:
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        checkpoint = readable(checkpoint)
         if Path(path).name == BEST:
-            checkpoint = of_model(checkpoint)
-        elif not self._checked:
-            self._checked = True
-            warn_if_refused(checkpoint)
+            checkpoint = self.objects.of_model(checkpoint)
+        else:
+            checkpoint = self.objects.to_go_on(checkpoint)
+            if not self._checked:
+                self._checked = True
+                warn_if_refused(checkpoint)
         with storage_errors(Path(path)):
             self._write(checkpoint, Path(path))
 
@@ -75,7 +74,7 @@ class TrialCheckpointIO(TorchCheckpointIO):
     ) -> dict[str, Any]:
         if Path(path).parent != self.folder:
             return super().load_checkpoint(path, map_location)
-        return moved(load(path, map_location or "cpu"), self.folder.parent)
+        return self.objects.opened(moved(load(path, map_location or "cpu"), self.folder.parent))
 
 
 @dataclass(frozen=True)
@@ -128,16 +127,6 @@ def _examined(path: Path, identity: str) -> Resumable | str:
     return Resumable(path, step)
 
 
-def readable(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint without those of its hyperparameters that would not be read back."""
-    plain = {
-        key: {name: value for name, value in checkpoint[key].items() if is_plain(value)}
-        for key in _HPARAMS
-        if key in checkpoint
-    }
-    return checkpoint | plain
-
-
 def moved(checkpoint: dict[str, Any], folder: Path) -> dict[str, Any]:
     """A checkpoint whose callbacks name files of a trial by where its folder is now.
 
@@ -151,11 +140,6 @@ def moved(checkpoint: dict[str, Any], folder: Path) -> dict[str, Any]:
     return checkpoint | {"callbacks": _renamed(checkpoint["callbacks"], before, now)}
 
 
-def of_model(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """What of a checkpoint is the model."""
-    return {key: value for key, value in checkpoint.items() if key in _MODEL}
-
-
 def warn_if_refused(checkpoint: dict[str, Any]) -> None:
     """Says it where a checkpoint will not be read back."""
     refused = first_refused(checkpoint)
@@ -165,20 +149,6 @@ def warn_if_refused(checkpoint: dict[str, Any]) -> None:
             "keep tensors and plain values in the state of callbacks, module and data",
             stacklevel=2,
         )
-
-
-def is_plain(value: Any) -> bool:
-    """Whether ``torch.load(weights_only=True)`` reads a value back.
-
-    >>> is_plain({"lr": 0.1, "sizes": [1, 2]}), is_plain(torch.nn.ReLU)
-    (True, False)
-    """
-    # Exactly these types: a subclass, such as an enum of strings, is an object to the loader.
-    if type(value) is dict:
-        return all(is_plain(each) for pair in value.items() for each in pair)
-    if type(value) in (list, tuple):
-        return all(is_plain(each) for each in value)
-    return value is None or type(value) in (bool, int, float, complex, str, bytes, torch.Tensor)
 
 
 def _renamed(value: Any, before: str, now: str) -> Any:

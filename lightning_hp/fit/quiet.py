@@ -42,6 +42,8 @@ def quiet(verbose: bool = False) -> Iterator[None]:
             warnings.simplefilter("ignore", PossibleUserWarning)
             # Lightning calling something of torch that is on its way out is no news for the user.
             warnings.filterwarnings("ignore", category=FutureWarning, module=r"lightning\.")
+            # Nor that a loss among a module's own hyperparameters is saved twice.
+            warnings.filterwarnings("ignore", message=r"Attribute '.*' is an instance of `nn\.Module` and is already saved")
             yield
     finally:
         threading.excepthook = excepthook

@@ -22,6 +22,7 @@ from lightning_hp.babysit.series import EVERY
 from lightning_hp.babysit.watch import Watch, logged_since
 from lightning_hp.errors import MonitorError, missing_metric
 from lightning_hp.fit.checkpoints import BEST, LAST
+from lightning_hp.fit.trainer import TrialTrainer
 from lightning_hp.trial import Best, Mode, Rung, add_epoch, is_better
 
 # Training batches from one look at the loss to the next: a look waits for the device. A babysitter has just looked then.
@@ -159,6 +160,10 @@ class Reporter(Checkpoint):
         self._babysitters = [callback for callback in callbacks if isinstance(callback, (Babysitter, Replay))]
         # Lightning has put checkpoints of the module's own configure_callbacks behind those of the Trainer.
         trainer.callbacks = [*(callback for callback in callbacks if callback is not self), self]  # type: ignore[attr-defined]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if isinstance(trainer, TrialTrainer):
+            trainer.objects.begin()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Schedulers and other callbacks look at what was logged last, perhaps before the fit was interrupted.

@@ -25,6 +25,7 @@ from lightning_hp.fit.attempt import (
 )
 from lightning_hp.fit.circumstances import note_circumstances
 from lightning_hp.fit.fused.run import run_fused
+from lightning_hp.fit.objects import tell_module
 from lightning_hp.fit.recipe import Recipe
 from lightning_hp.fit.rng import isolated_rngs
 from lightning_hp.fit.safe import load
@@ -98,7 +99,9 @@ def load_model(recipe: Recipe, trial: Trial) -> LightningModule:
         model = make_model(recipe, trial)
         model.configure_model()
     # load_from_checkpoint would call the class with the hyperparameters that it saved, if it saved any.
-    model.load_state_dict(load(trial.checkpoint)["state_dict"])
+    checkpoint = load(trial.checkpoint)
+    tell_module(model, checkpoint)
+    model.load_state_dict(checkpoint["state_dict"])
     return model.eval()
 
 

@@ -33,15 +33,37 @@ _MAKERS: tuple[Any, ...] = (np.zeros(0).__reduce__()[0], np.float64(0).__reduce_
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray, torch.Tensor, torch.Size, torch.dtype})
 
 
+class Closed:
+    """An object that is in a file as bytes, which only those open who read the file with ``weights_only=False``.
+
+    >>> file = io.BytesIO()
+    >>> torch.save(Closed(pickle.dumps(Counter("a"))), file)
+    >>> type(load(io.BytesIO(file.getvalue()))).__name__
+    'Closed'
+    >>> torch.load(io.BytesIO(file.getvalue()), weights_only=False)
+    Counter({'a': 1})
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def __reduce__(self) -> Any:
+        return pickle.loads, (self.content,)
+
+
+# What stands for the opening of one where a file is read here.
+_OPENING: Any = (Closed, "pickle.loads")
+
+
 def load(file: str | Path | IO[bytes], map_location: Any = "cpu", mmap: bool = False) -> Any:
     """What `torch.save` has written. Raises torch's error where a file is damaged, or holds anything of another type."""
-    with safe_globals([*_VALUES, *_MAKERS]):
+    with safe_globals([*_VALUES, *_MAKERS, _OPENING]):
         return torch.load(file, map_location=map_location, weights_only=True, mmap=mmap)
 
 
 def why_not(path: Path, error: Exception) -> str:
     """Why `load` has raised an error, in a few words."""
-    with suppress(Exception), safe_globals([*_VALUES, *_MAKERS]):
+    with suppress(Exception), safe_globals([*_VALUES, *_MAKERS, _OPENING]):
         if isinstance(error, pickle.UnpicklingError) and (names := get_unsafe_globals_in_checkpoint(path)):
             return f"holds {', '.join(sorted(names))}, not safe to read"
     return f"cannot be read: {(str(error).splitlines() or [type(error).__name__])[0]}"

@@ -23,6 +23,7 @@ from lightning_hp.description import name_of
 from lightning_hp.errors import ConfigError, did_you_mean
 from lightning_hp.fit.checkpoints import TrialCheckpointIO
 from lightning_hp.fit.loggers import set_apart
+from lightning_hp.fit.objects import Objects
 from lightning_hp.fit.quiet import quiet
 from lightning_hp.fit.signature import arguments
 from lightning_hp.trial import Trial
@@ -43,7 +44,12 @@ class TrialTrainer(Trainer):
     """Lightning's, of which the ``logger``, and so the module's, is the user's own first one, as in a fit without a search.
 
     Files go to the folder of the first of all ``loggers``, which is ours, the trial's.
+
+    Attributes:
+        objects: that its module puts into checkpoints.
     """
+
+    objects: Objects
 
     @property
     def logger(self) -> Logger | None:
@@ -79,12 +85,16 @@ def make_trainer(
     if kwargs["logger"] and not any(isinstance(callback, LearningRateMonitor) for callback in users):
         callbacks = [*callbacks, LearningRateMonitor(log_momentum=True)]
     plugins = kwargs.pop("plugins")
+    objects = Objects()
     if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
-        plugins = [*plugins, TrialCheckpointIO(folder / "checkpoints")]
+        plugins = [*plugins, TrialCheckpointIO(folder / "checkpoints", objects)]
     # The user's False turns off our files, but without a Checkpoint callback there would be no reporter either.
     kwargs["enable_checkpointing"] = True
     with _plugins_looked_up_once():
-        return TrialTrainer(default_root_dir=folder, callbacks=[*callbacks, *users, last], plugins=plugins, **kwargs)
+        trainer = TrialTrainer(default_root_dir=folder, callbacks=[*callbacks, *users, last], plugins=plugins, **kwargs)
+    trainer.objects = objects
+    objects.trainer = trainer
+    return trainer
 
 
 # A Trainer looks through all packages that are installed, which takes the most of its making.

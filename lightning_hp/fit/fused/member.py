@@ -28,7 +28,7 @@ from torch import Tensor
 from lightning_hp.babysit import Babysitter
 from lightning_hp.errors import disk_error
 from lightning_hp.fit.attempt import Attempt, outcome_of, tell_loggers
-from lightning_hp.fit.checkpoints import BEST, LAST, PREVIOUS, of_model, readable, warn_if_refused
+from lightning_hp.fit.checkpoints import BEST, LAST, PREVIOUS, warn_if_refused
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.hooks import call_callbacks, call_model, call_setup, own_hook
 from lightning_hp.fit.fused.journal import Journal
@@ -38,6 +38,7 @@ from lightning_hp.fit.loggers import hold_back
 from lightning_hp.fit.reporter import Reporter
 from lightning_hp.fit.rng import rng_states, set_rng_states
 from lightning_hp.fit.together import Part, cut_out
+from lightning_hp.fit.trainer import TrialTrainer
 from lightning_hp.trial import Outcome, Trial
 
 
@@ -71,7 +72,7 @@ class Member:
         tell_loggers: has the user's loggers begin their runs, which wait for it.
     """
 
-    def __init__(self, attempt: Attempt, model: LightningModule, trainer: Trainer) -> None:
+    def __init__(self, attempt: Attempt, model: LightningModule, trainer: TrialTrainer) -> None:
         self.attempt = attempt
         self.model = model
         self.trainer = trainer
@@ -326,12 +327,13 @@ class Member:
         """The same as a part of a file of several trials; None if there is nothing to write."""
         if not self._last_is_due or self.reporter.folder is None:
             return None
-        last = readable(self.trainer._checkpoint_connector.dump_checkpoint(weights_only=False))
+        objects = self.trainer.objects
+        last = objects.to_go_on(self.trainer._checkpoint_connector.dump_checkpoint(weights_only=False))
         if not self._shares_a_file:
             self._shares_a_file = True
             warn_if_refused(last)
         best = self._best_checkpoint()
-        return Part(self.reporter.folder, self.reporter.identity, last, of_model(readable(best)) if best is not None else None)
+        return Part(self.reporter.folder, self.reporter.identity, last, objects.of_model(best) if best is not None else None)
 
     def _save(self, filepath: Any, weights_only: bool | None = None, storage_options: Any = None) -> None:
         """Stands in for the Trainer's: the reporter's two files wait until it is time, those of others are written at once."""
@@ -391,8 +393,7 @@ def same_progress(members: Sequence[Member]) -> Iterator[None]:
 
 
 _OURS = (Babysitter, LearningRateMonitor, Reporter)
-# When those that every trial has do something at a training batch. To ask each trial's own would take as long as a small
-# network's step.
+# When those that every trial has do something at a training batch; to ask each trial's own would take as long as a step.
 _DUE: dict[type[Callback], Callable[[Trainer, int], bool]] = {
     Reporter: Reporter.looks_at,
     LearningRateMonitor: lambda trainer, batch_idx: trainer._logger_connector.should_update_logs,

@@ -57,15 +57,16 @@ def _attribute(module: nn.Module, path: Path) -> tuple[Any, str]:
 
 
 def _become(owner: Any, reasons: Mapping[str, str]) -> None:
+    kind: Any = type(owner)
     try:
-        object.__setattr__(owner, "__class__", _refusing(type(owner), tuple(reasons.items())))
+        object.__setattr__(owner, "__class__", _refusing(kind, tuple(reasons.items())))
     except Exception:
         # A class may forbid that there are others like it.
         raise CannotFuseError(next(iter(reasons.values()))) from None
 
 
 @lru_cache(maxsize=64)
-def _refusing(kind: type, reasons: tuple[tuple[str, str], ...]) -> type:
+def _refusing(kind: Any, reasons: tuple[tuple[str, str], ...]) -> type:
     """A class to all others the same, whose objects refuse to have some of their attributes read."""
     told = dict(reasons)
 

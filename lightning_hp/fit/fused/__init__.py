@@ -2,9 +2,11 @@
 
 stack       parameters and buffers of all models, stacked along a trial axis; each model keeps views of its row
 step        the user's own training and validation step, run for all rows at once by torch.func.vmap
+overrides   operations in forms that this takes; attention, recurrent, indexing are some
 autocast    half precision in it, as in an ordinary step
 state       the plain values in a module, by where they are, to see what differs and what changes
 carried     numbers that differ between the models and may be read in a step
+apart       what else differs, and may not
 lists       what the models' lists get of a step, for hooks at the end of the epoch
 graphs      steps recorded once and replayed, on CUDA devices
 replayable  whether a step may be

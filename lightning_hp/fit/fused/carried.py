@@ -1,7 +1,7 @@
 """What differs between the models of a fused job besides their parameters: numbers that a step may read.
 
 A loss weight, a dropout probability or a label smoothing is a plain number in a module, in its ``hparams`` or in a list; in a
-fused step it is a tensor with one value per row. What differs and is no number keeps the models apart.
+fused step it is a tensor with one value per row. What differs and is no number keeps the models apart if the step reads it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_hp.fit.fused.apart import unread
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.state import MISSING, SIZE, Path, changes, get, holder, put, readable, same, state
 
@@ -25,12 +26,13 @@ class Carried:
         device: where the step runs.
 
     Raises:
-        CannotFuseError: what differs is no number.
+        CannotFuseError: parts of the models are of different classes.
     """
 
     def __init__(self, models: Sequence[nn.Module], device: torch.device) -> None:
         self._device = device
         self._values: dict[Path, Tensor] = {}
+        self._differing: dict[Path, str] = {}
         self._seen: dict[Path, Any] = {}
         self.read(models)
 
@@ -41,17 +43,20 @@ class Carried:
             The attributes of which the first model has other values than when it was last looked at.
 
         Raises:
-            CannotFuseError: what differs is no number.
+            CannotFuseError: parts of the models are of different classes.
         """
         states = [state(model) for model in models]
-        self._values = {}
+        self._values, self._differing = {}, {}
         for path in {path: None for each in states for path in each}:
             values = [each.get(path, MISSING) for each in states]
             if all(same(value, values[0]) for value in values):
                 continue
             if path[-1] is SIZE or not all(map(_is_number, values)) or not _settable(models[0], path):
                 other = next(value for value in values if not same(value, values[0]))
-                raise CannotFuseError(f"{readable(path)} differs ({_short(values[0])}, {_short(other)})")
+                self._differing[path] = f"{readable(path)} differs ({_short(values[0])}, {_short(other)})"
+                if path[1:] == ("__class__",):
+                    raise CannotFuseError(self._differing[path])
+                continue
             whole = all(isinstance(value, int) for value in values)
             dtype = torch.int64 if whole else torch.get_default_dtype()
             self._values[path] = torch.tensor(values, dtype=dtype, device=self._device)
@@ -91,13 +96,18 @@ class Carried:
 
     @contextmanager
     def lent(self, module: nn.Module, numbers: Sequence[Tensor]) -> Iterator[None]:
-        """Puts numbers in the places of a module's own for the time of a step."""
+        """Puts numbers in the places of a module's own for the time of a step, which is not to read what else differs.
+
+        Raises:
+            CannotFuseError: it does.
+        """
         places = [(holder(module, path), path[-1]) for path in self._values]
         own = [get(*place) for place in places]
         try:
             for place, number in zip(places, numbers, strict=True):
                 put(*place, number)
-            yield
+            with unread(module, self._differing):
+                yield
         finally:
             for place, value in zip(places, own, strict=True):
                 put(*place, value)

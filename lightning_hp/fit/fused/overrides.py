@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from lightning_hp.fit.fused.attention import attention, multi_head_attention
 from lightning_hp.fit.fused.autocast import autocast
+from lightning_hp.fit.fused.indexing import index_select, scatter_add, scatter_add_
 from lightning_hp.fit.fused.recurrent import gru, lstm, rnn_relu, rnn_tanh
 
 
@@ -22,6 +23,7 @@ class Vectorizable(TorchFunctionMode):
     - dropout and label smoothing take a probability of each row's own;
     - attention is done for all rows at once, recurrent networks as loops over time;
     - ``torch.bincount``, and ``tensor[mask] = number``, as torchmetrics use them, have forms without data-dependent shapes;
+    - rows are taken by an index, and summed up by one, for all rows at once where the index is the same for all;
     - ``embedding_bag`` of bags of equal size, and ``weight_norm``, would be done row by row;
     - ``normalize(out=)``, as spectral_norm uses it, copies;
     - with torch.autocast, they are in the same precision as without vmap.
@@ -144,4 +146,9 @@ _REPLACEMENTS: dict[Any, Callable[..., Any]] = {
     functional.embedding_bag: _embedding_bag,
     torch._weight_norm: _weight_norm,
     functional.normalize: _normalize,
+    torch.index_select: index_select,
+    Tensor.index_select: index_select,
+    torch.scatter_add: scatter_add,
+    Tensor.scatter_add: scatter_add,
+    Tensor.scatter_add_: scatter_add_,
 }

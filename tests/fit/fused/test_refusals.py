@@ -133,6 +133,10 @@ class Named(Classifier):
         super().__init__(lr, momentum)
         self.kind = "fast" if lr > 0.005 else "slow"
 
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        return loss if self.kind == "slow" else loss * 2
+
 
 class Wider(Classifier):
     def __init__(self, lr, momentum):

@@ -42,6 +42,10 @@ def quiet(verbose: bool = False) -> Iterator[None]:
             warnings.simplefilter("ignore", PossibleUserWarning)
             # Lightning calling something of torch that is on its way out is no news for the user.
             warnings.filterwarnings("ignore", category=FutureWarning, module=r"lightning\.")
+            # It is a search that has momentum logged, where there is any.
+            warnings.filterwarnings(
+                "ignore", message="You have set log_momentum=True, but some optimizers do not have momentum"
+            )
             yield
     finally:
         threading.excepthook = excepthook

@@ -99,29 +99,40 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     " (did you mean 'hidden'?)"
     >>> did_you_mean("maximize", ["min", "max"])
     " (did you mean 'max'?)"
+    >>> did_you_mean("val_loss", ["train_loss", "val_loss/dataloader_idx_0"])
+    " (did you mean 'val_loss/dataloader_idx_0'?)"
     """
     names = list(known)
+    # As of a metric, whose name Lightning has made longer.
+    longer = [each for each in names if each.startswith(f"{name}/") or each.startswith(f"{name}_")]
     # As max is of maximize, which as a whole is like neither max nor min.
     beginnings = [each for each in names if len(each) > 1 and name.startswith(each)]
-    close = difflib.get_close_matches(name, names, n=1) or sorted(beginnings, key=len)[-1:]
+    close = longer or difflib.get_close_matches(name, names, n=1) or sorted(beginnings, key=len)[-1:]
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 
-def missing_metric(monitor: str, logged: Iterable[str], *, validated: bool = True, barebones: bool = False) -> str:
+def missing_metric(
+    monitor: str, logged: Iterable[str], *, validated: bool = True, seldom: str = "", barebones: bool = False
+) -> str:
     """What to tell a user whose ``monitor`` is not among the metrics that the module logged.
 
     Args:
         monitor: the name that is missing.
         logged: the names that are there.
         validated: whether a validation has run.
+        seldom: the argument of Trainer by which one comes too late, if there is one.
         barebones: whether the Trainer was told to log nothing.
 
     >>> missing_metric("val_los", ["val_acc", "val_loss"])
     "monitor='val_los' is not logged by the module (did you mean 'val_loss'?); it logged val_acc, val_loss"
+    >>> missing_metric("val_loss", ["train_loss"], validated=False, seldom="check_val_every_n_epoch=5")
+    "monitor='val_loss' is not logged: no validation ran, by trainer check_val_every_n_epoch=5; the module logged train_loss"
     """
     if barebones:
         return f"monitor={monitor!r} is not logged: Trainer(barebones=True) turns all logging off, leave it out"
     names = sorted(logged)
-    listed = f"it logged {', '.join(names)}" if names else "it logged nothing that lasts an epoch"
+    listed = f"logged {', '.join(names)}" if names else "logged nothing that lasts an epoch"
+    if seldom and not validated:
+        return f"monitor={monitor!r} is not logged: no validation ran, by trainer {seldom}; the module {listed}"
     unvalidated = "" if validated else ", and no validation ran"
-    return f"monitor={monitor!r} is not logged by the module{did_you_mean(monitor, names)}; {listed}{unvalidated}"
+    return f"monitor={monitor!r} is not logged by the module{did_you_mean(monitor, names)}; it {listed}{unvalidated}"

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_hp.errors import MonitorError, chain
@@ -93,7 +94,12 @@ def make_trial_trainer(recipe: Recipe, attempt: Attempt, *first: Callback) -> Tr
 
 def tell_loggers(attempt: Attempt, trainer: Trainer, model: LightningModule) -> None:
     """Tells the user's loggers a trial's hyperparameters, which begins their runs: once nothing speaks against its training."""
-    log_hparams([each for each in trainer.loggers if each is not attempt.logger], attempt.labels, model)
+    log_hparams(users_loggers(attempt, trainer), attempt.labels, model)
+
+
+def users_loggers(attempt: Attempt, trainer: Trainer) -> list[Logger]:
+    """The loggers besides ours."""
+    return [each for each in trainer.loggers if each is not attempt.logger]
 
 
 def is_interrupt(error: BaseException) -> bool:

@@ -13,9 +13,13 @@ from typing import Any
 
 from lightning.pytorch import LightningModule
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 # What Lightning and its callbacks tell a logger.
 _TOLD = ("log_hyperparams", "log_metrics", "log_graph", "after_save_checkpoint", "save", "finalize")
+
+# What wandb itself gives out of the process's run.
+_OF_THE_PROCESS = ("config", "log", "summary", "save", "define_metric", "log_artifact", "use_artifact", "watch", "unwatch")
 
 
 def set_apart(logger: Any, name: str, study: str) -> None:
@@ -57,6 +61,24 @@ def log_hparams(loggers: Iterable[Logger], hparams: Mapping[str, Any], model: Li
     for logger in loggers:
         if left:
             logger.log_hyperparams(left)
+
+
+def lead(loggers: Iterable[Logger]) -> None:
+    """Makes the first run in Weights & Biases that of the process, if it has none: ``wandb.log`` and ``watch`` go by it.
+
+    Args:
+        loggers: the user's, of a trial that is the only one to train in this process.
+    """
+    ours = [logger for logger in loggers if isinstance(logger, WandbLogger)]
+    if not ours or rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+        return
+    import wandb
+    from wandb.sdk.lib import module
+
+    run: Any = ours[0].experiment
+    if wandb.run is None:
+        # What ends the run takes this back.
+        module.set_global(run, **{name: getattr(run, name) for name in _OF_THE_PROCESS})  # type: ignore[no-untyped-call]
 
 
 def hold_back(loggers: Iterable[Logger]) -> Callable[[], None]:

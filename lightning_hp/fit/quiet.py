@@ -44,6 +44,10 @@ def quiet(verbose: bool = False) -> Iterator[None]:
             warnings.filterwarnings("ignore", category=FutureWarning, module=r"lightning\.")
             # Nor that a loss among a module's own hyperparameters is saved twice.
             warnings.filterwarnings("ignore", message=r"Attribute '.*' is an instance of `nn\.Module` and is already saved")
+            # It is a search that has momentum logged, where there is any.
+            warnings.filterwarnings(
+                "ignore", message="You have set log_momentum=True, but some optimizers do not have momentum"
+            )
             yield
     finally:
         threading.excepthook = excepthook

@@ -91,6 +91,7 @@ class Reporter(Checkpoint):
         self._shown: dict[str, torch.Tensor] = {}
         self._stopping = False
         self._babysitters: list[Babysitter | Replay] = []
+        self._seldom = ""
 
     @property
     def stopped(self) -> bool:
@@ -166,6 +167,7 @@ class Reporter(Checkpoint):
             trainer.objects.begin()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._seldom = _validates_seldom(trainer)
         # Schedulers and other callbacks look at what was logged last, perhaps before the fit was interrupted.
         trainer.callback_metrics.update({name: value.to(pl_module.device) for name, value in self._shown.items()})
         # A callback has asked for the end, which min_epochs put off.
@@ -259,7 +261,8 @@ class Reporter(Checkpoint):
     def check_monitor(self, logged: Mapping[str, Any]) -> None:
         """Raises a `MonitorError` if the monitored metric has not come up to now, among what was logged."""
         if self.best is None and self.diverged is None and not self._watch.logged:
-            raise MonitorError(missing_metric(self.monitor, logged, validated=self._watch.validated))
+            validated, seldom = self._watch.validated, self._seldom
+            raise MonitorError(missing_metric(self.monitor, logged, validated=validated, seldom=seldom))
 
     def _may_come(self, trainer: Trainer) -> bool:
         """Whether the metric may still be logged in an epoch whose first validation has not done so."""
@@ -320,6 +323,16 @@ class Reporter(Checkpoint):
     def _report(self, epoch: int, metrics: Mapping[str, float]) -> None:
         if self.on_epoch is not None:
             self.on_epoch(epoch, metrics)
+
+
+def _validates_seldom(trainer: Trainer) -> str:
+    """The argument by which a Trainer does not validate in each epoch; empty where it does, or never does."""
+    epochs = trainer.check_val_every_n_epoch
+    if not trainer.enable_validation or epochs == 1:
+        return ""
+    if epochs is not None:
+        return f"check_val_every_n_epoch={epochs}"
+    return f"val_check_interval={trainer.val_check_interval!r}"
 
 
 def _coming_plateau_steps(trainer: Trainer) -> dict[int, float]:

@@ -22,9 +22,11 @@ from lightning_hp.fit.attempt import (
     outcome_of,
     paused_before,
     tell_loggers,
+    users_loggers,
 )
 from lightning_hp.fit.circumstances import note_circumstances
 from lightning_hp.fit.fused.run import run_fused
+from lightning_hp.fit.loggers import lead
 from lightning_hp.fit.objects import tell_module
 from lightning_hp.fit.recipe import Recipe
 from lightning_hp.fit.rng import isolated_rngs
@@ -137,9 +139,16 @@ def _fit(recipe: Recipe, attempt: Attempt) -> None:
     seeding = Seeding(recipe.seed, attempt.trial.seed)
     trainer = make_trial_trainer(recipe, attempt, seeding)
     tell_loggers(attempt, trainer, model)
+    lead(users_loggers(attempt, trainer))
     note_circumstances(attempt.folder, trainer, together=1, step=attempt.step)
+    if attempt.checkpoint is None:
+        # With an OnExceptionCheckpoint it would go on from what any trial has left there.
+        trainer._checkpoint_connector._user_managed = True
     try:
         seeding.before_fit()
         trainer.fit(model, **data, ckpt_path=attempt.checkpoint.path if attempt.checkpoint is not None else None)
     finally:
         seeding.after_fit()
+    if trainer.fit_loop.epoch_loop.batch_progress.total.ready == 0:
+        # Lightning passes over such a fit, and then it would seem that the metric is missing.
+        raise ValueError("there is no batch to train on: is batch_size above the size of the data, with drop_last=True?")

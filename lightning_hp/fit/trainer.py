@@ -16,7 +16,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins import CheckpointIO
-from lightning.pytorch.profilers import Profiler
+from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 from lightning.pytorch.strategies import Strategy
 
 from lightning_hp.description import name_of
@@ -26,6 +26,7 @@ from lightning_hp.fit.loggers import set_apart
 from lightning_hp.fit.objects import Objects
 from lightning_hp.fit.quiet import quiet
 from lightning_hp.fit.signature import arguments
+from lightning_hp.fit.users_checkpoints import KeepApart
 from lightning_hp.trial import Trial
 
 # Trainer arguments that are not a trial's to choose.
@@ -36,6 +37,7 @@ _FIXED = {
     "num_nodes": "a trial runs on one machine",
 }
 _COUNTS = ("max_epochs", "min_epochs", "max_steps", "min_steps")
+_NOT_ZERO = ("max_epochs", "max_steps", "limit_train_batches")
 # What a search sets where the user does not: one device a trial, and one picture of progress for all of them.
 DEFAULTS = {"accelerator": "auto", "devices": 1, "enable_progress_bar": False, "enable_model_summary": False}
 
@@ -88,13 +90,22 @@ def make_trainer(
     objects = Objects()
     if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         plugins = [*plugins, TrialCheckpointIO(folder / "checkpoints", objects)]
+    callbacks = [*callbacks, KeepApart(folder / "checkpoints")]
     # The user's False turns off our files, but without a Checkpoint callback there would be no reporter either.
     kwargs["enable_checkpointing"] = True
     with _plugins_looked_up_once():
         trainer = TrialTrainer(default_root_dir=folder, callbacks=[*callbacks, *users, last], plugins=plugins, **kwargs)
+    name_profile(trainer)
     trainer.objects = objects
     objects.trainer = trainer
     return trainer
+
+
+def name_profile(trainer: Trainer) -> None:
+    """Has a profiler write its report to ``fit-profile.txt`` in the trial's folder, where Lightning would only print it."""
+    profiler = trainer.profiler  # type: ignore[attr-defined]
+    if not isinstance(profiler, PassThroughProfiler):
+        profiler.filename = profiler.filename or "profile"
 
 
 # A Trainer looks through all packages that are installed, which takes the most of its making.
@@ -177,6 +188,8 @@ def check_trainer(trainer: Mapping[str, Any], searched: Iterable[str]) -> None:
         # Lightning takes text here, and fails in the fit.
         if key in _COUNTS and isinstance(value, str):
             raise ConfigError(f"trainer[{key!r}] needs a whole number, got {value!r}, which is text: write it without quotes")
+        if key in _NOT_ZERO and value is not None and value == 0:
+            raise ConfigError(f"trainer[{key!r}]={value!r} trains nothing: give at least 1, or leave it out")
         if key in ("default_root_dir", "barebones") and value:
             raise ConfigError(f"trainer[{key!r}] cannot be set in a search: {_FIXED[key]}")
     for key in searched:

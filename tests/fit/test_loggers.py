@@ -11,6 +11,7 @@ import torch
 import yaml
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from examples.digits import LitDigits
 from lightning_hp import ConfigError, Log, LogInt
@@ -180,6 +181,24 @@ def test_a_logger_that_is_held_back_begins_no_run_until_it_is_told_all_in_order(
     logger.log_metrics({"loss": 0.5}, step=4)
     tell()
     assert [step for step, _ in server["held"]["metrics"]] == [3, 4]
+
+
+@pytest.mark.parametrize("lane", ["inline", "fused"])
+def test_a_graph_of_the_model_is_drawn_from_its_example(search, tmp_path, lane):
+    class WithExample(LitDigits):
+        example_input_array = torch.zeros(2, 64)
+
+        def __init__(self, lr):
+            super().__init__(lr=lr)
+
+    logger = partial(TensorBoardLogger, tmp_path / "tb", log_graph=True)
+    trainer = {"max_epochs": 1, "accelerator": "cpu", "logger": logger}
+    study = search(WithExample, trainer=trainer, **LANES[lane] | {"space": {"lr": Log(1e-2, 0.3)}}).run()
+    assert [trial.state for trial in study.trials] == ["complete"] * 3, study.trials[0].traceback
+    for number in range(3):
+        events = EventAccumulator(str(tmp_path / f"tb/lightning_logs/{number:06d}"))
+        events.Reload()
+        assert events.Tags()["graph"]
 
 
 @pytest.mark.parametrize("lane", ["inline", "fused"])

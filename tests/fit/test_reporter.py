@@ -152,7 +152,10 @@ def test_a_monitor_that_does_not_come_is_told_after_the_first_validation_of_a_lo
 
 def test_a_metric_that_never_came_because_no_validation_ran_is_told_so(search):
     trainer = {"max_epochs": 2, "accelerator": "cpu", "check_val_every_n_epoch": 5}
-    with pytest.raises(MonitorError, match="no validation ran"):
+    with pytest.raises(MonitorError, match="no validation ran, by trainer check_val_every_n_epoch=5; the"):
+        search(space=SPACE, trials=1, trainer=trainer).run()
+    trainer |= {"check_val_every_n_epoch": None, "val_check_interval": 10_000}
+    with pytest.raises(MonitorError, match="no validation ran, by trainer val_check_interval=10000"):
         search(space=SPACE, trials=1, trainer=trainer).run()
 
 

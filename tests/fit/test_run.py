@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import warnings
 
 import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 from examples.digits import LitDigits
-from lightning_hp import Log, Study
+from lightning_hp import Choice, Log, Study
 
 SPACE = {"lr": Log(1e-2, 1.0)}
 
@@ -32,6 +35,22 @@ def test_what_the_users_code_raises_fails_its_trial_alone(search, where, error):
         assert trial.reason.startswith(type(error).__name__)
         assert "\n" not in trial.reason
         assert "test_run.py" in trial.traceback
+
+
+@pytest.mark.parametrize("fuse", ["never", "always"])
+def test_a_trial_without_a_batch_fails_alone_and_is_told_so(search, fuse):
+    def loaders(batch_size):
+        images, labels = torch.rand(48, 64), torch.randint(10, (48,))
+        data = TensorDataset(images, labels)
+        return DataLoader(data, batch_size=batch_size, drop_last=True), DataLoader(data, batch_size=48)
+
+    space = SPACE | {"data.batch_size": Choice(16, 64)}
+    study = search(space=space, data=loaders, trials=4, strategy="grid", fuse=fuse).run()
+    empty = [trial for trial in study.trials if trial.hparams["data.batch_size"] == 64]
+    assert 0 < len(empty) < len(study.trials)
+    for trial in study.trials:
+        assert trial.state == ("failed" if trial in empty else "complete")
+        assert "there is no batch to train on" in (trial.reason or "") or trial not in empty
 
 
 @pytest.mark.parametrize("where", ["factory", "training_step", "data"])
@@ -82,3 +101,14 @@ def test_a_search_is_quiet_and_a_verbose_one_is_lightnings_own(search, caplog, c
         assert any("GPU available" in message for message in caplog.messages)
     finally:
         logger.removeHandler(caplog.handler)
+
+
+def test_optimizers_without_momentum_are_no_news(search):
+    class Adagrad(LitDigits):
+        def configure_optimizers(self):
+            return torch.optim.Adagrad(self.parameters(), self.hparams.lr)
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        search(Adagrad, space=SPACE, trials=1).run()
+    assert not [each for each in told if "momentum" in str(each.message)]

@@ -7,10 +7,12 @@ import warnings
 import pytest
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 
 from examples.digits import LitDigits
 from lightning_hp import Halving, Log, MonitorError
+from lightning_hp.fit.checkpoints import BEST, LAST
+from lightning_hp.fit.users_checkpoints import THEIRS
 from lightning_hp.trial import trial_folder
 
 SPACE = {"lr": Log(1e-2, 1.0)}
@@ -148,3 +150,43 @@ def test_where_none_are_written_no_path_is_named(search):
     trainer = {"max_epochs": 1, "accelerator": "cpu", "limit_train_batches": 4, "enable_checkpointing": False}
     study = search(Looks, space=SPACE, trials=1, trainer=trainer).run()
     assert study.trials[0].state == "complete", study.trials[0].reason
+
+
+class TwoScores(Scored):
+    """Also with a metric ``other``, whose best epoch is another."""
+
+    def on_validation_epoch_end(self):
+        super().on_validation_epoch_end()
+        self.log("other", -SCORES[self.current_epoch])
+
+
+@pytest.mark.parametrize("fuse", ["never", "always"])
+def test_the_users_files_of_the_same_names_are_other_files(search, fuse):
+    other = lambda: ModelCheckpoint(monitor="other", mode="max", filename="best", save_last="link")  # noqa: E731
+    arguments = {"monitor": "score", "mode": "max", "trials": 2, "trainer": trainer_of([other]), "fuse": fuse}
+    study = search(TwoScores, space=SPACE, **arguments).run()
+    for trial in study.trials:
+        folder = trial_folder(study.root, trial.number) / "checkpoints"
+        saved = {path: torch.load(folder / path, weights_only=True) for path in (f"{THEIRS}/best.ckpt", f"{THEIRS}/last.ckpt")}
+        assert [each["epoch"] for each in saved.values()] == [1, 1]
+        assert "optimizer_states" in saved[f"{THEIRS}/best.ckpt"]
+        assert torch.load(folder / BEST, weights_only=True)["epoch"] == 0
+        assert torch.load(folder / LAST, weights_only=True)["epoch"] == 3
+        assert not (folder / LAST).is_symlink()
+
+
+def test_what_a_failed_trial_has_left_for_itself_is_nothing_for_the_next(search, tmp_path):
+    begun = []
+
+    class Fails(LitDigits):
+        def on_train_start(self):
+            begun.append(self.current_epoch)
+
+        def on_train_epoch_start(self):
+            if self.current_epoch == 1:
+                raise ValueError("in the second epoch")
+
+    trainer = trainer_of([lambda: OnExceptionCheckpoint(tmp_path / "shared")])
+    study = search(Fails, space=SPACE, trials=3, trainer=trainer).run()
+    assert [trial.state for trial in study.trials] == ["failed"] * 3
+    assert begun == [0, 0, 0]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import wandb
 from lightning.pytorch.loggers import WandbLogger
 
+from examples.digits import LitDigits
 from lightning_hp import Log
 
 pytestmark = pytest.mark.slow
@@ -44,3 +46,25 @@ def test_it_has_the_trials_own_hyperparameters_and_name(search, tmp_path, lane):
         assert run.name == given.get("name", f"{trial.number:06d}")
         assert run.group == study.root.name
         assert run.config["lr"] == pytest.approx(trial.hparams["lr"])
+
+
+def test_what_goes_by_the_run_of_the_process_goes_to_the_trials(search, tmp_path):
+    runs = []
+
+    class Watched(LitDigits):
+        def __init__(self, lr):
+            super().__init__(lr=lr)
+
+        def on_fit_start(self):
+            self.logger.watch(self, log_freq=1)
+
+        def on_train_epoch_end(self):
+            assert wandb.run is self.logger.experiment
+            wandb.log({"mine": 1.0})
+            runs.append(wandb.run.id)
+
+    trainer = {"max_epochs": 1, "accelerator": "cpu", "logger": lambda: WandbLogger(project="digits", save_dir=tmp_path)}
+    study = search(Watched, trainer=trainer, space={"lr": Log(1e-2, 0.3)}, trials=2).run()
+    assert [trial.state for trial in study.trials] == ["complete"] * 2, study.trials[0].traceback
+    assert len(set(runs)) == 2
+    assert wandb.run is None

@@ -7,10 +7,10 @@ is otherwise its own: what the trial's hooks, callbacks and logs do through it i
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from lightning.pytorch.core.hooks import ModelHooks
 from lightning.pytorch.loggers.utilities import _log_hyperparams
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.trainer import call
+from lightning.pytorch.trainer.connectors.data_connector import _DataHookSelector
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.model_helpers import _ModuleMode
 from lightning_utilities.core.apply_func import apply_to_collection
@@ -27,7 +28,7 @@ from torch import Tensor
 
 from lightning_hp.babysit import Babysitter
 from lightning_hp.errors import disk_error
-from lightning_hp.fit.attempt import Attempt, outcome_of, tell_loggers
+from lightning_hp.fit.attempt import Attempt, outcome_of, tell_loggers, users_loggers
 from lightning_hp.fit.checkpoints import BEST, LAST, PREVIOUS, warn_if_refused
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.hooks import call_callbacks, call_model, call_setup, own_hook
@@ -78,7 +79,7 @@ class Member:
         self.trainer = trainer
         self.reporter = attempt.reporter
         self._checkpoint = attempt.checkpoint
-        self.tell_loggers = hold_back(logger for logger in trainer.loggers if logger is not attempt.logger)
+        self.tell_loggers = hold_back(users_loggers(attempt, trainer))
         self.error: BaseException | None = None
         self._rng = rng_states()
         # What the reporter wants to have written, until it is time.
@@ -104,7 +105,7 @@ class Member:
         trainer.strategy.save_checkpoint = lambda checkpoint, *args, **options: write(_whole(checkpoint), *args, **options)  # type: ignore[method-assign]
         trainer._callback_connector._attach_model_callbacks()
         data_given = driver.fit_loop._data_source.instance is not driver.lightning_module
-        reason = unsupported(self.model, trainer.callbacks, trainer.loggers, data_given)  # type: ignore[attr-defined]
+        reason = unsupported(trainer, data_given)
         if reason is not None:
             raise CannotFuseError(reason)
         with self._own_random_numbers():
@@ -113,6 +114,7 @@ class Member:
             call_setup(trainer)
             call._call_configure_model(trainer)
             trainer.datamodule = driver.datamodule  # type: ignore[attr-defined]
+            trainer._data_connector._datahook_selector = _DataHookSelector(self.model, driver.datamodule)  # type: ignore[attr-defined]
             if self._checkpoint is not None:
                 trainer._checkpoint_connector._restore_modules_and_callbacks(self._checkpoint.path)
         trainer._logger_connector.reset_metrics()
@@ -127,6 +129,11 @@ class Member:
         if self._checkpoint is not None:
             self.trainer._checkpoint_connector.restore_training_state()
             self.trainer._checkpoint_connector.resume_end()
+
+    def place(self) -> None:
+        """Puts the model where it trains, in the numbers in which it does."""
+        self.trainer.precision_plugin.convert_module(self.model)
+        self.trainer.strategy.model_to_device()
 
     def setup_optimizer(self) -> None:
         """Has ``configure_optimizers`` make the optimizer and schedulers, once the parameters are where they will stay."""
@@ -166,6 +173,12 @@ class Member:
     def changes_lr(self) -> bool:
         """Whether lr or momentum may change from batch to batch by others than a babysitter."""
         return self.watched or any(config.interval == "step" for config in self.trainer.lr_scheduler_configs)
+
+    @property
+    def follows_steps(self) -> bool:
+        """Whether anything looks between batches at what a step has logged."""
+        plateaus = any(config.interval == "step" and config.reduce_on_plateau for config in self.trainer.lr_scheduler_configs)
+        return plateaus or self.watched
 
     @property
     def watched(self) -> bool:
@@ -376,20 +389,6 @@ def _whole(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """A checkpoint that stands for itself: a row of a stack would take all rows along into the file."""
     own = ("state_dict", "optimizer_states")
     return {key: apply_to_collection(value, Tensor, Tensor.clone) if key in own else value for key, value in checkpoint.items()}
-
-
-@contextmanager
-def same_progress(members: Sequence[Member]) -> Iterator[None]:
-    """Has the loop that members share take down its state once for all checkpoints that are made within, not for each."""
-    connectors = [member.trainer._checkpoint_connector for member in members]
-    state = cache(connectors[0]._get_loops_state_dict) if connectors else None
-    for connector in connectors:
-        connector._get_loops_state_dict = state  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        for connector in connectors:
-            del connector._get_loops_state_dict
 
 
 _OURS = (Babysitter, LearningRateMonitor, Reporter)

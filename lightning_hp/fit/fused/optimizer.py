@@ -19,6 +19,7 @@ from lightning_hp.fit.fused.rules import BEGUN, FIRST, State, Steps, unchanged
 from lightning_hp.fit.fused.rules_adam import RULES, SWITCHES
 from lightning_hp.fit.fused.stack import Stack
 from lightning_hp.fit.fused.updates import Update, Updates
+from lightning_hp.fit.signature import arguments
 
 
 class FusedOptimizer(Optimizer):
@@ -228,6 +229,10 @@ def row_norms(gradients: Sequence[Tensor]) -> Tensor:
 def mismatch(optimizers: Sequence[Optimizer], models: Sequence[torch.nn.Module]) -> str | None:
     """Why these optimizers cannot step together; None if they can."""
     first = optimizers[0]
+    if not any(group["params"] for group in first.param_groups):
+        return "configure_optimizers gives no optimizer"
+    if "closure" in arguments(type(first).step)[1]:
+        return f"{type(first).__name__} calls the closure of its step for the loss, more than once perhaps"
     for optimizer, model in zip(optimizers, models, strict=True):
         if type(optimizer) is not type(first):
             return f"optimizers of different classes, {type(first).__name__} and {type(optimizer).__name__}"

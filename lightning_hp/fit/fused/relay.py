@@ -13,9 +13,9 @@ from torch import Tensor
 
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.logs import Entry
-from lightning_hp.fit.fused.member import BATCH_HOOKS, BatchHook, Member, same_progress
+from lightning_hp.fit.fused.member import BATCH_HOOKS, BatchHook, Member
 from lightning_hp.fit.fused.module import FusedModule
-from lightning_hp.fit.fused.saving import Saving
+from lightning_hp.fit.fused.saving import Saving, same_progress
 from lightning_hp.fit.rng import kept_rngs
 from lightning_hp.fit.together import Part, write_together
 from lightning_hp.study.keep import Keep
@@ -44,6 +44,7 @@ class Relay(Callback):
         self._dues: dict[str, set[Callable[[Trainer, int], bool] | None]] = {}
         self._scheduled: list[tuple[int, Member]] = []
         self._watched: list[int] = []
+        self._followed: list[int] = []
         self._least: tuple[int, int] = (0, 0)
         self._stopping = False
         self._loggers_told = False
@@ -98,7 +99,7 @@ class Relay(Callback):
             if trainer.fit_loop.epoch_loop._num_ready_batches_reached():
                 member.step_schedulers("epoch", plateaus=False)
         entries = self.module.logs["training_step"].entries
-        for row in self._watched:
+        for row in self._followed:
             self.module.members[row].journal.show_step(entries, row)
         self.module.babysitting.after_batch(self.module.losses, batch_idx, trainer.is_last_batch)
         # Where only the reporters look, which want numbers, the device is waited for once for all rows.
@@ -232,6 +233,7 @@ class Relay(Callback):
             (row, member) for row, member in enumerate(self.module.members) if member.trainer.lr_scheduler_configs
         ]
         self._watched = [row for row, member in enumerate(self.module.members) if member.watched]
+        self._followed = [row for row, member in enumerate(self.module.members) if member.follows_steps]
 
     def _returned(self, row: int, loss: Tensor | None = None) -> Any:
         """What a member's last step returned, for those who look; of a training step in a mapping with the loss."""

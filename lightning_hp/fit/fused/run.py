@@ -6,7 +6,9 @@ import gc
 from collections.abc import Callable, Sequence
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
@@ -34,7 +36,7 @@ from lightning_hp.fit.fused.module import FusedModule
 from lightning_hp.fit.fused.relay import Relay
 from lightning_hp.fit.recipe import Recipe
 from lightning_hp.fit.seeding import Seeding
-from lightning_hp.fit.trainer import DEFAULTS, trainer_kwargs
+from lightning_hp.fit.trainer import DEFAULTS, name_profile, trainer_kwargs
 from lightning_hp.trial import Emit, Rung, Trial, Unfused
 
 # Takes a trial's attempt that is over, what it has raised if it has failed, and whether another is over that comes next.
@@ -80,6 +82,9 @@ def run_fused(
                 most = -(-len(left) // 2)
                 # What they had written of their curves is written anew.
                 attempts = {trial.number: begin(recipe, trial, emit, until) for trial in left} | attempts
+            else:
+                # Lightning passes over a fit without epochs or batches, and so over the end of its trials.
+                alone += [_leave(attempts, each) for each in together if each.trial.number in attempts]
     except CannotFuseError as reason:
         if attempts and always:
             raise ConfigError(f"fuse='always', but these trials cannot train as one: {reason}") from reason
@@ -140,13 +145,20 @@ def _fit(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish, always: bo
     module = FusedModule(members, always)
     seeding = Seeding(recipe.seed, first.seed)
     relay = Relay(module, lambda member, more: finish(member.attempt, member.error, more), recipe.keep_checkpoints)
-    own = {"logger": False, "enable_checkpointing": False, "callbacks": [seeding, Feed(), relay]}
+    own = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_model_summary": False,
+        "callbacks": [seeding, Feed(), relay, *_shared([member.trainer for member in members])],
+        "default_root_dir": attempts[0].folder,
+    }
     if not is_overridden("validation_step", members[0].model):
         own["limit_val_batches"] = 0
     # Those that stop early are not kept.
     del members
     kwargs = trainer_kwargs({key: value for key, value in trainer_settings(recipe, first).items() if key not in own}, first)
     trainer = Trainer(**{**DEFAULTS, **kwargs, **own})
+    name_profile(trainer)
     try:
         seeding.before_fit()
         trainer.fit(module, **data)
@@ -167,3 +179,14 @@ def _members(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish) -> lis
                 raise
             finish(attempt, error, False)
     return members
+
+
+def _shared(trainers: Sequence[Trainer]) -> list[Callback]:
+    """Takes what shows or measures a loop from the trials' Trainers, which run none; gives one trial's for the loop of all."""
+    found: list[Callback] = []
+    for trainer in trainers:
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        found = found or [callback for callback in callbacks if isinstance(callback, ProgressBar)]
+        trainer.callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]  # type: ignore[attr-defined]
+        trainer.profiler = PassThroughProfiler()  # type: ignore[attr-defined]
+    return found

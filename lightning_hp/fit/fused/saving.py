@@ -1,10 +1,13 @@
-"""When the checkpoints of a fused fit are written."""
+"""When the checkpoints of a fused fit are written, and what they share."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
+
+from lightning_hp.fit.fused.member import Member
 
 # Writing takes at most one part in so many of the training's time.
 PARTS = 20
@@ -34,3 +37,17 @@ class Saving:
         yield
         now = time.monotonic()
         self._next = now + PARTS * (now - began)
+
+
+@contextmanager
+def same_progress(members: Sequence[Member]) -> Iterator[None]:
+    """Has the loop that members share take down its state once for all checkpoints that are made within, not for each."""
+    connectors = [member.trainer._checkpoint_connector for member in members]
+    state = cache(connectors[0]._get_loops_state_dict) if connectors else None
+    for connector in connectors:
+        connector._get_loops_state_dict = state  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        for connector in connectors:
+            del connector._get_loops_state_dict

@@ -2,36 +2,58 @@
 
 from __future__ import annotations
 
-from lightning.pytorch import Callback, LightningModule, callbacks
-from lightning.pytorch.loggers import CometLogger, Logger
+import torch
+from lightning.pytorch import LightningModule, Trainer, callbacks
+from lightning.pytorch.loggers import CometLogger
+from lightning.pytorch.plugins import DoublePrecision, MixedPrecision, Precision
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lightning_hp.babysit import Babysitter
 
 
-def unsupported(model: LightningModule, its_callbacks: list[Callback], loggers: list[Logger], data_given: bool) -> str | None:
-    """What a fused fit cannot do, of a model, its callbacks and loggers; None if it can all.
+def unsupported(trainer: Trainer, data_given: bool) -> str | None:
+    """What a fused fit cannot do, of what a trial's Trainer is given; None if it can all.
 
     Args:
-        model: of a trial.
-        its_callbacks: of the trial's Trainer.
-        loggers: of the same.
+        trainer: the trial's, which has its model.
         data_given: whether the fit is given data, so that the model's own loaders are not asked for.
     """
-    if not model.automatic_optimization:
-        return "manual optimization"
-    for hook in _NOT_OF_MODULES if data_given else (*_NOT_OF_MODULES, "train_dataloader", "val_dataloader"):
-        if is_overridden(hook, model):
-            return f"the module has its own {hook}"
-    for callback in its_callbacks:
+    reason = _of_numbers(trainer) or _of_model(trainer.lightning_module, data_given)
+    if reason is not None:
+        return reason
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, _CHANGE_THE_LOOP):
             return f"the callback {type(callback).__name__} changes the loop for all"
         # What ours does there is done for all rows at once.
         for hook in () if type(callback) is Babysitter else _NOT_OF_CALLBACKS:
             if is_overridden(hook, callback):
                 return f"the callback {type(callback).__name__} uses {hook}"
-    if any(isinstance(logger, CometLogger) for logger in loggers):
+    if any(isinstance(logger, CometLogger) for logger in trainer.loggers):
         return "Comet ends a process's experiment where the next begins"
+    return None
+
+
+def _of_numbers(trainer: Trainer) -> str | None:
+    """Of where a trial trains, and in which numbers."""
+    if not isinstance(trainer.strategy, SingleDeviceStrategy):
+        return f"the strategy {type(trainer.strategy).__name__} takes one model"
+    precision = trainer.precision_plugin
+    if type(precision) is not Precision and not isinstance(precision, (DoublePrecision, MixedPrecision)):
+        # Its rounding would hide a difference.
+        return f"in precision {precision.precision} it cannot be seen whether a fused step does what the ordinary ones do"
+    return None
+
+
+def _of_model(model: LightningModule, data_given: bool) -> str | None:
+    if not model.automatic_optimization:
+        return "manual optimization"
+    for hook in _NOT_OF_MODULES if data_given else (*_NOT_OF_MODULES, "train_dataloader", "val_dataloader"):
+        if is_overridden(hook, model):
+            return f"the module has its own {hook}"
+    for name, part in model.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            return f"{name} is compiled by torch.jit"
     return None
 
 

@@ -57,6 +57,16 @@ class Plateau(Classifier):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "monitor": "val_loss"}}
 
 
+class PlateauInSteps(Classifier):
+    """Lowers lr within the epoch, by what the training steps log."""
+
+    def configure_optimizers(self):
+        optimizer = super().configure_optimizers()
+        schedule = lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, threshold=0.1)
+        how = {"scheduler": schedule, "monitor": "train_loss_step", "interval": "step", "frequency": 2}
+        return {"optimizer": optimizer, "lr_scheduler": how}
+
+
 class OneCycle(Classifier):
     def configure_optimizers(self):
         optimizer = super().configure_optimizers()
@@ -190,6 +200,8 @@ KINDS = {
     },
     **{f"OneCycle {name}": (OneCycle, name, {}) for name in ("sgd", "adamw")},
     "Plateau": (Plateau, "sgd", {"trainer": {"max_epochs": 4}}),
+    "Plateau within epochs": (PlateauInSteps, "sgd", {}),
+    "double precision": (Convolutional, "adamw", {"trainer": {"precision": "64-true"}}),
     "parameter groups": (Grouped, "sgd", {}),
     "an optimizer without a rule": (Rprop, "sgd", {}),
     "metric objects": (Measured, "sgd", {}),

@@ -176,6 +176,16 @@ class Needy(Classifier):
         return torch.optim.LBFGS(self.parameters(), self.lr, max_iter=2)
 
 
+class Aimless(Classifier):
+    def configure_optimizers(self):
+        return None
+
+
+class Scripted(Classifier):
+    def make(self):
+        return torch.jit.script(super().make())
+
+
 class Counting(Classifier):
     """Python keeps the count, which the fused step would not."""
 
@@ -230,7 +240,11 @@ CASES = {
     "frozen in some": (Frozen, "some train a parameter that is frozen in others", {}),
     "frozen in some, later": (Thawing, "some train a parameter that is frozen in others", {}),
     "other optimizers": (Otherwise, "optimizers of different classes", {}),
-    "LBFGS": (Needy, "closure", {}),
+    "LBFGS": (Needy, "LBFGS calls the closure of its step", {}),
+    "no optimizer": (Aimless, "configure_optimizers gives no optimizer", {}),
+    "TorchScript": (Scripted, "net is compiled by torch.jit", {}),
+    "weights in half precision": (Classifier, "in precision bf16-true", {"trainer": {"precision": "bf16-true"}}),
+    "a strategy": (Classifier, "the strategy DDPStrategy takes one model", {"trainer": {"strategy": "ddp"}}),
     "a count": (Counting, "training_step changes steps", {}),
     "a callback at the optimizer": (Classifier, "the callback Watching uses on_before_optimizer_step", using(Watching)),
     "averaged weights": (

@@ -254,10 +254,17 @@ class Unfused:
 
 @dataclass(frozen=True)
 class Printed:
-    """A worker process that had these trials has printed a line, or something is to be told of it."""
+    """A worker process that had these trials has printed a line, or something is to be told of it.
+
+    Attributes:
+        numbers: of the trials.
+        line: what it has printed.
+        once: whether it is told once in a search, whichever trials it comes from, as Python does with warnings in one process.
+    """
 
     numbers: tuple[int, ...]
     line: str
+    once: bool = False
 
 
 Event: TypeAlias = RoundBegan | Started | EpochEnded | Paused | Judged | Finished | Retried | Unfused | Printed

@@ -48,6 +48,13 @@ class Lost:
 
 
 @dataclass(frozen=True)
+class Warned:
+    """Something in the process has warned, by Python's ``warnings``, in these words."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class RankFailed:
     """The trial failed in a process other than the first."""
 

@@ -20,7 +20,7 @@ from lightning_hp.errors import ConfigError
 from lightning_hp.executors import NextJob, Work
 from lightning_hp.executors.channel import receive, send
 from lightning_hp.executors.launch import CAN_FORK, ForkServer, Launcher, Process, Spawner
-from lightning_hp.executors.messages import Broken, Lost, Order, Raised, RankFailed
+from lightning_hp.executors.messages import Broken, Lost, Order, Raised, RankFailed, Warned
 from lightning_hp.executors.place import Place
 from lightning_hp.executors.scratch import scratch_folder
 from lightning_hp.trial import LONGEST_REASON, Emit, EpochEnded, Event, Finished, Job, Outcome, Paused, Printed, Unfused
@@ -118,7 +118,7 @@ class _Said:
     line: str
 
 
-_Message = Event | Broken | Lost | Raised | RankFailed | _Ended | _Said
+_Message = Event | Broken | Lost | Raised | RankFailed | Warned | _Ended | _Said
 
 
 class _Run:
@@ -207,6 +207,8 @@ class _Run:
         elif isinstance(message, _Said):
             team.said.append(message.line)
             self._print(team, message.line)
+        elif isinstance(message, Warned):
+            self._print(team, message.text, once=True)
         elif team.fate is None:
             if isinstance(message, (Finished, Paused)):
                 team.unfinished.discard(message.number)
@@ -217,8 +219,8 @@ class _Run:
             if isinstance(message, (EpochEnded, Finished, Paused, Unfused)):
                 self._emit(message)
 
-    def _print(self, team: _Team, line: str) -> None:
-        self._emit(Printed(tuple(trial.number for trial in team.job.trials), line))
+    def _print(self, team: _Team, line: str, once: bool = False) -> None:
+        self._emit(Printed(tuple(trial.number for trial in team.job.trials), line, once))
 
     def _end(self, team: _Team, ended: _Ended) -> None:
         team.running -= 1

@@ -13,16 +13,17 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from lightning_hp.errors import LightningHPError
 from lightning_hp.executors.channel import receive, send
-from lightning_hp.executors.messages import Broken, Lost, Order, Raised, RankFailed
+from lightning_hp.executors.messages import Broken, Lost, Order, Raised, RankFailed, Warned
 from lightning_hp.executors.pickling import send_by_value
 from lightning_hp.executors.scratch import keep_sockets_in
 from lightning_hp.fit.quiet import quiet
@@ -52,7 +53,8 @@ def serve(
             stream.reconfigure(line_buffering=True)
     send_by_value()
     order: Order = receive(reader)
-    lock = threading.Lock()
+    # What is sent may warn while it is pickled.
+    lock = threading.RLock()
 
     def tell(message: Any) -> None:
         with lock:
@@ -65,6 +67,7 @@ def serve(
             # The first rank will only see that this one has gone.
             tell(RankFailed(event.outcome))
 
+    _pass_on_warnings(lambda text: tell(Warned(text)))
     threading.Thread(target=_end_with_the_search, args=(reader,), daemon=True).start()
     if order.memory_limit is not None:
         threading.Thread(target=_watch_memory, args=(order.memory_limit, tell), daemon=True).start()
@@ -86,6 +89,29 @@ def serve(
         traceback.print_exc()
         return 1
     return 0
+
+
+def _pass_on_warnings(tell: Callable[[str], None]) -> None:
+    """Has warnings told apart from all else that is printed: Python shows one once in a process, which here has one trial."""
+    worker = os.getpid()
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+        if file is not None or os.getpid() != worker:
+            # A loader's process is forked from this one, and would write into the midst of what this one tells.
+            (file or sys.stderr).write(text)
+            return
+        with contextlib.suppress(OSError):
+            tell(text.rstrip())
+
+    warnings.showwarning = show
 
 
 def close_standard_input() -> None:

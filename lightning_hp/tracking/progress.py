@@ -122,7 +122,9 @@ class Progress:
             if kind not in self._told:
                 self._told.add(kind)
                 self.tell(f"not fused: {event.reason}")
-        elif isinstance(event, Printed):
+        elif isinstance(event, Printed) and not (event.once and event.line in self._told):
+            if event.once:
+                self._told.add(event.line)
             whose = f"trial {', '.join(map(str, event.numbers))}: " if event.numbers else ""
             self.tell(f"{whose}{event.line}")
 

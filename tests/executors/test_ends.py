@@ -6,6 +6,7 @@ import ctypes
 import gc
 import os
 import pickle
+import sys
 import threading
 import time
 import warnings
@@ -51,6 +52,35 @@ def test_a_worker_that_does_not_end_when_its_work_is_over_is_killed_and_that_is_
     assert [event.number for event in heard if isinstance(event, Finished)] == [0]
     told = "the worker had done its work and did not end for 1 seconds: killed"
     assert [event for event in heard if isinstance(event, Printed)] == [Printed((0,), told)]
+
+
+def test_what_warns_in_several_workers_is_to_be_told_once_and_what_they_print_each_time(executor):
+    def work(job, emit):
+        warnings.warn("use the other one", FutureWarning, stacklevel=1)
+        print("mine")
+        finish(job, emit)
+
+    told = [event for event in events(executor, work, count=2) if isinstance(event, Printed)]
+    assert sorted(event.numbers for event in told if event.line == "mine" and not event.once) == [(0,), (1,)]
+    warned = [event for event in told if event.once]
+    assert [event.numbers for event in warned] == [(0,), (1,)]
+    assert len({event.line for event in warned}) == 1
+    assert "FutureWarning: use the other one" in warned[0].line
+
+
+@pytest.mark.skipif(not CAN_FORK, reason="there is no fork on this system")
+def test_what_warns_in_a_process_that_a_worker_has_forked_is_among_what_is_printed(executor):
+    def work(job, emit):
+        child = os.fork()
+        if child == 0:
+            warnings.warn("not yours", FutureWarning, stacklevel=1)
+            sys.stderr.flush()
+            os._exit(0)
+        os.waitpid(child, 0)
+        finish(job, emit)
+
+    told = [event for event in events(executor, work) if isinstance(event, Printed)]
+    assert [event.once for event in told if "FutureWarning: not yours" in event.line] == [False]
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from lightning_hp.tracking.progress import MOST_BARS, Progress, resumed
-from lightning_hp.trial import EpochEnded, Finished, Outcome, Paused, Started, Trial, Unfused
+from lightning_hp.trial import EpochEnded, Finished, Outcome, Paused, Printed, Started, Trial, Unfused
 
 DONE = Trial(0, {}, 0, state="complete", value=0.5)
 FAILED = Trial(1, {}, 0, state="failed", reason="no")
@@ -49,6 +49,19 @@ def test_without_a_terminal_there_is_a_line_per_trial():
     assert play(lines()).splitlines() == [
         "[2/3] trial 1: complete, val_acc 0.75; best val_acc 0.75 (trial 1)",
         "[3/3] trial 2: failed, ValueError: [no]; best val_acc 0.75 (trial 1)",
+    ]
+
+
+def test_a_warning_is_told_once_and_what_a_trial_prints_each_time():
+    console = lines()
+    with Progress(3, "val_acc", "max", [DONE], console=console) as progress:
+        for number in (1, 2):
+            progress.record(Printed((number,), "script.py:3: FutureWarning: old", once=True))
+            progress.record(Printed((number,), "mine"))
+    assert console.file.getvalue().splitlines() == [
+        "trial 1: script.py:3: FutureWarning: old",
+        "trial 1: mine",
+        "trial 2: mine",
     ]
 
 

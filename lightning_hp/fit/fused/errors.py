@@ -12,7 +12,7 @@ class CannotFuseError(Exception):
 
 
 def place_of(error: BaseException) -> str:
-    """The line that has led to an error: the last one that is neither torch's nor ours, which its user may know how to change."""
+    """The line that has led to an error: the last one that is neither torch's nor ours, which the user may know to change."""
     found = ""
     for frame, number in traceback.walk_tb(error.__traceback__):
         if str(frame.f_globals.get("__name__")).partition(".")[0] in _NOT_THE_USERS:

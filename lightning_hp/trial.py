@@ -258,8 +258,8 @@ class Printed:
 
     Attributes:
         numbers: of the trials.
-        line: what it is.
-        once: whether the same line is shown once in a search, whoever prints it.
+        line: what it has printed.
+        once: whether it is told once in a search, whichever trials it comes from, as Python does with warnings in one process.
     """
 
     numbers: tuple[int, ...]

@@ -53,7 +53,8 @@ def serve(
             stream.reconfigure(line_buffering=True)
     send_by_value()
     order: Order = receive(reader)
-    lock = threading.Lock()
+    # What is sent may warn while it is pickled.
+    lock = threading.RLock()
 
     def tell(message: Any) -> None:
         with lock:

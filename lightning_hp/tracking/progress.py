@@ -122,9 +122,7 @@ class Progress:
             if kind not in self._told:
                 self._told.add(kind)
                 self.tell(f"not fused: {event.reason}")
-        elif isinstance(event, Printed):
-            if event.once and event.line in self._told:
-                return
+        elif isinstance(event, Printed) and not (event.once and event.line in self._told):
             if event.once:
                 self._told.add(event.line)
             whose = f"trial {', '.join(map(str, event.numbers))}: " if event.numbers else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -45,6 +46,14 @@ def resident_for(trainer: Trainer) -> Resident | None:
     return Resident(trainer.strategy.root_device)
 
 
+def loading_seconds(trainer: Trainer) -> float:
+    """What a fit that has this feed has waited for its last training batch, where no other process loads meanwhile."""
+    loader = trainer.fit_loop._combined_loader
+    if not isinstance(loader, _ForTraining) or any(getattr(each, "num_workers", 0) for each in loader.flattened):
+        return 0.0
+    return loader.seconds
+
+
 _SEE_THE_HOST = ("on_before_batch_transfer", "transfer_batch_to_device")
 
 
@@ -64,12 +73,16 @@ class _ForTraining(CombinedLoader):
     """The loaders as Lightning itself goes through them: hooks that do so too expect batches on the host."""
 
     resident: Resident | None
+    # What it took to load the last batch.
+    seconds = 0.0
 
     def __next__(self) -> Any:
-        if self.resident is None:
-            return super().__next__()
-        self.resident.wanted = True
+        began = time.perf_counter()
+        if self.resident is not None:
+            self.resident.wanted = True
         try:
             return super().__next__()
         finally:
-            self.resident.wanted = False
+            self.seconds = time.perf_counter() - began
+            if self.resident is not None:
+                self.resident.wanted = False

@@ -18,6 +18,7 @@ from lightning_hp.fit.fused.best import BestWeights
 from lightning_hp.fit.fused.carried import Carried
 from lightning_hp.fit.fused.check import check, most_at_once, seconds
 from lightning_hp.fit.fused.errors import CannotFuseError
+from lightning_hp.fit.fused.feed import loading_seconds
 from lightning_hp.fit.fused.graphs import GRAPHS, StepGraphs
 from lightning_hp.fit.fused.logs import EpochLogs
 from lightning_hp.fit.fused.loss_scales import LossScales, loss_scales
@@ -26,6 +27,9 @@ from lightning_hp.fit.fused.optimizer import FusedOptimizer, mismatch, row_norms
 from lightning_hp.fit.fused.stack import Stack
 from lightning_hp.fit.fused.step import FusedStep, StepOutput, loss_of
 from lightning_hp.fit.rng import kept_rngs
+
+# Milliseconds from which on it is told what batches take.
+_SHOWN = 1.0
 
 
 class FusedModule(LightningModule):
@@ -44,6 +48,8 @@ class FusedModule(LightningModule):
         super().__init__()
         self.always = always
         self._checked: set[tuple[str, int]] = set()
+        # Milliseconds of both kinds of steps, until the second batch, where only loading once for all makes it faster.
+        self._doubtful: tuple[float, float, int] | None = None
         self.members = list(members)
         self._best = BestWeights([member.attempt.trial.number for member in members])
         self.logs = {"training_step": EpochLogs(training=True), "validation_step": EpochLogs(training=False)}
@@ -85,6 +91,9 @@ class FusedModule(LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         args = self._arguments("training_step", batch, batch_idx)
+        doubtful, self._doubtful = self._doubtful, None
+        if doubtful is not None:
+            self._refuse_if_slower(*doubtful)
         self._check("training_step", args)
         replayed = self._replayed("training_step", args)
         self._gradients = None if replayed is None else self.graphs["training_step"].gradients
@@ -149,7 +158,17 @@ class FusedModule(LightningModule):
     def _check_time(self, args: tuple[Any, ...]) -> None:
         fused, ordinary = (1e3 * each for each in seconds(self.step, args, partial(self._replayed, "training_step", args)))
         if fused > ordinary and not self.always:
-            raise CannotFuseError(f"a fused step takes {fused:.1f} ms, {len(self.members)} ordinary ones take {ordinary:.1f}")
+            times = fused, ordinary, len(self.members)
+            self._refuse_if_slower(*times)
+            # The first batch may take long for what is done once only, such as to open a file: the next one is looked at, too.
+            self._doubtful = times
+
+    def _refuse_if_slower(self, fused: float, ordinary: float, count: int) -> None:
+        """Refuses to go on where a fused step is slower by more than is saved by loading a batch once for all."""
+        loading = 1e3 * loading_seconds(self.trainer)
+        if fused + loading > ordinary + count * loading:
+            batches = f", with batches of {loading:.1f} ms" if loading >= _SHOWN else ""
+            raise CannotFuseError(f"a fused step takes {fused:.1f} ms, {count} ordinary ones take {ordinary:.1f}{batches}")
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None

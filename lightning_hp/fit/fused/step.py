@@ -16,7 +16,7 @@ from torch.func import vmap
 from torchmetrics import Metric
 
 from lightning_hp.fit.fused.carried import Carried
-from lightning_hp.fit.fused.errors import CannotFuseError
+from lightning_hp.fit.fused.errors import CannotFuseError, place_of
 from lightning_hp.fit.fused.lists import Added, Lists, marked
 from lightning_hp.fit.fused.metrics import MetricStates, Pending, metrics
 from lightning_hp.fit.fused.overrides import Vectorizable
@@ -170,7 +170,8 @@ class FusedStep:
         except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
-            raise CannotFuseError(f"{name} cannot be vectorized: {first_line(error)}") from error
+            place = f" ({where})" if (where := place_of(error)) else ""
+            raise CannotFuseError(f"{name} cannot be vectorized: {first_line(error)}{place}") from error
         self._refuse_changes(name, before)
         output, values, renewed, after, arguments, added = put_together(notes["parts"], leaves)
         self.stack.replace(renewed)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
 from torchmetrics import Accuracy
 
 from lightning_hp import Linear
-from tests.fit.fused.digits import SPACE, Classifier, trained
+from lightning_hp.fit.fused import module
+from lightning_hp.trial import Unfused
+from tests.fit.fused.digits import SPACE, Classifier, loaders, recipe_of, run, trained, trials_of
 
 
 class Dampened(Classifier):
@@ -30,3 +36,50 @@ def test_metrics_count_nothing_of_a_comparison_that_is_made_again(tmp_path):
     for outcome in outcomes.values():
         assert outcome.state == "complete", outcome.traceback
         assert 0 < outcome.metrics["train_acc"][-1] <= 1
+
+
+class Augmented(Dataset):
+    """Images that take their time."""
+
+    def __init__(self, images):
+        self.images = images
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        time.sleep(1e-4)
+        return self.images[index]
+
+
+def slow_loaders(num_workers=0):
+    train, val = loaders()
+    return DataLoader(Augmented(train.dataset), batch_size=32, shuffle=True, num_workers=num_workers), val
+
+
+def tried(tmp_path, data):
+    """What has become of three trials: those that have finished as one, and why they did not."""
+    events = []
+    recipe = recipe_of(Classifier, tmp_path, data=data, trainer={"max_epochs": 1})
+    finished = run(recipe, [trials_of(recipe)], always=False, emit=events.append)
+    return len(finished), [event.reason for event in events if isinstance(event, Unfused)]
+
+
+def test_a_slower_step_is_taken_where_to_load_a_batch_once_for_all_makes_up_for_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "seconds", lambda step, args, replay: (0.002, 0.001))
+    assert tried(tmp_path, slow_loaders) == (3, [])
+
+
+def test_it_is_not_where_other_processes_load(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "seconds", lambda step, args, replay: (0.002, 0.001))
+    reason = "a fused step takes 2.0 ms, 3 ordinary ones take 1.0"
+    assert tried(tmp_path, lambda: slow_loaders(num_workers=1)) == (0, [reason])
+
+
+@pytest.mark.parametrize(("loading", "told"), [([0.01], ", with batches of 10.0 ms"), ([5.0, 0.0], "")])
+def test_it_is_not_where_loading_takes_less_or_only_the_first_batch_takes_long(tmp_path, monkeypatch, loading, told):
+    monkeypatch.setattr(module, "seconds", lambda step, args, replay: (2.0, 1.0))
+    left = iter(loading)
+    monkeypatch.setattr(module, "loading_seconds", lambda trainer: next(left))
+    assert tried(tmp_path, loaders) == (0, [f"a fused step takes 2000.0 ms, 3 ordinary ones take 1000.0{told}"])
+    assert list(left) == []

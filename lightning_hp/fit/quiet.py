@@ -42,6 +42,8 @@ def quiet(verbose: bool = False) -> Iterator[None]:
             warnings.simplefilter("ignore", PossibleUserWarning)
             # Lightning calling something of torch that is on its way out is no news for the user.
             warnings.filterwarnings("ignore", category=FutureWarning, module=r"lightning\.")
+            # Nor that torch does one row after another in a fused step: that is timed, and taken only where it is faster.
+            warnings.filterwarnings("ignore", message="There is a performance drop because we have not yet implemented")
             # Nor that a loss among a module's own hyperparameters is saved twice.
             warnings.filterwarnings("ignore", message=r"Attribute '.*' is an instance of `nn\.Module` and is already saved")
             yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 
 import pytest
 
@@ -82,3 +83,19 @@ def test_a_search_is_quiet_and_a_verbose_one_is_lightnings_own(search, caplog, c
         assert any("GPU available" in message for message in caplog.messages)
     finally:
         logger.removeHandler(caplog.handler)
+
+
+def test_what_every_trial_warns_of_is_told_once(search, recwarn):
+    class Warns(LitDigits):
+        def on_fit_start(self):
+            warnings.warn("odd", stacklevel=1)
+            warnings.warn(
+                "Attribute 'loss' is an instance of `nn.Module` and is already saved during checkpointing.", stacklevel=1
+            )
+            # As libraries do, and Python forgets what it has shown.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+
+    warnings.simplefilter("default")
+    search(Warns, space=SPACE, trials=3).run()
+    assert [str(each.message) for each in recwarn] == ["odd"]

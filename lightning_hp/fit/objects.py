@@ -1,8 +1,8 @@
-"""Objects in checkpoints: what a module's own ``on_save_checkpoint`` puts there besides tensors and plain values.
+"""Objects in checkpoints: what a module saves besides tensors and plain values, by its own hook or as hyperparameters.
 
-Encoders, losses, what a data set was made with: to read one back may run any code, so nothing here does. They are written
-closed, for those to open who trust the file: ``load_from_checkpoint(path, weights_only=False)``. A fit that goes on, and a
-model that is loaded, take what their own module would save, which the same factory has made of the same hyperparameters.
+Encoders, losses, classes, what a data set was made with: to read one back may run any code, so nothing here does. They are
+written closed, for those to open who trust the file: ``load_from_checkpoint(path, weights_only=False)``. A fit that goes on,
+and a model that is loaded, take what their own module would save, made by the same factory of the same hyperparameters.
 """
 
 from __future__ import annotations
@@ -49,27 +49,24 @@ class Objects:
         if self._saves():
             # One that needs what training brings has none yet.
             with suppress(Exception):
-                self._began = fingerprints(_objects(self._own(self._asked())), self._module)
+                self._began = self._fingerprints(self._asked())
 
     def to_go_on(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
         """A checkpoint to go on from. Objects that have changed since the fit began, with which none could, are left open."""
-        return self._closed(checkpoint, unless_changed=True)
+        prints = self._fingerprints(checkpoint)
+        if not prints:
+            # Its hyperparameters are of no use then, and without them anyone reads it.
+            return _plain(checkpoint)
+        changed = {path for path, found in prints.items() if found != self._began.get(path)}
+        own = _changed(self._own(checkpoint), _is_object, lambda path, value: value if path in changed else Closed(value))
+        return {**checkpoint, **own, **_whole_hparams(checkpoint), _PRINTS: prints}
 
     def of_model(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
-        """What of a checkpoint is the model, and what its module has added."""
-        kept = self._own(checkpoint) | {key: value for key, value in checkpoint.items() if key in MODEL}
-        return self._closed(kept, unless_changed=False)
-
-    def _closed(self, checkpoint: dict[str, Any], unless_changed: bool) -> dict[str, Any]:
-        """A checkpoint whose objects are closed, and whose hyperparameters are plain where all else is."""
-        objects = _objects(self._own(checkpoint))
-        if not objects:
-            return _plain(checkpoint)
-        prints = fingerprints(objects, self._module)
-        changed = {path for path, found in prints.items() if found != self._began.get(path)} if unless_changed else ()
-        parts = self._own(checkpoint) | {key: checkpoint[key] for key in HPARAMS if key in checkpoint}
-        closed = _changed(parts, _is_object, lambda path, value: value if path in changed else Closed(_pickled(value)))
-        return {**checkpoint, **closed, _PRINTS: prints}
+        """What of a checkpoint is the model, all its hyperparameters, and what its module has added."""
+        model = {key: value for key, value in checkpoint.items() if key in MODEL} | _whole_hparams(checkpoint)
+        own = _changed(self._own(checkpoint), _is_object, lambda path, value: Closed(value))
+        prints = self._fingerprints(checkpoint)
+        return {**model, **own, **({_PRINTS: prints} if prints else {})}
 
     def opened(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
         """A checkpoint with those of the fit's module in the place of closed ones.
@@ -78,6 +75,11 @@ class Objects:
             LookupError: the module would not save one that is closed there.
         """
         return _replaced(checkpoint, self._asked()) if _PRINTS in checkpoint else checkpoint
+
+    def _fingerprints(self, checkpoint: dict[str, Any]) -> dict[str, str]:
+        """Of the objects in a checkpoint, except in its hyperparameters."""
+        objects = _objects(self._own(checkpoint))
+        return fingerprints(objects, self._module) if objects else {}
 
     @property
     def _module(self) -> LightningModule:
@@ -175,29 +177,23 @@ class _ByPlace(pickle.Pickler):
         return hashlib.sha256(self.file.getvalue()).hexdigest()
 
 
-class _OnHost(pickle.Pickler):
-    """Pickles tensors of a device for machines that have none."""
-
-    def reducer_override(self, obj: Any) -> Any:
-        if not isinstance(obj, Tensor) or obj.device.type == "cpu":
-            return NotImplemented
-        on_host = obj.detach().cpu()
-        moved: Any = nn.Parameter(on_host, obj.requires_grad) if isinstance(obj, nn.Parameter) else on_host
-        return moved.__reduce_ex__(2)
-
-
-def _pickled(value: Any) -> bytes:
-    file = io.BytesIO()
-    _OnHost(file, protocol=4).dump(value)
-    return file.getvalue()
-
-
 def _plain(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """A checkpoint without those of its hyperparameters that would not be read back."""
     plain = {
         key: {name: value for name, value in checkpoint[key].items() if is_plain(value)} for key in HPARAMS if key in checkpoint
     }
     return checkpoint | plain
+
+
+def _whole_hparams(checkpoint: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """A checkpoint's hyperparameters, with their objects closed, but for those that cannot be pickled."""
+    whole: dict[str, dict[str, Any]] = {}
+    for key in filter(checkpoint.__contains__, HPARAMS):
+        whole[key] = {}
+        for name, value in checkpoint[key].items():
+            with suppress(Exception):
+                whole[key][name] = _changed(value, _is_object, lambda path, value: Closed(value))
+    return whole
 
 
 def is_plain(value: Any) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch import Callback
@@ -19,9 +20,24 @@ _LOGGERS = ("lightning.pytorch", "lightning.fabric")
 _WARNS = "_ModelCheckpoint__warn_if_dir_not_empty"
 
 
+# What is no news for the user: hints on style apart, by the words that it begins with.
+_NO_NEWS = (
+    # Torch does one row after another in a fused step; that is timed, and taken only where it is faster.
+    "There is a performance drop because we have not yet implemented",
+    # Of hyperparameters that are objects: one is saved twice, or is not in Lightning's hparams.yaml.
+    r"Attribute '.*' is an instance of `nn\.Module` and is already saved",
+    "Skipping '.*' parameter because it is not possible to safely dump to YAML",
+    # It is a search that has momentum logged, where there is any.
+    "You have set log_momentum=True, but some optimizers do not have momentum",
+)
+
+
 @contextmanager
 def quiet(verbose: bool = False) -> Iterator[None]:
-    """Silences Lightning's information and its hints on style. Other warnings stay, and so does everything with ``verbose``."""
+    """Silences Lightning's information and its hints on style, and tells any other warning once, however many trials give it.
+
+    With ``verbose`` everything is told each time.
+    """
     if verbose:
         yield
         return
@@ -40,19 +56,29 @@ def quiet(verbose: bool = False) -> Iterator[None]:
             logger.setLevel(logging.WARNING)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PossibleUserWarning)
-            # Lightning calling something of torch that is on its way out is no news for the user.
+            # Lightning calling something of torch that is on its way out.
             warnings.filterwarnings("ignore", category=FutureWarning, module=r"lightning\.")
-            # Nor that a loss among a module's own hyperparameters is saved twice.
-            warnings.filterwarnings("ignore", message=r"Attribute '.*' is an instance of `nn\.Module` and is already saved")
-            # It is a search that has momentum logged, where there is any.
-            warnings.filterwarnings(
-                "ignore", message="You have set log_momentum=True, but some optimizers do not have momentum"
-            )
+            for message in _NO_NEWS:
+                warnings.filterwarnings("ignore", message=message)
+            warnings.showwarning = _once(warnings.showwarning)
             yield
     finally:
         threading.excepthook = excepthook
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _once(show: Callable[..., None]) -> Callable[..., None]:
+    """Shows each warning once. Python itself would show it again whenever anything has touched its filters."""
+    shown: set[tuple[Any, ...]] = set()
+
+    def show_new(message: Warning | str, category: type[Warning], filename: str, lineno: int, *rest: Any, **more: Any) -> None:
+        key = (str(message), category, filename, lineno)
+        if key not in shown:
+            shown.add(key)
+            show(message, category, filename, lineno, *rest, **more)
+
+    return show_new
 
 
 def expect_files(callbacks: Iterable[Callback]) -> None:

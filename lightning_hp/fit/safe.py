@@ -36,23 +36,48 @@ _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray
 class Closed:
     """An object that is in a file as bytes, which only those open who read the file with ``weights_only=False``.
 
+    Args:
+        value: the object, which is pickled at once; None where one is read from a file.
+        content: the bytes then.
+
     >>> file = io.BytesIO()
-    >>> torch.save(Closed(pickle.dumps(Counter("a"))), file)
+    >>> torch.save(Closed(Counter("a")), file)
     >>> type(load(io.BytesIO(file.getvalue()))).__name__
     'Closed'
     >>> torch.load(io.BytesIO(file.getvalue()), weights_only=False)
     Counter({'a': 1})
     """
 
-    def __init__(self, content: bytes) -> None:
-        self.content = content
+    def __init__(self, value: Any = None, content: bytes | None = None) -> None:
+        self.content = _pickled(value) if content is None else content
 
     def __reduce__(self) -> Any:
         return pickle.loads, (self.content,)
 
 
+class _OnHost(pickle.Pickler):
+    """Pickles tensors of a device for machines that have none."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if not isinstance(obj, torch.Tensor) or obj.device.type == "cpu":
+            return NotImplemented
+        on_host = obj.detach().cpu()
+        moved: Any = torch.nn.Parameter(on_host, obj.requires_grad) if isinstance(obj, torch.nn.Parameter) else on_host
+        return moved.__reduce_ex__(2)
+
+
+def _pickled(value: Any) -> bytes:
+    file = io.BytesIO()
+    _OnHost(file, protocol=4).dump(value)
+    return file.getvalue()
+
+
+def _read_closed(content: bytes) -> Closed:
+    return Closed(content=content)
+
+
 # What stands for the opening of one where a file is read here.
-_OPENING: Any = (Closed, "pickle.loads")
+_OPENING: Any = (_read_closed, "pickle.loads")
 
 
 def load(file: str | Path | IO[bytes], map_location: Any = "cpu", mmap: bool = False) -> Any:

@@ -12,6 +12,7 @@ from torchmetrics import MeanMetric
 
 from examples.digits import LitDigits
 from lightning_hp import Choice, Log
+from lightning_hp.fit.checkpoints import LAST
 from lightning_hp.fit.objects import fingerprints
 
 SPACE = {"lr": Log(0.05, 0.5)}
@@ -153,19 +154,24 @@ def test_a_modules_own_plain_values_are_in_its_best_checkpoint_too(search, tmp_p
         assert all(torch.equal(model.average[name], value + 1) for name, value in model.state_dict().items())
 
 
-def test_hyperparameters_of_a_module_without_objects_of_its_own_stay_readable(search, tmp_path):
+def test_hyperparameters_that_are_objects_are_in_the_best_checkpoint_for_the_modules_own_loading(search, tmp_path):
     class Saving(LitDigits):
-        def __init__(self, lr, layer=nn.ReLU):
+        def __init__(self, lr, layer=nn.ReLU, parts=None, unpickled=None):
             super().__init__(lr=lr)
             self.save_hyperparameters()
+            self.extra = layer()
 
-        def on_save_checkpoint(self, checkpoint):
-            checkpoint["mine"] = 1
+    def factory(lr, layer):
+        return Saving(lr, layer, {"layer": [layer], "width": 16}, lambda: None)
 
-    study = search(Saving, space={**SPACE, "layer": Choice(nn.Tanh, nn.GELU)}, trials=1).run()
-    checkpoint = torch.load(study.best.checkpoint, weights_only=True)
-    assert checkpoint["mine"] == 1
-    assert "layer" not in checkpoint["hyper_parameters"]
+    study = search(factory, space={**SPACE, "layer": Choice(nn.Tanh, nn.GELU)}, trials=1).run()
+    best = study.best
+    for model in (best.load(), Saving.load_from_checkpoint(best.checkpoint, weights_only=False)):
+        assert type(model.extra) is best.hparams["layer"]
+        assert model.hparams.parts == {"layer": [best.hparams["layer"]], "width": 16}
+    # For going on they are of no use.
+    last = torch.load(best.checkpoint.with_name(LAST), weights_only=True)
+    assert last["hyper_parameters"].keys().isdisjoint({"layer", "unpickled"})
 
 
 def test_a_copy_is_no_other_object():

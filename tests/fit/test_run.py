@@ -112,3 +112,19 @@ def test_optimizers_without_momentum_are_no_news(search):
         warnings.simplefilter("always")
         search(Adagrad, space=SPACE, trials=1).run()
     assert not [each for each in told if "momentum" in str(each.message)]
+
+
+def test_what_every_trial_warns_of_is_told_once(search, recwarn):
+    class Warns(LitDigits):
+        def on_fit_start(self):
+            warnings.warn("odd", stacklevel=1)
+            warnings.warn(
+                "Attribute 'loss' is an instance of `nn.Module` and is already saved during checkpointing.", stacklevel=1
+            )
+            # As libraries do, and Python forgets what it has shown.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+
+    warnings.simplefilter("default")
+    search(Warns, space=SPACE, trials=3).run()
+    assert [str(each.message) for each in recwarn] == ["odd"]

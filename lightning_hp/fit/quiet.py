@@ -42,6 +42,8 @@ def quiet(verbose: bool = False) -> Iterator[None]:
             warnings.simplefilter("ignore", PossibleUserWarning)
             # Lightning calling something of torch that is on its way out is no news for the user.
             warnings.filterwarnings("ignore", category=FutureWarning, module=r"lightning\.")
+            # A finder of Lightning's goes back with its own callbacks only.
+            warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`.*'Reporter'")
             # It is a search that has momentum logged, where there is any.
             warnings.filterwarnings(
                 "ignore", message="You have set log_momentum=True, but some optimizers do not have momentum"

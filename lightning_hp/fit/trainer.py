@@ -22,6 +22,8 @@ from lightning.pytorch.strategies import Strategy
 from lightning_hp.description import name_of
 from lightning_hp.errors import ConfigError, did_you_mean
 from lightning_hp.fit.checkpoints import TrialCheckpointIO
+from lightning_hp.fit.finders import Found
+from lightning_hp.fit.frozen import Frozen
 from lightning_hp.fit.loggers import set_apart
 from lightning_hp.fit.quiet import quiet
 from lightning_hp.fit.signature import arguments
@@ -83,7 +85,7 @@ def make_trainer(
     plugins = kwargs.pop("plugins")
     if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         plugins = [*plugins, TrialCheckpointIO(folder / "checkpoints")]
-    callbacks = [*callbacks, KeepApart(folder / "checkpoints")]
+    callbacks = [*callbacks, KeepApart(folder / "checkpoints"), Found(), Frozen()]
     # The user's False turns off our files, but without a Checkpoint callback there would be no reporter either.
     kwargs["enable_checkpointing"] = True
     with _plugins_looked_up_once():

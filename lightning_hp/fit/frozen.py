@@ -12,8 +12,8 @@ from torch.nn.modules.batchnorm import _NormBase
 class Frozen(Callback):
     """Keeps which parameters do not train, and which normalizations do not average.
 
-    What a hook has thawed in an epoch, or a callback such as BackboneFinetuning, is frozen again by whatever froze it as the fit
-    began, and would stay so where the fit goes on from a later epoch. To stand before the user's callbacks.
+    What a hook or a callback such as BackboneFinetuning has thawed is frozen again by whatever froze it as the fit began, and
+    would stay so where the fit goes on from a later epoch. To stand before the user's callbacks.
     """
 
     def __init__(self) -> None:

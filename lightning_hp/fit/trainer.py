@@ -38,6 +38,8 @@ _FIXED = {
     "num_nodes": "a trial runs on one machine",
 }
 _COUNTS = ("max_epochs", "min_epochs", "max_steps", "min_steps")
+# In the names of strategies whose fit starts all of its processes itself.
+_IN_OTHER_PROCESSES = ("spawn", "fork", "notebook")
 _NOT_ZERO = ("max_epochs", "max_steps", "limit_train_batches")
 # What a search sets where the user does not: one device a trial, and one picture of progress for all of them.
 DEFAULTS = {"accelerator": "auto", "devices": 1, "enable_progress_bar": False, "enable_model_summary": False}
@@ -185,6 +187,12 @@ def check_trainer(trainer: Mapping[str, Any], searched: Iterable[str]) -> None:
             raise ConfigError(f"trainer[{key!r}]={value!r} trains nothing: give at least 1, or leave it out")
         if key in ("default_root_dir", "barebones") and value:
             raise ConfigError(f"trainer[{key!r}] cannot be set in a search: {_FIXED[key]}")
+    strategy = trainer.get("strategy")
+    if isinstance(strategy, str) and any(part in strategy for part in _IN_OTHER_PROCESSES):
+        raise ConfigError(
+            f"trainer['strategy']={strategy!r} trains in processes that tell the search nothing: take 'ddp', of which the trial's "
+            "own process is the first"
+        )
     for key in searched:
         if key in _FIXED:
             raise ConfigError(f"space['trainer.{key}'] cannot be searched: {_FIXED[key]}")

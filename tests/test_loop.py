@@ -578,6 +578,11 @@ def test_a_study_can_be_moved(search, tmp_path):
         ({"trainer": {"max_epochs": "3"}}, "trainer['max_epochs'] needs a whole number, got '3', which is text"),
         ({"trainer": {"max_epochs": 0}}, "trainer['max_epochs']=0 trains nothing"),
         ({"trainer": {"limit_train_batches": 0.0}}, "trainer['limit_train_batches']=0.0 trains nothing"),
+        (
+            {"trainer": {"strategy": "ddp_spawn"}},
+            "trainer['strategy']='ddp_spawn' trains in processes that tell",
+        ),
+        ({"trainer": {"strategy": "ddp_notebook"}}, "take 'ddp'"),
         ({"trainer": 5}, "trainer needs a dict"),
         ({"trainer": {"devices": 2}}, "devices above 1 needs executor='processes'"),
         ({"trainer": {"devices": [0]}}, "trainer['devices'] needs how many devices a trial trains on, got [0]"),

@@ -14,7 +14,13 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningDataModule
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
+    BaseFinetuning,
+    BatchSizeFinder,
+    EarlyStopping,
+    LearningRateFinder,
+)
 from torch import nn
 from torch.optim import lr_scheduler
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, Sampler, Subset, TensorDataset
@@ -144,8 +150,72 @@ def plateau(patience):
     return lambda optimizer: lr_scheduler.ReduceLROnPlateau(optimizer, patience=patience, threshold=0.5)
 
 
+class Thawing(Module):
+    """A part that is frozen as each fit begins, and thawed after some epochs."""
+
+    def __init__(self, lr, **options):
+        super().__init__(lr, **options)
+        self.net.insert(1, nn.BatchNorm1d(16))
+
+    def on_train_start(self):
+        BaseFinetuning.freeze(self.net[:2])
+
+    def on_train_epoch_end(self):
+        if self.current_epoch == 1:
+            BaseFinetuning.make_trainable(self.net[:2])
+
+
+class WithBackbone(Module):
+    @property
+    def backbone(self):
+        return self.net[0]
+
+    def configure_optimizers(self):
+        return torch.optim.SGD([each for each in self.parameters() if each.requires_grad], lr=self.hparams.lr)
+
+
+class Interrupts(Callback):
+    """Stops a search in a trial's epochs, but not in those of a finder, which leaves a trial's callbacks out."""
+
+    epochs: list
+    at: int | None = None
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        Interrupts.epochs.append(trainer.current_epoch)
+        if trainer.current_epoch == Interrupts.at:
+            Interrupts.at = None
+            raise KeyboardInterrupt
+
+
+class WithLr(Module):
+    def __init__(self, lr):
+        super().__init__(lr)
+        self.lr = lr
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+
+class OwnBatches(Module):
+    """Brings its data, in batches of a size that may be looked for."""
+
+    batch_size = 8
+
+    def train_dataloader(self):
+        return DataLoader(digits()[0], batch_size=self.batch_size, shuffle=True)
+
+    def val_dataloader(self):
+        return loaders()[1]
+
+
 CASES = {
     "plain": {},
+    "double precision": {"trainer": {"precision": "64-true"}},
+    "a hook that thaws": {"kind": Thawing},
+    "a backbone that thaws": {
+        "kind": WithBackbone,
+        "trainer": {"callbacks": [lambda: BackboneFinetuning(unfreeze_backbone_at_epoch=2, backbone_initial_lr=0.1)]},
+    },
     "adam": {"adam": True},
     "StepLR": {"schedule": each(lambda o: lr_scheduler.StepLR(o, 1, 0.7))},
     "OneCycleLR": {"schedule": each(lambda o: lr_scheduler.OneCycleLR(o, 0.4, total_steps=8 * EPOCHS), interval="step")},
@@ -416,3 +486,36 @@ def test_what_min_epochs_has_put_off_is_not_forgotten(search, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         make(tmp_path / "study", 3).run()
     assert rows(make(tmp_path / "study").run()) == rows(whole)
+
+
+FINDERS = {
+    "lr": (WithLr, lambda: LearningRateFinder(num_training_steps=20)),
+    "batch_size": (OwnBatches, lambda: BatchSizeFinder(init_val=16, max_trials=2, steps_per_trial=1)),
+}
+
+
+@pytest.mark.parametrize("name", FINDERS)
+def test_what_was_found_as_a_trial_began_is_not_looked_for_again(search, tmp_path, name):
+    kind, finder = FINDERS[name]
+    found = []
+
+    class Looks(kind):
+        def on_train_start(self):
+            if any(isinstance(callback, Interrupts) for callback in self.trainer.callbacks):
+                found.append(getattr(self, name))
+
+    def run(root):
+        trainer = {"max_epochs": 4, "accelerator": "cpu", "callbacks": [finder, Interrupts]}
+        data = {"data": None} if kind is OwnBatches else {}
+        return search(Looks, space=SPACE, trials=1, trainer=trainer, root_dir=root, **data).run().trials
+
+    Interrupts.epochs = []
+    [whole] = run(tmp_path / "whole")
+    Interrupts.at = 2
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "study")
+    [trial] = run(tmp_path / "study")
+    assert Interrupts.epochs == [0, 1, 2, 3, 0, 1, 2, 2, 3]
+    assert trial.metrics == whole.metrics
+    assert len(found) == 3
+    assert found[0] == found[1] == found[2] != getattr(Looks(**trial.hparams), name)

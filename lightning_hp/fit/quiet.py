@@ -27,6 +27,8 @@ _NO_NEWS = (
     # Of hyperparameters that are objects: one is saved twice, or is not in Lightning's hparams.yaml.
     r"Attribute '.*' is an instance of `nn\.Module` and is already saved",
     "Skipping '.*' parameter because it is not possible to safely dump to YAML",
+    # A finder of Lightning's goes back with its own callbacks only.
+    "Be aware that when using `ckpt_path`.*'Reporter'",
     # It is a search that has momentum logged, where there is any.
     "You have set log_momentum=True, but some optimizers do not have momentum",
 )

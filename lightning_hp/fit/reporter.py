@@ -332,7 +332,9 @@ def _validates_seldom(trainer: Trainer) -> str:
         return ""
     if epochs is not None:
         return f"check_val_every_n_epoch={epochs}"
-    return f"val_check_interval={trainer.val_check_interval!r}"
+    # Lightning keeps an interval of time elsewhere, in seconds.
+    seconds = getattr(trainer, "_val_check_time_interval", None)
+    return f"val_check_interval={seconds:g} s" if seconds is not None else f"val_check_interval={trainer.val_check_interval!r}"
 
 
 def _coming_plateau_steps(trainer: Trainer) -> dict[int, float]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lightning.pytorch import LightningModule
+from lightning.pytorch.plugins import DoublePrecision
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lightning_hp.errors import disk_error, storage_errors
@@ -144,6 +145,9 @@ def _fit(recipe: Recipe, attempt: Attempt) -> None:
     if attempt.checkpoint is None:
         # With an OnExceptionCheckpoint it would go on from what any trial has left there.
         trainer._checkpoint_connector._user_managed = True
+    elif isinstance(trainer.precision_plugin, DoublePrecision):
+        # Lightning reads weights back before it has made the model's as fine.
+        trainer.precision_plugin.convert_module(model)
     try:
         seeding.before_fit()
         trainer.fit(model, **data, ckpt_path=attempt.checkpoint.path if attempt.checkpoint is not None else None)

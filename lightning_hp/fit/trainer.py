@@ -22,6 +22,8 @@ from lightning.pytorch.strategies import Strategy
 from lightning_hp.description import name_of
 from lightning_hp.errors import ConfigError, did_you_mean
 from lightning_hp.fit.checkpoints import TrialCheckpointIO
+from lightning_hp.fit.finders import Found
+from lightning_hp.fit.frozen import Frozen
 from lightning_hp.fit.loggers import set_apart
 from lightning_hp.fit.objects import Objects
 from lightning_hp.fit.quiet import quiet
@@ -37,6 +39,8 @@ _FIXED = {
     "num_nodes": "a trial runs on one machine",
 }
 _COUNTS = ("max_epochs", "min_epochs", "max_steps", "min_steps")
+# In the names of strategies whose fit starts all of its processes itself.
+_IN_OTHER_PROCESSES = ("spawn", "fork", "notebook")
 _NOT_ZERO = ("max_epochs", "max_steps", "limit_train_batches")
 # What a search sets where the user does not: one device a trial, and one picture of progress for all of them.
 DEFAULTS = {"accelerator": "auto", "devices": 1, "enable_progress_bar": False, "enable_model_summary": False}
@@ -90,7 +94,7 @@ def make_trainer(
     objects = Objects()
     if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         plugins = [*plugins, TrialCheckpointIO(folder / "checkpoints", objects)]
-    callbacks = [*callbacks, KeepApart(folder / "checkpoints")]
+    callbacks = [*callbacks, KeepApart(folder / "checkpoints"), Found(), Frozen()]
     # The user's False turns off our files, but without a Checkpoint callback there would be no reporter either.
     kwargs["enable_checkpointing"] = True
     with _plugins_looked_up_once():
@@ -192,6 +196,12 @@ def check_trainer(trainer: Mapping[str, Any], searched: Iterable[str]) -> None:
             raise ConfigError(f"trainer[{key!r}]={value!r} trains nothing: give at least 1, or leave it out")
         if key in ("default_root_dir", "barebones") and value:
             raise ConfigError(f"trainer[{key!r}] cannot be set in a search: {_FIXED[key]}")
+    strategy = trainer.get("strategy")
+    if isinstance(strategy, str) and any(part in strategy for part in _IN_OTHER_PROCESSES):
+        raise ConfigError(
+            f"trainer['strategy']={strategy!r} trains in processes that tell the search nothing: take 'ddp', of which the trial's "
+            "own process is the first"
+        )
     for key in searched:
         if key in _FIXED:
             raise ConfigError(f"space['trainer.{key}'] cannot be searched: {_FIXED[key]}")

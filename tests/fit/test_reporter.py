@@ -154,9 +154,10 @@ def test_a_metric_that_never_came_because_no_validation_ran_is_told_so(search):
     trainer = {"max_epochs": 2, "accelerator": "cpu", "check_val_every_n_epoch": 5}
     with pytest.raises(MonitorError, match="no validation ran, by trainer check_val_every_n_epoch=5; the"):
         search(space=SPACE, trials=1, trainer=trainer).run()
-    trainer |= {"check_val_every_n_epoch": None, "val_check_interval": 10_000}
-    with pytest.raises(MonitorError, match="no validation ran, by trainer val_check_interval=10000"):
-        search(space=SPACE, trials=1, trainer=trainer).run()
+    for interval, told in ((10_000, "10000"), ("00:01:00:00", "3600 s")):
+        trainer |= {"check_val_every_n_epoch": None, "val_check_interval": interval}
+        with pytest.raises(MonitorError, match=f"no validation ran, by trainer val_check_interval={told}"):
+            search(space=SPACE, trials=1, trainer=trainer).run()
 
 
 def test_a_metrics_value_by_step_may_be_the_objective(trial):

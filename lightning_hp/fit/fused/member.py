@@ -30,6 +30,7 @@ from lightning_hp.babysit import Babysitter
 from lightning_hp.errors import disk_error
 from lightning_hp.fit.attempt import Attempt, outcome_of, tell_loggers, users_loggers
 from lightning_hp.fit.checkpoints import BEST, LAST, PREVIOUS, warn_if_refused
+from lightning_hp.fit.frozen import Frozen
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.hooks import call_callbacks, call_model, call_setup, own_hook
 from lightning_hp.fit.fused.journal import Journal
@@ -114,6 +115,8 @@ class Member:
             call_setup(trainer)
             call._call_configure_model(trainer)
             trainer.datamodule = driver.datamodule  # type: ignore[attr-defined]
+            # Before weights are read back, which would not be as fine.
+            trainer.precision_plugin.convert_module(self.model)
             trainer._data_connector._datahook_selector = _DataHookSelector(self.model, driver.datamodule)  # type: ignore[attr-defined]
             if self._checkpoint is not None:
                 trainer._checkpoint_connector._restore_modules_and_callbacks(self._checkpoint.path)
@@ -129,11 +132,6 @@ class Member:
         if self._checkpoint is not None:
             self.trainer._checkpoint_connector.restore_training_state()
             self.trainer._checkpoint_connector.resume_end()
-
-    def place(self) -> None:
-        """Puts the model where it trains, in the numbers in which it does."""
-        self.trainer.precision_plugin.convert_module(self.model)
-        self.trainer.strategy.model_to_device()
 
     def setup_optimizer(self) -> None:
         """Has ``configure_optimizers`` make the optimizer and schedulers, once the parameters are where they will stay."""
@@ -391,7 +389,7 @@ def _whole(checkpoint: dict[str, Any]) -> dict[str, Any]:
     return {key: apply_to_collection(value, Tensor, Tensor.clone) if key in own else value for key, value in checkpoint.items()}
 
 
-_OURS = (Babysitter, LearningRateMonitor, Reporter)
+_OURS = (Babysitter, Frozen, LearningRateMonitor, Reporter)
 # When those that every trial has do something at a training batch; to ask each trial's own would take as long as a step.
 _DUE: dict[type[Callback], Callable[[Trainer, int], bool]] = {
     Reporter: Reporter.looks_at,

@@ -68,7 +68,7 @@ class FusedModule(LightningModule):
 
     def configure_optimizers(self) -> FusedOptimizer:
         for member in self.members:
-            member.place()
+            member.trainer.strategy.model_to_device()
         models = [member.model for member in self.members]
         # First, since numbers that differ in models of different structure, such as a width, are no numbers to carry.
         stack = Stack(models)

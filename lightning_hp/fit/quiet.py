@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch import Callback
@@ -21,7 +22,7 @@ _WARNS = "_ModelCheckpoint__warn_if_dir_not_empty"
 
 @contextmanager
 def quiet(verbose: bool = False) -> Iterator[None]:
-    """Silences Lightning's information and its hints on style. Other warnings stay, and so does everything with ``verbose``."""
+    """Silences Lightning's information and its hints on style. Other warnings are shown once; with ``verbose`` all is shown."""
     if verbose:
         yield
         return
@@ -42,11 +43,25 @@ def quiet(verbose: bool = False) -> Iterator[None]:
             warnings.simplefilter("ignore", PossibleUserWarning)
             # Lightning calling something of torch that is on its way out is no news for the user.
             warnings.filterwarnings("ignore", category=FutureWarning, module=r"lightning\.")
+            warnings.showwarning = _once(warnings.showwarning)
             yield
     finally:
         threading.excepthook = excepthook
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _once(show: Callable[..., None]) -> Callable[..., None]:
+    """Shows each warning once, as Python does by itself until filters change, which torch has them do in each fit."""
+    shown = set[tuple[Any, ...]]()
+
+    def warn(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: str | None = None) -> None:
+        warned = (str(message), category, filename, lineno)
+        if file is not None or warned not in shown:
+            shown.add(warned)
+            show(message, category, filename, lineno, file, line)
+
+    return warn
 
 
 def expect_files(callbacks: Iterable[Callback]) -> None:

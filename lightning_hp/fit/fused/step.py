@@ -24,7 +24,7 @@ from lightning_hp.fit.fused.overrides import Vectorizable
 from lightning_hp.fit.fused.places import Places
 from lightning_hp.fit.fused.stack import Stack
 from lightning_hp.fit.fused.state import MISSING, SIZE, Path, changes, find, readable, same, state
-from lightning_hp.fit.fused.trees import put_together, taken_apart
+from lightning_hp.fit.fused.trees import put_together, taken_apart, unshared
 from lightning_hp.fit.rng import rng_states, set_rng_states
 
 
@@ -159,7 +159,7 @@ class FusedStep:
                 self.lists.lent(name) as added,
                 Vectorizable(),
             ):
-                output.output = run(*args)
+                output.output = run(*unshared(args))
             values = [logged.values for logged in output.logged]
             calls = [call.arguments for call in self.metrics.calls]
             notes["parts"], leaves = taken_apart((output.output, values, renewed, after, calls, marked(added)))

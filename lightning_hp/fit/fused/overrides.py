@@ -24,6 +24,7 @@ class Vectorizable(TorchFunctionMode):
     - attention is done for all rows at once, recurrent networks as loops over time;
     - ``torch.bincount``, and ``tensor[mask] = number``, as torchmetrics use them, have forms without data-dependent shapes;
     - rows are taken by an index, and summed up by one, for all rows at once where the index is the same for all;
+    - a new tensor that is filled with random numbers, as torch.distributions do, gets each row's own;
     - ``embedding_bag`` of bags of equal size, and ``weight_norm``, would be done row by row;
     - ``normalize(out=)``, as spectral_norm uses it, copies;
     - with torch.autocast, they are in the same precision as without vmap.
@@ -84,6 +85,29 @@ def _cross_entropy(
     return sharp * (1 - label_smoothing) + smooth * label_smoothing
 
 
+def _normal_(input: Tensor, mean: float = 0, std: float = 1, *, generator: torch.Generator | None = None) -> Any:
+    if not _is_fillable(input, generator):
+        return NotImplemented
+    return _instead_of(input, torch.randn_like(input) * std + mean)
+
+
+def _uniform_(input: Tensor, from_: float = 0, to: float = 1, *, generator: torch.Generator | None = None, **low: float) -> Any:
+    if not _is_fillable(input, generator):
+        return NotImplemented
+    from_ = low.get("from", from_)
+    return _instead_of(input, torch.rand_like(input) * (to - from_) + from_)
+
+
+def _is_fillable(input: Tensor, generator: torch.Generator | None) -> bool:
+    return generator is None and input.is_floating_point() and not torch._C._functorch.is_batchedtensor(input)
+
+
+def _instead_of(input: Tensor, drawn: Tensor) -> Tensor:
+    """What an operation in place gives. The tensor itself has no room for it: whoever reads it after all is found out."""
+    input.fill_(torch.nan)
+    return drawn
+
+
 def _bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Any:
     if weights is not None or minlength == 0:
         return NotImplemented
@@ -141,6 +165,8 @@ _REPLACEMENTS: dict[Any, Callable[..., Any]] = {
     torch.rnn_tanh: partial(rnn_tanh, dropped),
     torch.rnn_relu: partial(rnn_relu, dropped),
     functional.cross_entropy: _cross_entropy,
+    Tensor.normal_: _normal_,
+    Tensor.uniform_: _uniform_,
     torch.bincount: _bincount,
     Tensor.__setitem__: _setitem,
     functional.embedding_bag: _embedding_bag,

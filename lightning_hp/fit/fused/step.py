@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.strategies import Strategy
 from torch import Tensor, nn
 from torch.func import vmap
 from torchmetrics import Metric
@@ -23,7 +24,7 @@ from lightning_hp.fit.fused.overrides import Vectorizable
 from lightning_hp.fit.fused.places import Places
 from lightning_hp.fit.fused.stack import Stack
 from lightning_hp.fit.fused.state import MISSING, SIZE, Path, changes, find, readable, same, state
-from lightning_hp.fit.fused.trees import put_together, taken_apart
+from lightning_hp.fit.fused.trees import put_together, taken_apart, unshared
 from lightning_hp.fit.rng import rng_states, set_rng_states
 
 
@@ -158,7 +159,7 @@ class FusedStep:
                 self.lists.lent(name) as added,
                 Vectorizable(),
             ):
-                output.output = run(*args)
+                output.output = run(*unshared(args))
             values = [logged.values for logged in output.logged]
             calls = [call.arguments for call in self.metrics.calls]
             notes["parts"], leaves = taken_apart((output.output, values, renewed, after, calls, marked(added)))
@@ -243,17 +244,35 @@ class _SharedTrainer:
     def __getattr__(self, name: str) -> Any:
         if name in _OF_ONE_TRIAL:
             raise CannotFuseError(f"the step reads trainer.{name}")
+        if name == "strategy":
+            return _SharedStrategy(self._trainer.strategy)
         self.read.add(name)
         return getattr(self._trainer, name)
 
 
 _OF_ONE_TRIAL = frozenset(
     {
-        *("optimizers", "lr_scheduler_configs", "strategy", "lightning_module", "model", "callbacks", "should_stop"),
+        *("optimizers", "lr_scheduler_configs", "lightning_module", "model", "callbacks", "should_stop"),
         *("precision_plugin", "scaler"),
         *("logger", "loggers", "log_dir", "callback_metrics", "logged_metrics", "progress_bar_metrics"),
     }
 )
+
+
+class _SharedStrategy:
+    """What a step may see of the strategy: of which class it is, and where."""
+
+    def __init__(self, strategy: Strategy) -> None:
+        self._strategy = strategy
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return type(self._strategy)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("root_device", "global_rank", "local_rank", "node_rank", "world_size", "is_global_zero"):
+            raise CannotFuseError(f"the step reads trainer.strategy.{name}")
+        return getattr(self._strategy, name)
 
 
 def metric_paths(module: nn.Module) -> dict[int, str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,22 @@ def alike(sequence: list[Any] | tuple[Any, ...], values: Iterable[Any]) -> Any:
     if isinstance(sequence, list):
         return list(values)
     return type(sequence)(*values) if hasattr(sequence, "_fields") else tuple(values)
+
+
+def unshared(tree: Any) -> Any:
+    """The same for one call of a step, which may take things out of its batch: the tensors are shared, what holds them is not.
+
+    >>> batch = {"x": 1, "labels": [2]}
+    >>> unshared(batch).pop("labels").append(3)
+    >>> batch
+    {'x': 1, 'labels': [2]}
+    """
+    if type(tree) is dict:
+        return {key: unshared(value) for key, value in tree.items()}
+    if type(tree) in (list, tuple):
+        return alike(tree, map(unshared, tree))
+    holds = isinstance(tree, Mapping) or hasattr(tree, "__dict__")
+    return copy.copy(tree) if holds and not isinstance(tree, (Tensor, nn.Module)) else tree
 
 
 def only_tensors(tree: Any) -> bool:

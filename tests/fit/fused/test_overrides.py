@@ -204,3 +204,42 @@ def test_normalize_into_a_tensor():
 
     x, out = torch.randn(ROWS, 5), torch.zeros(ROWS, 5)
     torch.testing.assert_close(together(run, x, out), torch.nn.functional.normalize(x, dim=1))
+
+
+def filled(like, kind):
+    if kind == "normal":
+        return torch.distributions.Normal(like.new_tensor(2.0), 0.5).rsample((1000,))
+    return torch.empty(1000).uniform_(1, 3) if kind == "uniform" else torch.empty(1000).normal_(mean=2.0, std=0.5)
+
+
+@pytest.mark.parametrize("kind", ["normal", "filled", "uniform"])
+def test_new_tensors_filled_with_random_numbers(kind):
+    like = torch.zeros(ROWS)
+    torch.manual_seed(0)
+    of_each = together(lambda each: filled(like[0], kind) + each, like, randomness="different")
+    assert of_each.mean(1).tolist() == pytest.approx([2.0] * ROWS, abs=0.1)
+    assert not torch.equal(of_each[0], of_each[1])
+    torch.manual_seed(0)
+    of_all = together(lambda each: filled(like[0], kind) + each, like, randomness="same")
+    torch.manual_seed(0)
+    torch.testing.assert_close(of_all, filled(like[0], kind).expand(ROWS, -1))
+
+
+@pytest.mark.parametrize("fill", [torch.Tensor.normal_, torch.Tensor.uniform_])
+@pytest.mark.parametrize("randomness", ["same", "different"])
+def test_a_tensor_that_is_filled_and_then_read_by_another_name_is_found_out(fill, randomness):
+    def noisy(input):
+        noise = torch.zeros(5)
+        fill(noise)
+        return input + noise
+
+    assert together(noisy, torch.zeros(ROWS, 5), randomness=randomness).isnan().all()
+
+
+def test_tensors_of_each_row_are_filled_in_place():
+    def noisy(input):
+        noise = torch.zeros_like(input)
+        noise.normal_(10)
+        return noise
+
+    assert (together(noisy, torch.zeros(ROWS, 5), randomness="different") > 1).all()

@@ -61,6 +61,10 @@ class Recipe:
             )
         if not callable(self.model):
             raise ConfigError(f"model needs a LightningModule class or a function that makes one, got {self.model!r}")
+        for name, made in (("model", self.model), ("data", self.data)):
+            kind = made if isinstance(made, type) else type(made)
+            if foreign := _foreign(kind):
+                raise ConfigError(f"{name} got {name_of(kind)}, which is none of lightning.pytorch{foreign}")
         if not isinstance(self.mode, str) or self.mode not in ("min", "max"):
             raise ConfigError(f"mode needs 'min' or 'max', got {self.mode!r}{did_you_mean(str(self.mode), ('min', 'max'))}")
         if isinstance(self.monitor, (list, tuple, set)):
@@ -129,10 +133,8 @@ class Recipe:
         # One trial after another would train or change what is among the choices or in a partial: a backbone, a list.
         model = _own(self.model)(**copy.deepcopy(given))
         if not isinstance(model, LightningModule):
-            hint = ""
-            if any(base.__module__.startswith("pytorch_lightning") for base in type(model).__mro__):
-                hint = "; it comes from the package pytorch_lightning: import from lightning.pytorch, which is used here"
-            raise TypeError(f"{name_of(self.model)} returned a {type(model).__qualname__}, not a LightningModule{hint}")
+            returned = f"a {type(model).__qualname__}, not a LightningModule{_foreign(type(model))}"
+            raise TypeError(f"{name_of(self.model)} returned {returned}")
         return model
 
     def make_data(self, hparams: Hparams) -> dict[str, Any]:
@@ -149,6 +151,7 @@ class Recipe:
         returned = "None" if made is None else f"a {type(made).__qualname__}"
         raise TypeError(
             f"{name_of(self.data)} returned {returned}, not a LightningDataModule or a tuple (train, val) of loaders"
+            f"{_foreign(type(made))}"
         )
 
 
@@ -179,6 +182,16 @@ def _check_own_loaders(model: Callable[..., Any]) -> None:
             f"{name_of(model)} has no train_dataloader, and no data is given: give data=, a LightningDataModule (class or "
             "instance) or a function that returns (train, val) loaders"
         )
+
+
+def _foreign(kind: type) -> str:
+    """What to do about a class of the other package that has Lightning's name; empty for any other."""
+    if not any(base.__module__.startswith("pytorch_lightning") for base in kind.__mro__):
+        return ""
+    return (
+        "; it comes from the package pytorch_lightning: import from lightning.pytorch, which is used here. For a library's, "
+        "begin the script with: import sys, lightning.pytorch; sys.modules['pytorch_lightning'] = lightning.pytorch"
+    )
 
 
 def _own(factory: Callable[..., Any]) -> Callable[..., Any]:

@@ -61,6 +61,11 @@ def test_data_of_another_kind_fail_with_what_was_returned(search):
     assert study.trials[0].reason.endswith("returned a list, not a LightningDataModule or a tuple (train, val) of loaders")
 
 
+def test_a_module_without_loaders_that_a_function_makes_is_told_to_need_data(search):
+    study = search(lambda lr: LitDigits(lr), space=SPACE, data=None, trials=1).run()
+    assert study.trials[0].reason.startswith("TypeError: LitDigits has no train_dataloader, and no data is given: give data=")
+
+
 class Foreign:
     def __init__(self, lr=0.1):
         pass

@@ -95,6 +95,18 @@ class Shuffle(Sampler):
         return iter(np.random.permutation(self.size).tolist())
 
 
+class Stateful(Shuffle):
+    """Goes on from epoch to epoch: shuffles by a generator of its own what it has shuffled before."""
+
+    def __init__(self, data):
+        super().__init__(data)
+        self.rng, self.order = np.random.default_rng(0), np.arange(self.size)
+
+    def __iter__(self):
+        self.rng.shuffle(self.order)
+        return iter(self.order.tolist())
+
+
 class Subsets:
     """Data hooks that draw other examples each time, of epoch to epoch more."""
 
@@ -191,6 +203,12 @@ CASES = {
     },
     "a sampler without generator": {
         "train": lambda data: DataLoader(data, batch_size=50, sampler=Shuffle(data), num_workers=1)
+    },
+    "a sampler with a state": {"train": lambda data: DataLoader(data, batch_size=50, sampler=Stateful(data))},
+    "a batch sampler with a state": {
+        "train": lambda data: DataLoader(
+            data, batch_sampler=BatchSampler(Stateful(data), 50, False), num_workers=1, persistent_workers=True
+        )
     },
     "other data each epoch": {"data": SubsetsData, "trainer": {"reload_dataloaders_every_n_epochs": 1}},
     "other data every other epoch": {"data": SubsetsData, "trainer": {"reload_dataloaders_every_n_epochs": 2}},

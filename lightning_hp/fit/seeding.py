@@ -175,7 +175,11 @@ def _reload_interval(trainer: Trainer) -> int:
 
 
 def _epoch(trainer: Trainer) -> int:
-    # Of a fit that goes on, current_epoch is right only later.
+    # Of a fit that goes on, current_epoch is right only later, and where a module asks for its number of steps as it makes its
+    # optimizer, the loaders are there before the loop's progress is.
+    loaded = trainer._checkpoint_connector._loaded_checkpoint
+    if "loops" in loaded:
+        return loaded["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]  # type: ignore[no-any-return]
     return trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined, no-any-return]
 
 

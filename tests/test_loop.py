@@ -14,6 +14,7 @@ import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, TQDMProgressBar
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from examples.digits import DigitsData, LitDigits
 from lightning_hp import (
@@ -569,7 +570,13 @@ def test_a_study_can_be_moved(search, tmp_path):
             {"data": None, "space": {"lr": Log(1e-2, 1)}, "model": functools.partial(LitDigits, momentum=0.5)},
             "has no train_dataloader",
         ),
-        ({"data": [1]}, "data needs"),
+        ({"data": [1]}, "a function that returns (train, val) loaders, got [1]"),
+        (
+            {"data": (DataLoader([1]), DataLoader([2]))},
+            "got loaders that are made already: each trial asks for its own, as by lambda",
+        ),
+        ({"data": TensorDataset(torch.zeros(2))}, "got a TensorDataset, which is a data set: its loaders are needed"),
+        ({"data": ["x" * 100]}, "loaders, got a list"),
         ({"model": lambda lr, width: None, "space": {"lr": Log(1e-2, 1)}}, "requires 'width'"),
         ({"trainer": {"max_epoch": 3}}, "did you mean 'max_epochs'?"),
         ({"trainer": {"default_root_dir": "x"}}, "every trial has its own folder"),

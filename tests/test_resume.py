@@ -56,6 +56,16 @@ class Module(LitDigits):
         return optimizer if self.schedule is None else {"optimizer": optimizer, "lr_scheduler": self.schedule(optimizer)}
 
 
+class Estimating(Module):
+    """Has Lightning ask for its loaders before anything of a checkpoint's loops is there."""
+
+    def configure_optimizers(self):
+        optimizer = super().configure_optimizers()
+        steps = self.trainer.estimated_stepping_batches
+        schedule = lr_scheduler.OneCycleLR(optimizer, 0.4, total_steps=steps + 1)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
 class Noisy(Dataset):
     """Changes its examples at random, with all the global generators."""
 
@@ -99,6 +109,18 @@ class Shuffle(Sampler):
 
     def __iter__(self):
         return iter(np.random.permutation(self.size).tolist())
+
+
+class Stateful(Shuffle):
+    """Goes on from epoch to epoch: shuffles by a generator of its own what it has shuffled before."""
+
+    def __init__(self, data):
+        super().__init__(data)
+        self.rng, self.order = np.random.default_rng(0), np.arange(self.size)
+
+    def __iter__(self):
+        self.rng.shuffle(self.order)
+        return iter(self.order.tolist())
 
 
 class Subsets:
@@ -261,6 +283,18 @@ CASES = {
     },
     "a sampler without generator": {
         "train": lambda data: DataLoader(data, batch_size=50, sampler=Shuffle(data), num_workers=1)
+    },
+    "a sampler with a state": {"train": lambda data: DataLoader(data, batch_size=50, sampler=Stateful(data))},
+    "a batch sampler with a state": {
+        "train": lambda data: DataLoader(
+            data, batch_sampler=BatchSampler(Stateful(data), 50, False), num_workers=1, persistent_workers=True
+        )
+    },
+    "an estimate of steps": {"kind": Estimating},
+    "an estimate of steps, loader workers": {"kind": Estimating, "loader": {"num_workers": 1}},
+    "an estimate of steps, a sampler with a state": {
+        "kind": Estimating,
+        "train": lambda data: DataLoader(data, batch_size=50, sampler=Stateful(data)),
     },
     "other data each epoch": {"data": SubsetsData, "trainer": {"reload_dataloaders_every_n_epochs": 1}},
     "other data every other epoch": {"data": SubsetsData, "trainer": {"reload_dataloaders_every_n_epochs": 2}},

@@ -21,6 +21,7 @@ from lightning_hp.executors import NextJob, Work
 from lightning_hp.executors.channel import receive, send
 from lightning_hp.executors.launch import CAN_FORK, ForkServer, Launcher, Process, Spawner
 from lightning_hp.executors.messages import Broken, Lost, Order, Raised, RankFailed, Warned
+from lightning_hp.executors.names import with_names
 from lightning_hp.executors.place import Place
 from lightning_hp.executors.scratch import scratch_folder
 from lightning_hp.trial import LONGEST_REASON, Emit, EpochEnded, Event, Finished, Job, Outcome, Paused, Printed, Unfused
@@ -67,7 +68,7 @@ class Processes:
 
     def run(self, next_job: NextJob, work: Work, emit: Emit) -> None:
         try:
-            payload = cloudpickle.dumps(work)
+            payload = with_names(cloudpickle.dumps(work))
         except (pickle.PicklingError, TypeError, AttributeError) as error:
             raise ConfigError(
                 f"the model, the data or the Trainer's arguments cannot be sent to a worker process: {error}. "

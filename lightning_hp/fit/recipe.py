@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch.utils.data import DataLoader, Dataset
 
 from lightning_hp.description import name_of
 from lightning_hp.errors import ConfigError, did_you_mean
@@ -18,6 +20,8 @@ from lightning_hp.fit.signature import check_call
 from lightning_hp.fit.trainer import check_trainer, unwise
 from lightning_hp.space import Hparams, Space, split
 from lightning_hp.trial import Mode
+
+LONGEST_SHOWN = 80
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,10 @@ class Recipe:
             )
         if not callable(self.model):
             raise ConfigError(f"model needs a LightningModule class or a function that makes one, got {self.model!r}")
+        for name, made in (("model", self.model), ("data", self.data)):
+            kind = made if isinstance(made, type) else type(made)
+            if foreign := _foreign(kind):
+                raise ConfigError(f"{name} got {name_of(kind)}, which is none of lightning.pytorch{foreign}")
         if not isinstance(self.mode, str) or self.mode not in ("min", "max"):
             raise ConfigError(f"mode needs 'min' or 'max', got {self.mode!r}{did_you_mean(str(self.mode), ('min', 'max'))}")
         if isinstance(self.monitor, (list, tuple, set)):
@@ -72,7 +80,8 @@ class Recipe:
             raise ConfigError(f"monitor needs the name of a logged metric, such as 'val_loss', got {self.monitor!r}")
         if not (self.data is None or callable(self.data) or isinstance(self.data, LightningDataModule)):
             raise ConfigError(
-                f"data needs a LightningDataModule (class or instance) or a function that returns loaders, got {self.data!r}"
+                f"data needs a LightningDataModule (class or instance) or a function that returns (train, val) loaders, "
+                f"got {_shown(self.data)}"
             )
         names = split({name: name for name in self.space})
         if not takes_all(self.model):
@@ -129,10 +138,10 @@ class Recipe:
         # One trial after another would train or change what is among the choices or in a partial: a backbone, a list.
         model = _own(self.model)(**copy.deepcopy(given))
         if not isinstance(model, LightningModule):
-            hint = ""
-            if any(base.__module__.startswith("pytorch_lightning") for base in type(model).__mro__):
-                hint = "; it comes from the package pytorch_lightning: import from lightning.pytorch, which is used here"
-            raise TypeError(f"{name_of(self.model)} returned a {type(model).__qualname__}, not a LightningModule{hint}")
+            returned = f"a {type(model).__qualname__}, not a LightningModule{_foreign(type(model))}"
+            raise TypeError(f"{name_of(self.model)} returned {returned}")
+        if self.data is None and not is_overridden("train_dataloader", model):
+            raise TypeError(_no_data(type(model).__qualname__))
         return model
 
     def make_data(self, hparams: Hparams) -> dict[str, Any]:
@@ -149,6 +158,7 @@ class Recipe:
         returned = "None" if made is None else f"a {type(made).__qualname__}"
         raise TypeError(
             f"{name_of(self.data)} returned {returned}, not a LightningDataModule or a tuple (train, val) of loaders"
+            f"{_foreign(type(made))}"
         )
 
 
@@ -175,10 +185,35 @@ def _check_own_loaders(model: Callable[..., Any]) -> None:
     if not (isinstance(made, type) and issubclass(made, LightningModule)):
         return
     if made.train_dataloader is LightningModule.train_dataloader:
-        raise ConfigError(
-            f"{name_of(model)} has no train_dataloader, and no data is given: give data=, a LightningDataModule (class or "
-            "instance) or a function that returns (train, val) loaders"
-        )
+        raise ConfigError(_no_data(name_of(model)))
+
+
+def _no_data(model: str) -> str:
+    return (
+        f"{model} has no train_dataloader, and no data is given: give data=, a LightningDataModule (class or instance) or a "
+        "function that returns (train, val) loaders"
+    )
+
+
+def _shown(data: Any) -> str:
+    """What was given as data, as far as it fits into a line."""
+    parts = data if isinstance(data, (tuple, list)) else [data]
+    if parts and all(isinstance(each, DataLoader) for each in parts):
+        return "loaders that are made already: each trial asks for its own, as by lambda: (train_loader, val_loader)"
+    if isinstance(data, Dataset):
+        return f"a {type(data).__qualname__}, which is a data set: its loaders are needed"
+    shown = repr(data)
+    return shown if len(shown) <= LONGEST_SHOWN and "\n" not in shown else f"a {type(data).__qualname__}"
+
+
+def _foreign(kind: type) -> str:
+    """What to do about a class of the other package that has Lightning's name; empty for any other."""
+    if not any(base.__module__.startswith("pytorch_lightning") for base in kind.__mro__):
+        return ""
+    return (
+        "; it comes from the package pytorch_lightning: import from lightning.pytorch, which is used here. For a library's, "
+        "begin the script with: import sys, lightning.pytorch; sys.modules['pytorch_lightning'] = lightning.pytorch"
+    )
 
 
 def _own(factory: Callable[..., Any]) -> Callable[..., Any]:

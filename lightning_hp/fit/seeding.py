@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from lightning_hp.fit.loading import end_seeding, seed_loading
 from lightning_hp.fit.rng import isolated_rngs, rng_states, seed_cpu_rngs, seed_rngs, seeded_states, set_rng_states
+from lightning_hp.fit.samplers import go_through
 from lightning_hp.seeds import batch_seed, data_seed, epoch_seed, loaders_seed, loading_seed, trial_epoch_seed
 
 
@@ -69,6 +70,7 @@ class Seeding(Callback):
             if trainer.fit_loop.restarting:
                 # Lightning does so by itself unless max_steps is set: our checkpoints are of whole epochs.
                 _Loop.restarting.fset(trainer.fit_loop, False)  # type: ignore[attr-defined]
+            go_through(dataloader, _epoch(trainer) - _last_reload(trainer))
             self._seed([dataloader], _epoch(trainer), first=self._taken)
             self._taken += 1
             return process(dataloader)
@@ -173,7 +175,11 @@ def _reload_interval(trainer: Trainer) -> int:
 
 
 def _epoch(trainer: Trainer) -> int:
-    # Of a fit that goes on, current_epoch is right only later.
+    # Of a fit that goes on, current_epoch is right only later, and where a module asks for its number of steps as it makes its
+    # optimizer, the loaders are there before the loop's progress is.
+    loaded = trainer._checkpoint_connector._loaded_checkpoint
+    if "loops" in loaded:
+        return loaded["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]  # type: ignore[no-any-return]
     return trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined, no-any-return]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from examples.digits import LitDigits
-from lightning_hp import Choice, Log, Study
+from lightning_hp import Choice, ConfigError, Log, Study
 
 SPACE = {"lr": Log(1e-2, 1.0)}
 
@@ -78,14 +79,30 @@ def test_data_of_another_kind_fail_with_what_was_returned(search):
     assert study.trials[0].reason.endswith("returned a list, not a LightningDataModule or a tuple (train, val) of loaders")
 
 
-def test_a_module_of_the_other_package_is_told_where_to_import_from(search, monkeypatch):
-    class Foreign:
-        def __init__(self, lr):
-            pass
+def test_a_module_without_loaders_that_a_function_makes_is_told_to_need_data(search):
+    study = search(lambda lr: LitDigits(lr), space=SPACE, data=None, trials=1).run()
+    assert study.trials[0].reason.startswith("TypeError: LitDigits has no train_dataloader, and no data is given: give data=")
 
-    Foreign.__module__ = "pytorch_lightning.core"
-    study = search(Foreign, space=SPACE, trials=1).run()
-    assert "import from lightning.pytorch" in study.trials[0].reason
+
+class Foreign:
+    def __init__(self, lr=0.1):
+        pass
+
+
+Foreign.__module__ = "pytorch_lightning.core"
+TOLD = r"import from lightning\.pytorch.*sys\.modules\['pytorch_lightning'\] = lightning\.pytorch"
+
+
+@pytest.mark.parametrize("arguments", [{"model": Foreign}, {"data": Foreign}, {"data": Foreign()}])
+def test_what_is_of_the_other_package_is_told_at_once_where_to_import_from(search, arguments):
+    with pytest.raises(ConfigError, match=rf"(model|data) got Foreign, which .*{TOLD}"):
+        search(space=SPACE, **arguments)
+
+
+@pytest.mark.parametrize("arguments", [{"model": lambda lr: Foreign()}, {"data": lambda: Foreign()}])
+def test_so_is_what_a_function_of_the_users_returns(search, arguments):
+    study = search(space=SPACE, trials=1, **arguments).run()
+    assert re.search(rf"returned a Foreign, not a Lightning.*{TOLD}", study.trials[0].reason)
 
 
 def test_a_search_is_quiet_and_a_verbose_one_is_lightnings_own(search, caplog, capfd, tmp_path):

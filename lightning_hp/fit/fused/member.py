@@ -347,8 +347,9 @@ class Member:
     def _save_best(self) -> None:
         connector = self.trainer._checkpoint_connector
         if self.hooked:
-            # Code of the user's may change weights or checkpoint when the reporter has called them the best.
-            self._best, self._best_weights = _whole(connector.dump_checkpoint(weights_only=True)), None
+            # Code of the user's may change weights or checkpoint; Lightning asks callbacks only where it is more than weights.
+            checkpoint = connector.dump_checkpoint(weights_only=not self.runs_any(["on_save_checkpoint"]))
+            self._best, self._best_weights = _whole(of_model(checkpoint)), None
             self.best_is_due = False
             return
         # The weights are soon copied, of all trials at once.

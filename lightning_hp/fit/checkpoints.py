@@ -24,8 +24,10 @@ from lightning_hp.fit.safe import first_refused, load, why_not
 # Where Lightning keeps what save_hyperparameters has saved, of the module and of the datamodule.
 _HPARAMS = ("hyper_parameters", "datamodule_hyper_parameters")
 _HPARAMS_NAMES = ("hparams_name", "datamodule_hparams_name")
-# What a model is made of; the rest of a checkpoint, such as the optimizer's state, is for going on with a fit.
+# What a model is made of.
 _MODEL = frozenset({"epoch", "global_step", "pytorch-lightning_version", "state_dict", *_HPARAMS, *_HPARAMS_NAMES})
+# What is for going on with a fit.
+_TRAINING = frozenset({"callbacks", "loops", "lr_schedulers", "optimizer_states"})
 # Seconds of training that a power cut may cost beyond the last whole epoch.
 SYNC_INTERVAL = 1.0
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "last.previous.ckpt"
@@ -152,8 +154,18 @@ def moved(checkpoint: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def of_model(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """What of a checkpoint is the model."""
-    return {key: value for key, value in checkpoint.items() if key in _MODEL}
+    """What of a checkpoint is the model, with what its hooks have added, which they want when it is loaded."""
+    own = _MODEL | added(checkpoint)
+    return {key: value for key, value in checkpoint.items() if key in own}
+
+
+def added(checkpoint: dict[str, Any]) -> set[str]:
+    """What hooks of the user's have added to a checkpoint, as far as it will be read back.
+
+    >>> sorted(added({"epoch": 1, "callbacks": {}, "thresholds": [0.5], "loss": object()}))
+    ['thresholds']
+    """
+    return {key for key in checkpoint.keys() - _MODEL - _TRAINING if first_refused({key: checkpoint[key]}) is None}
 
 
 def warn_if_refused(checkpoint: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -97,8 +98,17 @@ def load_model(recipe: Recipe, trial: Trial) -> LightningModule:
     with isolated_rngs():
         model = make_model(recipe, trial)
         model.configure_model()
-    # load_from_checkpoint would call the class with the hyperparameters that it saved, if it saved any.
-    model.load_state_dict(load(trial.checkpoint)["state_dict"])
+    # load_from_checkpoint would call the class with the hyperparameters that it saved, if it saved any. The rest is as there.
+    checkpoint = load(trial.checkpoint)
+    try:
+        model.on_load_checkpoint(checkpoint)
+    except KeyError as error:
+        warnings.warn(
+            f"trial {trial.number}: on_load_checkpoint of {type(model).__qualname__} wants {error}, which is not in "
+            f"{trial.checkpoint.name}: of what hooks add only tensors and plain values are kept. Only the weights are loaded",
+            stacklevel=3,
+        )
+    model.load_state_dict(checkpoint["state_dict"], strict=model.strict_loading)
     return model.eval()
 
 

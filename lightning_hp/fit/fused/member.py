@@ -28,7 +28,7 @@ from torch import Tensor
 from lightning_hp.babysit import Babysitter
 from lightning_hp.errors import disk_error
 from lightning_hp.fit.attempt import Attempt, outcome_of, tell_loggers
-from lightning_hp.fit.checkpoints import BEST, LAST, PREVIOUS, of_model, readable, warn_if_refused
+from lightning_hp.fit.checkpoints import BEST, LAST, PREVIOUS, added, of_model, readable, warn_if_refused
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.hooks import call_callbacks, call_model, call_setup, own_hook
 from lightning_hp.fit.fused.journal import Journal
@@ -373,7 +373,7 @@ class Member:
 
 def _whole(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """A checkpoint that stands for itself: a row of a stack would take all rows along into the file."""
-    own = ("state_dict", "optimizer_states")
+    own = {"state_dict", "optimizer_states", *added(checkpoint)}
     return {key: apply_to_collection(value, Tensor, Tensor.clone) if key in own else value for key, value in checkpoint.items()}
 
 

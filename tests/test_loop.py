@@ -92,6 +92,44 @@ def test_best_load_rebuilds_the_model_of_the_best_epoch(search):
     assert all(torch.equal(saved[name], value) for name, value in model.state_dict().items())
 
 
+class WithThresholds(LitDigits):
+    """Has more to keep than weights, and makes sure that it is there."""
+
+    def on_save_checkpoint(self, checkpoint):
+        checkpoint["thresholds"] = {"epoch": self.current_epoch, "values": self.net[-1].weight.detach().mean(1)}
+
+    def on_load_checkpoint(self, checkpoint):
+        self.thresholds = checkpoint["thresholds"]
+
+
+@pytest.mark.parametrize("fuse", ["never", "always"])
+def test_what_a_module_adds_to_checkpoints_comes_back_with_the_best_epochs_weights(search, fuse):
+    space = {"lr": Log(1e-2, 1.0), "momentum": Linear(0.5, 0.95)}
+    study = search(WithThresholds, fuse=fuse, space=space, trials=3).run()
+    for trial in study.trials:
+        epoch = trial.metrics["val_acc"].index(trial.value)
+        for model in (trial.load(), WithThresholds.load_from_checkpoint(trial.checkpoint)):
+            assert model.thresholds["epoch"] == epoch
+            assert torch.equal(model.thresholds["values"], model.net[-1].weight.detach().mean(1))
+        assert trial.checkpoint.stat().st_size < 1.1 * trial.checkpoint.with_name("last.ckpt").stat().st_size
+
+
+def test_a_module_that_keeps_a_part_of_its_weights_only_is_loaded(search):
+    class Partly(LitDigits):
+        """Leaves out what is frozen, as adapters of large models do."""
+
+        def __init__(self, lr):
+            super().__init__(lr=lr)
+            self.strict_loading = False
+
+        def state_dict(self, *args, **keywords):
+            return {name: value for name, value in super().state_dict(*args, **keywords).items() if "0" not in name}
+
+    study = search(Partly, space={"lr": Log(1e-2, 1.0)}, trials=1).run()
+    saved = torch.load(study.best.checkpoint, weights_only=True)["state_dict"]
+    assert all(torch.equal(saved[name], value) for name, value in study.best.load().state_dict().items())
+
+
 def test_load_works_whatever_save_hyperparameters_has_saved(search):
     class Saving(LitDigits):
         def __init__(self, lr, layer=nn.ReLU, path=Path(), optimizer=torch.optim.SGD):

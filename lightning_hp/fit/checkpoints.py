@@ -17,11 +17,14 @@ from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning_utilities.core.apply_func import apply_to_collection
 
 from lightning_hp.errors import storage_errors
-from lightning_hp.fit.objects import Objects
+from lightning_hp.fit.objects import HPARAMS, Objects
 from lightning_hp.fit.safe import first_refused, load, why_not
 
+# What of a checkpoint holds no rows of a stack.
+_WITHOUT_ROWS = frozenset({"callbacks", "loops", "lr_schedulers", *HPARAMS})
 # Seconds of training that a power cut may cost beyond the last whole epoch.
 SYNC_INTERVAL = 1.0
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "last.previous.ckpt"
@@ -138,6 +141,12 @@ def moved(checkpoint: dict[str, Any], folder: Path) -> dict[str, Any]:
     if before is None or before == now:
         return checkpoint
     return checkpoint | {"callbacks": _renamed(checkpoint["callbacks"], before, now)}
+
+
+def whole(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint that stands for itself: a tensor that is a row of a stack would take all rows along into the file."""
+    tensors = checkpoint.keys() - _WITHOUT_ROWS
+    return checkpoint | {key: apply_to_collection(checkpoint[key], torch.Tensor, torch.Tensor.clone) for key in tensors}
 
 
 def warn_if_refused(checkpoint: dict[str, Any]) -> None:

@@ -62,13 +62,17 @@ class Objects:
         return {**checkpoint, **own, **_whole_hparams(checkpoint), _PRINTS: prints}
 
     def of_model(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
-        """What of a checkpoint is the model, and what its module has added. Where objects are among it, it is whole."""
-        model = {key: value for key, value in checkpoint.items() if key in MODEL} | self._own(checkpoint)
+        """What is `kept`, as a file has it. Where objects are among it, it is whole."""
+        model = self.kept(checkpoint)
         if not _objects({key: value for key, value in model.items() if key != "state_dict"}):
             return _plain(model)
         own = _changed(self._own(checkpoint), _is_object, lambda path, value: Closed(value))
         prints = self._fingerprints(checkpoint)
         return {**model, **own, **_whole_hparams(checkpoint), **({_PRINTS: prints} if prints else {})}
+
+    def kept(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
+        """What of a checkpoint is the model, and what its module has added."""
+        return {key: value for key, value in checkpoint.items() if key in MODEL} | self._own(checkpoint)
 
     def opened(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
         """A checkpoint with those of the fit's module in the place of closed ones.

@@ -104,7 +104,7 @@ def load_model(recipe: Recipe, trial: Trial) -> LightningModule:
     # load_from_checkpoint would call the class with the hyperparameters that it saved, if it saved any.
     checkpoint = load(trial.checkpoint)
     tell_module(model, checkpoint)
-    model.load_state_dict(checkpoint["state_dict"])
+    model.load_state_dict(checkpoint["state_dict"], strict=model.strict_loading)
     return model.eval()
 
 

@@ -23,13 +23,11 @@ from lightning.pytorch.trainer import call
 from lightning.pytorch.trainer.connectors.data_connector import _DataHookSelector
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.model_helpers import _ModuleMode
-from lightning_utilities.core.apply_func import apply_to_collection
-from torch import Tensor
 
 from lightning_hp.babysit import Babysitter
 from lightning_hp.errors import disk_error
 from lightning_hp.fit.attempt import Attempt, outcome_of, tell_loggers, users_loggers
-from lightning_hp.fit.checkpoints import BEST, LAST, PREVIOUS, warn_if_refused
+from lightning_hp.fit.checkpoints import BEST, LAST, PREVIOUS, warn_if_refused, whole
 from lightning_hp.fit.frozen import Frozen
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.hooks import call_callbacks, call_model, call_setup, own_hook
@@ -103,7 +101,7 @@ class Member:
         self.model.trainer = trainer
         trainer.strategy.connect(self.model)
         write = trainer.strategy.save_checkpoint
-        trainer.strategy.save_checkpoint = lambda checkpoint, *args, **options: write(_whole(checkpoint), *args, **options)  # type: ignore[method-assign]
+        trainer.strategy.save_checkpoint = lambda checkpoint, *args, **options: write(whole(checkpoint), *args, **options)  # type: ignore[method-assign]
         trainer._callback_connector._attach_model_callbacks()
         data_given = driver.fit_loop._data_source.instance is not driver.lightning_module
         reason = unsupported(trainer, data_given)
@@ -360,8 +358,9 @@ class Member:
     def _save_best(self) -> None:
         connector = self.trainer._checkpoint_connector
         if self.hooked:
-            # Code of the user's may change weights or checkpoint when the reporter has called them the best.
-            self._best, self._best_weights = _whole(connector.dump_checkpoint(weights_only=True)), None
+            # Code of the user's may change weights or checkpoint; Lightning asks callbacks only where it is more than weights.
+            checkpoint = connector.dump_checkpoint(weights_only=not self.runs_any(["on_save_checkpoint"]))
+            self._best, self._best_weights = whole(self.trainer.objects.kept(checkpoint)), None
             self.best_is_due = False
             return
         # The weights are soon copied, of all trials at once.
@@ -380,13 +379,7 @@ class Member:
         """That of the best epoch, unless it is on the disk."""
         if self._best is None or self._best_weights is None:
             return self._best
-        return _whole(self._best | {"state_dict": self._best_weights()})
-
-
-def _whole(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint that stands for itself: a row of a stack would take all rows along into the file."""
-    own = ("state_dict", "optimizer_states")
-    return {key: apply_to_collection(value, Tensor, Tensor.clone) if key in own else value for key, value in checkpoint.items()}
+        return whole(self._best | {"state_dict": self._best_weights()})
 
 
 _OURS = (Babysitter, Frozen, LearningRateMonitor, Reporter)

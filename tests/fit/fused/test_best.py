@@ -149,6 +149,41 @@ def test_a_callback_that_comes_in_the_course_changes_no_best_weights(tmp_path):
         assert_alike(fused[number], outcome)
 
 
+class Averaging(Callback):
+    """Validates with averaged weights, and puts them into checkpoints, as Lightning's WeightAveraging does."""
+
+    def setup(self, trainer, pl_module, stage):
+        self.average = {name: value.clone() for name, value in pl_module.state_dict().items()}
+
+    def on_train_batch_end(self, trainer, pl_module, *args):
+        for name, value in pl_module.state_dict().items():
+            self.average[name].lerp_(value, 0.1)
+
+    def on_validation_epoch_start(self, trainer, pl_module):
+        self.swap(pl_module)
+
+    def on_validation_epoch_end(self, trainer, pl_module):
+        self.swap(pl_module)
+
+    def swap(self, pl_module):
+        current = {name: value.clone() for name, value in pl_module.state_dict().items()}
+        pl_module.load_state_dict(self.average)
+        self.average = current
+
+    def on_save_checkpoint(self, trainer, pl_module, checkpoint):
+        checkpoint["state_dict"] = dict(self.average)
+
+
+def test_weights_that_a_callback_puts_into_checkpoints_are_the_best_ones(tmp_path):
+    settings = {"trials": 3, "trainer": {"max_epochs": 2, "callbacks": [Averaging]}}
+    fused = trained(Classifier, tmp_path / "fused", True, **settings)
+    alone = trained(Classifier, tmp_path / "alone", False, **settings)
+    for number, outcome in alone.items():
+        assert_alike(fused[number], outcome)
+        for name, tensor in weights(outcome).items():
+            torch.testing.assert_close(weights(fused[number])[name], tensor, rtol=1e-3, atol=1e-4)
+
+
 def test_a_trial_that_fails_leaves_its_best_weights(tmp_path):
     class Failing(Worsening):
         def on_train_epoch_start(self):

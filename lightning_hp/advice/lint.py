@@ -104,7 +104,8 @@ def _about_number(space: Space, sampler: Sampler | None, trials: int, earlier: i
     if trials <= TRY_OUT:
         return
     first = len(sampler.round_of(0)) if isinstance(sampler, CoarseToFine) else 0
-    if trials <= first and not earlier:
+    never_zooms = trials <= first and not earlier
+    if never_zooms:
         yield (
             f"coarse-to-fine begins with {first} quasi-random trials, and {trials} are all there are, so it never zooms in: "
             f"take more, such as {2 * first}"
@@ -112,7 +113,9 @@ def _about_number(space: Space, sampler: Sampler | None, trials: int, earlier: i
     # About ten runs an input (Loeppky et al., Choosing the Sample Size of a Computer Experiment, 2009), and of several
     # hyperparameters about a third matters (Bergstra and Bengio, Random Search for Hyper-Parameter Optimization, 2012).
     likely = math.ceil(len(space) / 3)
-    if trials + earlier < TRIALS_EACH * likely:
+    # Whoever follows that takes so many.
+    taken = 2 * first if never_zooms else trials + earlier
+    if taken < TRIALS_EACH * likely:
         yield (
             f"{trials + earlier} trials are few for {len(space)} hyperparameters, of which some {likely} may matter: about "
             f"{TRIALS_EACH} for each of these tell them apart. Take {TRIALS_EACH * likely} trials, or fix what matters least"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
 from lightning_hp.description import name_of
@@ -40,6 +41,7 @@ def check_call(function: Callable[..., Any], names: Mapping[str, str], sometimes
     Raises:
         ConfigError: naming the unknown or missing argument and what the callable takes.
     """
+    _check_fixed(function)
     known, required, open_ended = arguments(function)
     what = name_of(function)
     for argument, full_name in names.items():
@@ -58,6 +60,20 @@ def check_call(function: Callable[..., Any], names: Mapping[str, str], sometimes
             f"{what} requires {', '.join(map(repr, missing))}, which the space does not give: add a scale for it, or fix it "
             f"with functools.partial({what}, {missing[0]}=...)"
         )
+
+
+def _check_fixed(function: Callable[..., Any]) -> None:
+    """Raises ConfigError where functools.partial has fixed an argument that there is not."""
+    if not isinstance(function, partial):
+        return
+    known, _, open_ended = arguments(function.func)
+    for argument in function.keywords if not open_ended else ():
+        if argument not in known:
+            hint = did_you_mean(argument, known)
+            what = name_of(function.func)
+            raise ConfigError(
+                f"functools.partial({what}, {argument}=...): {what} has no argument {argument!r}{hint}{_takes(known)}"
+            )
 
 
 def _takes(known: Collection[str]) -> str:

@@ -92,6 +92,8 @@ SEVEN = Space({f"x{index}": Linear(0.0, 1.0) for index in range(7)})
         (CoarseToFine(), 32, 0, []),
         (CoarseToFine(first=32), 32, 0, ["begins with 32 quasi-random trials, and 32 are all there are"]),
         (CoarseToFine(first=32), 32, 8, []),
+        # One number to take, where that is enough for the other as well.
+        (CoarseToFine(first=16), 16, 0, ["begins with 16 quasi-random trials, and 16 are all there are", "such as 32"]),
     ],
 )
 def test_too_few_trials_are_told_with_the_number_that_will_do(sampler, trials, earlier, told):

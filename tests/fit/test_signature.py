@@ -54,6 +54,11 @@ def test_the_arguments_of_any_callable_are_found(function, expected):
         (plain, {"lr": "lr", "widht": "widht"}, "(did you mean 'width'?); it takes lr, width"),
         (plain, {"width": "width"}, "plain requires 'lr', which the space does not give: add a scale for it, or fix it"),
         (lambda: None, {"lr": "lr"}, "it takes no arguments"),
+        (
+            functools.partial(plain, widht=4),
+            {"lr": "lr"},
+            "partial(plain, widht=...): plain has no argument 'widht' (did you mean",
+        ),
     ],
 )
 def test_a_call_that_would_fail_is_told(function, names, told):

@@ -113,6 +113,9 @@ def _about_number(space: Space, sampler: Sampler | None, trials: int, earlier: i
     # hyperparameters about a third matters (Bergstra and Bengio, Random Search for Hyper-Parameter Optimization, 2012).
     likely = math.ceil(len(space) / 3)
     if trials + earlier < TRIALS_EACH * likely:
+        if len(space) == 1:
+            yield f"{trials + earlier} trials are few to tell what a hyperparameter does: take {TRIALS_EACH}"
+            return
         yield (
             f"{trials + earlier} trials are few for {len(space)} hyperparameters, of which some {likely} may matter: about "
             f"{TRIALS_EACH} for each of these tell them apart. Take {TRIALS_EACH * likely} trials, or fix what matters least"

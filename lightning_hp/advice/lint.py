@@ -116,6 +116,9 @@ def _about_number(space: Space, sampler: Sampler | None, trials: int, earlier: i
     # Whoever follows that takes so many.
     taken = 2 * first if never_zooms else trials + earlier
     if taken < TRIALS_EACH * likely:
+        if len(space) == 1:
+            yield f"{trials + earlier} trials are few to tell what a hyperparameter does: take {TRIALS_EACH}"
+            return
         yield (
             f"{trials + earlier} trials are few for {len(space)} hyperparameters, of which some {likely} may matter: about "
             f"{TRIALS_EACH} for each of these tell them apart. Take {TRIALS_EACH * likely} trials, or fix what matters least"

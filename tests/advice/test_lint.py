@@ -103,6 +103,11 @@ def test_too_few_trials_are_told_with_the_number_that_will_do(sampler, trials, e
         assert words in lines[0]
 
 
+def test_of_a_single_hyperparameter_nothing_is_told_apart():
+    told = "9 trials are few to tell what a hyperparameter does: take 10"
+    assert lint(Space({"x": Linear(0.0, 1.0)}), Quasi(), 9, 0) == [told]
+
+
 def test_trials_that_come_before_a_grid_are_none_of_its_own():
     assert lint(SEVEN, Grid(2), 130, queued=2) == []
     assert "first 126 of the grid's 128" in lint(SEVEN, Grid(2), 128, queued=2)[0]

@@ -78,7 +78,7 @@ def seconds(step: FusedStep, args: tuple[Any, ...], replay: Callable[[], StepOut
 
         def ordinary() -> None:
             with lists.taken(), step_log(models[0], paths) as output:
-                output.output = models[0].training_step(*unshared(args))
+                output.output = models[0].training_step(unshared(args[0]), *args[1:])
             torch.autograd.backward(loss_of(output))
 
         return _fastest(fused), _fastest(ordinary) * len(models)
@@ -103,7 +103,7 @@ def most_at_once(step: FusedStep, name: str, args: tuple[Any, ...]) -> int | Non
         # In the forms that operations have in a fused step.
         Vectorizable(),
     ):
-        getattr(model, name)(*unshared(args))
+        getattr(model, name)(unshared(args[0]), *args[1:])
     return max(1, LARGEST // max(1, largest.size))
 
 
@@ -193,7 +193,7 @@ def _result(
 def _ordinary(model: LightningModule, name: str, args: tuple[Any, ...]) -> StepOutput:
     """A model's own step."""
     with Growth(model).taken() as added, step_log(model, metric_paths(model)) as output:
-        output.output = getattr(model, name)(*unshared(args))
+        output.output = getattr(model, name)(unshared(args[0]), *args[1:])
     nest, tensors = taken_apart(added)
     output.added = put_together(nest, [tensor.detach() for tensor in tensors])
     return output

@@ -159,7 +159,7 @@ class FusedStep:
                 self.lists.lent(name) as added,
                 Vectorizable(),
             ):
-                output.output = run(*unshared(args))
+                output.output = run(unshared(args[0]), *args[1:])
             values = [logged.values for logged in output.logged]
             calls = [call.arguments for call in self.metrics.calls]
             notes["parts"], leaves = taken_apart((output.output, values, renewed, after, calls, marked(added)))

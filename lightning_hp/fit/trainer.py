@@ -190,8 +190,8 @@ def check_trainer(trainer: Mapping[str, Any], searched: Iterable[str]) -> None:
     strategy = trainer.get("strategy")
     if isinstance(strategy, str) and any(part in strategy for part in _IN_OTHER_PROCESSES):
         raise ConfigError(
-            f"trainer['strategy']={strategy!r} trains in processes that tell the search nothing: take 'ddp', of which the trial's "
-            "own process is the first"
+            f"trainer['strategy']={strategy!r} trains in processes that tell the search nothing: take 'ddp', of which "
+            "the trial's own process is the first"
         )
     for key in searched:
         if key in _FIXED:

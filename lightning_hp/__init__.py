@@ -9,8 +9,8 @@ from lightning_hp.errors import ConfigError, LightningHPError, MonitorError, Sea
 from lightning_hp.executors.ray import RayCluster
 from lightning_hp.pruners import Asha, Halving
 from lightning_hp.samplers import CoarseToFine, Grid, OptunaSampler, Quasi, Random
-from lightning_hp.scales import Choice, Int, Linear, Log, LogInt, ReverseLog
 from lightning_hp.space import Space
+from lightning_hp.space.scales import Choice, Int, Linear, Log, LogInt, ReverseLog
 from lightning_hp.study import Study
 from lightning_hp.trial import Trial
 

@@ -13,29 +13,29 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import LightningModule
 
-from lightning_hp import budget
 from lightning_hp.advice import Way, lint
 from lightning_hp.advice.objective import doubt
-from lightning_hp.ask import Ask, check_constraint
 from lightning_hp.babysit import Babysitter
 from lightning_hp.bounds import whole_number, whole_number_or_none
-from lightning_hp.checks import babysitter_of, check_pruning, checked_fuse, trials_in_all, why_apart
-from lightning_hp.constraint import Constraint
 from lightning_hp.description import described
-from lightning_hp.dispatch import Dispatch
-from lightning_hp.earlier import earlier_roots, earlier_trials, queue_of
 from lightning_hp.errors import ConfigError
 from lightning_hp.executors.choose import executor_for
 from lightning_hp.executors.ray import RayCluster
 from lightning_hp.fit import Recipe, Training, load_model
 from lightning_hp.fit.quiet import quiet
-from lightning_hp.interrupts import interruptible
-from lightning_hp.ladder import Ladder
-from lightning_hp.plan import MOST_TOGETHER, Plan
 from lightning_hp.pruners import Pruner, pruner_for
-from lightning_hp.rerun import Rerun, check_finished, rerun
 from lightning_hp.samplers import DEFAULT, Sampler, described_strategy, sampler_for
+from lightning_hp.search import budget
+from lightning_hp.search.ask import Ask, check_constraint
+from lightning_hp.search.checks import babysitter_of, check_pruning, checked_fuse, trials_in_all, why_apart
+from lightning_hp.search.dispatch import Dispatch
+from lightning_hp.search.earlier import earlier_roots, earlier_trials, queue_of
+from lightning_hp.search.interrupts import interruptible
+from lightning_hp.search.ladder import Ladder
+from lightning_hp.search.plan import MOST_TOGETHER, Plan
+from lightning_hp.search.rerun import Rerun, check_finished, rerun
 from lightning_hp.space import Declared, Space
+from lightning_hp.space.constraint import Constraint
 from lightning_hp.study import Recorder, Study
 from lightning_hp.study.comparison import TOLERANCE, check_tolerance
 from lightning_hp.study.config import section_of, write_config

@@ -14,23 +14,18 @@ import lightning_hp
 PACKAGE = Path(lightning_hp.__file__).parent
 # Each may import what stands in its own line or above.
 LAYERS = [
-    {"errors", "rounding", "description", "interrupts"},
-    {"bounds", "conditions", "words"},
-    {"scale"},
-    {"scales"},
-    {"constraint", "declaration", "layout"},
+    {"errors", "description"},
+    {"bounds", "words"},
     {"space"},
-    {"attempts", "seeds", "trial", "budget"},
+    {"attempts", "seeds", "trial"},
     {"samplers", "pruners"},
-    {"nameless"},
     {"advice", "report"},
     {"study"},
     {"babysit"},
     {"tracking"},
     {"fit"},
     {"executors"},
-    {"ask", "checks", "earlier", "ladder", "plan", "rerun"},
-    {"dispatch"},
+    {"search"},
     {"loop"},
     {"cli", "__main__"},
 ]

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from lightning_hp.samplers.evidence import evidence
 from lightning_hp.samplers.region import Belief
-from lightning_hp.scales import Choice, Int, LogInt, Scale
 from lightning_hp.space import Space
+from lightning_hp.space.scales import Choice, Int, LogInt, Scale
 from lightning_hp.trial import Mode, Trial
 
 Array = NDArray[np.float64]

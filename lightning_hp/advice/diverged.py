@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_hp.scales import Choice, Int, LogInt, Scale
 from lightning_hp.space import Space
+from lightning_hp.space.scales import Choice, Int, LogInt, Scale
 from lightning_hp.trial import Mode, Trial
 
 Array = NDArray[np.float64]

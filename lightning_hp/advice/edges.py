@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_hp.samplers.evidence import Evidence
-from lightning_hp.scales import Choice
 from lightning_hp.space import Space
+from lightning_hp.space.scales import Choice
 
 Array = NDArray[np.float64]
 

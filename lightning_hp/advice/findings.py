@@ -16,11 +16,11 @@ from lightning_hp.advice.gain import Gain, gain
 from lightning_hp.advice.importance import Importance, importance
 from lightning_hp.advice.rescale import rescaled
 from lightning_hp.advice.resize import Bounded, narrowed, widened
-from lightning_hp.layout import MOST_LAYERS
 from lightning_hp.samplers.evidence import evidence
 from lightning_hp.samplers.threads import one_thread
-from lightning_hp.scales import Choice, Scale
 from lightning_hp.space import Space
+from lightning_hp.space.layout import MOST_LAYERS
+from lightning_hp.space.scales import Choice, Scale
 from lightning_hp.trial import Mode, RoundBegan, Trial
 
 # More would make the forest slow.

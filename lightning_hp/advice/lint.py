@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 
 from lightning_hp.samplers import CoarseToFine, Grid, Sampler
-from lightning_hp.scales import Choice, Int, Linear, Log, LogInt, ReverseLog, Scale
 from lightning_hp.space import Space
+from lightning_hp.space.scales import Choice, Int, Linear, Log, LogInt, ReverseLog, Scale
 
 # Below 0 these make a fit fail or run away.
 _NEVER_NEGATIVE = frozenset({"lr", "learning_rate", "weight_decay", "momentum", "dropout"})

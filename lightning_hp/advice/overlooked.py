@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_hp.samplers.evidence import features
-from lightning_hp.scales import Choice, Int, LogInt, Scale
 from lightning_hp.space import Space
+from lightning_hp.space.scales import Choice, Int, LogInt, Scale
 
 Array = NDArray[np.float64]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from lightning_hp.conditions import Condition, Conditional
 from lightning_hp.errors import ConfigError
-from lightning_hp.scales import Choice, Scale
 from lightning_hp.space import Space
+from lightning_hp.space.conditions import Condition, Conditional
+from lightning_hp.space.scales import Choice, Scale
 
 
 def rescaled(space: Space, scales: Mapping[str, Scale]) -> Space:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 
-from lightning_hp.scales import Int, Linear, Log, LogInt, ReverseLog
+from lightning_hp.space.scales import Int, Linear, Log, LogInt, ReverseLog
 
 # What stays below 1 by its meaning, whatever scale it is searched on.
 BELOW_ONE = frozenset(

@@ -16,7 +16,7 @@ from lightning_hp.cli.follow import searched_space
 from lightning_hp.cli.names import Keys, locate, put_all
 from lightning_hp.cli.settings import read_config
 from lightning_hp.errors import ConfigError
-from lightning_hp.nameless import SCRIPT, WHY, Place, nameless, place_name
+from lightning_hp.report.nameless import SCRIPT, WHY, Place, nameless, place_name
 from lightning_hp.study import Study
 from lightning_hp.study.config import FILE
 from lightning_hp.trial import Trial

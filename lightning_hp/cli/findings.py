@@ -11,7 +11,7 @@ from rich.text import Text
 
 from lightning_hp.advice import Findings, advice
 from lightning_hp.cli.table import print_line
-from lightning_hp.nameless import program, zoom_command, zoom_in_python
+from lightning_hp.report.nameless import program, zoom_command, zoom_in_python
 from lightning_hp.space import Space
 from lightning_hp.study.config import read_config
 

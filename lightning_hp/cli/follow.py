@@ -9,11 +9,11 @@ from typing import Any
 
 from lightning_hp.cli.config import default_root
 from lightning_hp.cli.settings import read_config
-from lightning_hp.earlier import earlier_trials
 from lightning_hp.errors import ConfigError
-from lightning_hp.nameless import WHY, nameless, place_name, zoom_in_python
-from lightning_hp.scales import Choice
+from lightning_hp.report.nameless import WHY, nameless, place_name, zoom_in_python
+from lightning_hp.search.earlier import earlier_trials
 from lightning_hp.space import Space
+from lightning_hp.space.scales import Choice
 from lightning_hp.study import Study
 from lightning_hp.study.config import FILE
 from lightning_hp.study.config import read_config as read_written

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from lightning_hp.advice import Findings
 from lightning_hp.attempts import Circumstances
 from lightning_hp.report.interventions import Intervention
-from lightning_hp.scales import Scale
 from lightning_hp.space import Space
+from lightning_hp.space.scales import Scale
 from lightning_hp.trial import Mode, RoundBegan, Trial
 
 Array = NDArray[np.float64]

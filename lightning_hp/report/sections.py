@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from lightning_hp.advice import Advice, advice
-from lightning_hp.nameless import zoom_call
 from lightning_hp.report.captions import CAPTIONS, caption
+from lightning_hp.report.nameless import zoom_call
 from lightning_hp.report.pictures.times import Span, busy_times, spans_of
 from lightning_hp.report.reproduce import lines
 from lightning_hp.report.searched import Searched
-from lightning_hp.scales import Choice, Scale
+from lightning_hp.space.scales import Choice, Scale
 from lightning_hp.trial import Trial, ranges
 from lightning_hp.words import duration, number
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from lightning_hp.report.style import cut
-from lightning_hp.scales import Choice, Int, Linear, Log, LogInt, ReverseLog, Scale, label
+from lightning_hp.space.scales import Choice, Int, Linear, Log, LogInt, ReverseLog, Scale, label
 
 # Labels nearer to each other than this part of the axis would touch.
 NEAREST = 0.15

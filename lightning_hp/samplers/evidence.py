@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_hp.scales import Choice
 from lightning_hp.space import Space
+from lightning_hp.space.scales import Choice
 from lightning_hp.trial import Mode, Trial
 
 Array = NDArray[np.float64]

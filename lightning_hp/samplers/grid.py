@@ -9,11 +9,11 @@ from functools import lru_cache
 from itertools import islice, product
 from typing import Any
 
-from lightning_hp.constraint import none_met
 from lightning_hp.errors import ConfigError, did_you_mean
 from lightning_hp.samplers.identity import Identity
 from lightning_hp.samplers.rounds import ONE_ROUND
 from lightning_hp.space import Hparams, Space
+from lightning_hp.space.constraint import none_met
 from lightning_hp.trial import Mode, Trial
 
 DEFAULT_POINTS = 3

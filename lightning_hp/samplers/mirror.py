@@ -18,8 +18,8 @@ import numpy as np
 
 from lightning_hp.errors import ConfigError
 from lightning_hp.samplers.threads import one_thread
-from lightning_hp.scales import Choice, Int, LogInt, Scale
 from lightning_hp.space import Hparams, Space
+from lightning_hp.space.scales import Choice, Int, LogInt, Scale
 from lightning_hp.trial import Mode, Trial
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_hp.constraint import first_met
 from lightning_hp.errors import ConfigError
 from lightning_hp.samplers.identity import Identity
 from lightning_hp.samplers.rounds import ONE_ROUND
 from lightning_hp.seeds import sobol_seed
 from lightning_hp.space import Hparams, Space
+from lightning_hp.space.constraint import first_met
 from lightning_hp.trial import Mode, Trial
 
 # Points are made this many at a time.

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from lightning_hp.constraint import first_met
 from lightning_hp.samplers.rounds import ONE_ROUND
 from lightning_hp.seeds import hparams_stream
 from lightning_hp.space import Hparams, Space
+from lightning_hp.space.constraint import first_met
 from lightning_hp.trial import Mode, Trial
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from lightning_hp.errors import ConfigError
 from lightning_hp.samplers.mirror import quiet
 from lightning_hp.samplers.optuna import check_installed
-from lightning_hp.scales import Choice, Int, Log, LogInt, ReverseLog, Scale
 from lightning_hp.space import Space
+from lightning_hp.space.scales import Choice, Int, Log, LogInt, ReverseLog, Scale
 from lightning_hp.trial import Trial
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_hp import Log, Random, ReverseLog, Space
-from lightning_hp.scales import Scale
+from lightning_hp.space.scales import Scale
 
 SPACE: dict[str, Scale] = {"lr": Log(1e-3, 1e-1), "momentum": ReverseLog(0.5, 0.9)}
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -36,12 +36,12 @@ from lightning.pytorch import LightningModule
 import lightning_hp.loop
 import lightning_hp.study.recorder
 from lightning_hp import Asha, Choice, CoarseToFine, Halving, Int, Log, ReverseLog, SearchLoop, Space
-from lightning_hp.ask import Ask
 from lightning_hp.executors import NextJob, Work
-from lightning_hp.ladder import Ladder
-from lightning_hp.plan import Plan
 from lightning_hp.pruners import Pruner
 from lightning_hp.samplers import Sampler
+from lightning_hp.search.ask import Ask
+from lightning_hp.search.ladder import Ladder
+from lightning_hp.search.plan import Plan
 from lightning_hp.study import Recorder
 from lightning_hp.study.store import FILE, Store
 from lightning_hp.tracking.best_runs import BestRuns

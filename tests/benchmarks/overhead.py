@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_hp import Log, ReverseLog, SearchLoop
-from lightning_hp.scales import Scale
+from lightning_hp.space.scales import Scale
 
 # Gentle enough that every epoch improves, so that both sides write equally many checkpoints.
 SPACE: dict[str, Scale] = {"lr": Log(1e-4, 1e-2), "momentum": ReverseLog(0.5, 0.9)}

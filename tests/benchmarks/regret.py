@@ -30,12 +30,12 @@ from replayed import Replayed, replayed
 from tasks import TASKS
 
 from lightning_hp import CoarseToFine, Grid, Quasi, Random
-from lightning_hp.ask import Ask
-from lightning_hp.dispatch import Dispatch
 from lightning_hp.executors.inline import Inline
-from lightning_hp.ladder import Ladder
-from lightning_hp.plan import Plan
 from lightning_hp.pruners import pruner_for
+from lightning_hp.search.ask import Ask
+from lightning_hp.search.dispatch import Dispatch
+from lightning_hp.search.ladder import Ladder
+from lightning_hp.search.plan import Plan
 from lightning_hp.seeds import trial_seed
 from lightning_hp.trial import Emit, Finished, Job, Outcome, Paused, State
 

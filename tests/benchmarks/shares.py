@@ -23,7 +23,7 @@ from lightning_hp.advice.importance import importance
 from lightning_hp.samplers import InRounds, Sampler
 from lightning_hp.samplers.evidence import evidence
 from lightning_hp.samplers.threads import one_thread
-from lightning_hp.scales import Scale
+from lightning_hp.space.scales import Scale
 from lightning_hp.trial import RoundBegan
 
 Array = NDArray[np.float64]

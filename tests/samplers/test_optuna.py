@@ -32,10 +32,10 @@ from lightning_hp import (
     Study,
     Trial,
 )
-from lightning_hp.ask import Ask
 from lightning_hp.cli.config import build
 from lightning_hp.samplers import InRounds, sampler_for
 from lightning_hp.samplers.reseed import reseeded
+from lightning_hp.search.ask import Ask
 from lightning_hp.seeds import proposal_seed
 from lightning_hp.study import recorder
 

@@ -14,9 +14,9 @@ from lightning_hp.errors import ConfigError
 from lightning_hp.fit import Recipe, run_job
 from lightning_hp.fit.quiet import quiet
 from lightning_hp.samplers import Random
-from lightning_hp.scales import Scale
 from lightning_hp.seeds import trial_seed
 from lightning_hp.space import Space
+from lightning_hp.space.scales import Scale
 from lightning_hp.trial import Event, Job, Trial
 from tests.zoo import data, images, others, sequences
 

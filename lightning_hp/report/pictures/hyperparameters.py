@@ -25,7 +25,7 @@ from lightning_hp.report.style import (
 )
 from lightning_hp.report.ticks import draw_scale
 from lightning_hp.report.window import Window, draw_values, window
-from lightning_hp.scales import Choice, Int, Scale
+from lightning_hp.space.scales import Choice, Int, Scale
 
 Array = NDArray[np.float64]
 HEIGHT = 1.65

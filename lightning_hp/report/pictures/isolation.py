@@ -18,7 +18,7 @@ from lightning_hp.report.searched import Searched, values_of
 from lightning_hp.report.style import ACCENT, PAPER, QUIET, RANKS, Width, panels, rules
 from lightning_hp.report.ticks import draw_scale
 from lightning_hp.report.window import Window, draw_values, window
-from lightning_hp.scales import Choice, Int, LogInt, Scale
+from lightning_hp.space.scales import Choice, Int, LogInt, Scale
 from lightning_hp.trial import Mode
 
 Array = NDArray[np.float64]

@@ -24,7 +24,7 @@ from lightning_hp.report.style import (
 )
 from lightning_hp.report.ticks import labels, shown
 from lightning_hp.report.window import Window, window
-from lightning_hp.scales import Choice, Scale
+from lightning_hp.space.scales import Choice, Scale
 
 Array = NDArray[np.float64]
 _LETTERS: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7.5, "color": INK, "zorder": 5}

@@ -8,7 +8,7 @@ from typing import Any
 from lightning_hp.report.searched import Searched
 from lightning_hp.report.style import ACCENT, BAD, MOST_DRAWN, QUIET, Margins, Width, panels, rank_colours, thinned
 from lightning_hp.report.ticks import draw_scale
-from lightning_hp.scales import Choice, Scale
+from lightning_hp.space.scales import Choice, Scale
 from lightning_hp.trial import RoundBegan
 
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from lightning_hp.conditions import Conditional
 from lightning_hp.errors import ConfigError, one_of
-from lightning_hp.scales import Choice, Int, Linear, Log, LogInt, ReverseLog, Scale
+from lightning_hp.space.conditions import Conditional
+from lightning_hp.space.scales import Choice, Int, Linear, Log, LogInt, ReverseLog, Scale
 
 SCALES: dict[str, type[Scale]] = {
     "linear": Linear,

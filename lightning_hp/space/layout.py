@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_hp.conditions import Condition, Conditional
 from lightning_hp.description import label
 from lightning_hp.errors import ConfigError, did_you_mean
-from lightning_hp.scales import Choice, Int, LogInt, Scale
+from lightning_hp.space.conditions import Condition, Conditional
+from lightning_hp.space.scales import Choice, Int, LogInt, Scale
 
 # Each layer that there may be is a dimension of the search.
 MOST_LAYERS = 128

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_hp import Asha, Halving, Linear, Random, Space
-from lightning_hp.ask import Ask
-from lightning_hp.dispatch import Dispatch
-from lightning_hp.ladder import Ladder
-from lightning_hp.plan import Plan
+from lightning_hp.search.ask import Ask
+from lightning_hp.search.dispatch import Dispatch
+from lightning_hp.search.ladder import Ladder
+from lightning_hp.search.plan import Plan
 from lightning_hp.trial import Finished, Judged, Outcome, Paused
 
 SPACE = Space({"x": Linear(0.0, 1.0)})

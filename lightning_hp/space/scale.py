@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lightning_hp.bounds import check_points
-from lightning_hp.conditions import Conditional
+from lightning_hp.space.conditions import Conditional
 
 
 class Scale(ABC):

@@ -18,7 +18,7 @@ from lightning_hp.description import label
 from lightning_hp.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
-    from lightning_hp.scale import Scale
+    from lightning_hp.space.scale import Scale
 
 _BOUNDS = ("at_least", "at_most")
 

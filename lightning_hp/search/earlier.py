@@ -11,8 +11,8 @@ from typing import Any
 from lightning_hp.description import name_of
 from lightning_hp.errors import ConfigError, did_you_mean
 from lightning_hp.samplers.random import drawn
-from lightning_hp.scales import Choice
 from lightning_hp.space import Hparams, Space
+from lightning_hp.space.scales import Choice
 from lightning_hp.study import Study
 from lightning_hp.trial import Mode, Trial
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
-from lightning_hp.constraint import check
 from lightning_hp.description import name_of
 from lightning_hp.errors import ConfigError
 from lightning_hp.samplers import Explains, Grid, InRounds, Sampler, WantsRunning
 from lightning_hp.samplers.random import drawn
 from lightning_hp.samplers.rounds import ONE_ROUND
 from lightning_hp.space import Hparams, Space
+from lightning_hp.space.constraint import check
 from lightning_hp.trial import Mode, RoundBegan, Trial, ranges
 
 # Trials of a round that are asked for together: a sampler looks through all that has finished for each time that it is asked.

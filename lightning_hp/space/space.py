@@ -13,13 +13,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lightning_hp.conditions import Conditional
-from lightning_hp.constraint import Constraint, first_met, meets
-from lightning_hp.declaration import TARGETS, checked_name, checked_scale
 from lightning_hp.description import label, name_of
 from lightning_hp.errors import ConfigError
-from lightning_hp.layout import laid_out
-from lightning_hp.scales import Choice, Scale
+from lightning_hp.space.conditions import Conditional
+from lightning_hp.space.constraint import Constraint, first_met, meets
+from lightning_hp.space.declaration import TARGETS, checked_name, checked_scale
+from lightning_hp.space.layout import laid_out
+from lightning_hp.space.scales import Choice, Scale
 
 Hparams = dict[str, Any]
 Declared: TypeAlias = Mapping[str, Scale | Conditional | Mapping[str, Any]]

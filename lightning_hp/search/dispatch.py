@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
-from lightning_hp.ask import Ask
 from lightning_hp.errors import SearchStoppedError
-from lightning_hp.ladder import Ladder
-from lightning_hp.plan import Plan
+from lightning_hp.search.ask import Ask
+from lightning_hp.search.ladder import Ladder
+from lightning_hp.search.plan import Plan
 from lightning_hp.seeds import trial_seed
 from lightning_hp.space import Hparams
 from lightning_hp.trial import Emit, Event, Finished, Job, Paused, Retried, Started, Trial, Unfused
@@ -184,4 +184,4 @@ def _frames(trial: Trial) -> list[str]:
     return [frame for frame in frames if not any(callers in frame for callers in _CALLERS)]
 
 
-_CALLERS = (str(Path(__file__).parent), str(Path("lightning", "pytorch")))
+_CALLERS = (str(Path(__file__).parent.parent), str(Path("lightning", "pytorch")))

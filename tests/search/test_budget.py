@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from lightning_hp import ConfigError
-from lightning_hp.budget import seconds
+from lightning_hp.search.budget import seconds
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_hp.plan import Plan, structure
+from lightning_hp.search.plan import Plan, structure
 from lightning_hp.trial import Trial
 
 LAYERS, SIZES = st.integers(1, 2), st.sampled_from([16, 32])

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from lightning_hp import Choice, CoarseToFine, ConfigError, Grid, Log, Random, ReverseLog, Space, Study, Trial
-from lightning_hp.ask import Ask
+from lightning_hp.search.ask import Ask
 from lightning_hp.trial import RoundBegan
 
 SPACE = Space({"lr": Log(1e-4, 1.0)})

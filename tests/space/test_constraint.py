@@ -6,7 +6,7 @@ import pytest
 
 from examples.digits import LitDigits
 from lightning_hp import Choice, ConfigError, Grid, Int, Log, Space, Study
-from lightning_hp.ask import Ask
+from lightning_hp.search.ask import Ask
 
 SPACE = {"lr": Log(1e-4, 1.0), "layers": Int(1, 4)}
 

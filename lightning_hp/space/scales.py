@@ -21,8 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 from lightning_hp.bounds import check_bounds, check_points, checked_unit, checked_values, got
 from lightning_hp.description import label as label
 from lightning_hp.errors import ConfigError
-from lightning_hp.rounding import round_decimals, round_significant
-from lightning_hp.scale import Scale as Scale
+from lightning_hp.space.rounding import round_decimals, round_significant
+from lightning_hp.space.scale import Scale as Scale
 
 DECIMALS, SIGNIFICANT_DIGITS = 14, 12
 # The middle of the n-th integer's stretch is (n + 1/2) / count: beyond 2**52 no float holds n + 1/2. Beyond 2**40 the logs

@@ -1,0 +1,1 @@
+"""The parts of `SearchLoop`: what it checks, asks, plans and dispatches."""

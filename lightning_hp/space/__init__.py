@@ -1,0 +1,7 @@
+"""The space of a search: how each hyperparameter is laid out, which exist with others only, and where all lie in the cube."""
+
+from __future__ import annotations
+
+from lightning_hp.space.space import Declared, Hparams, Space, route, split
+
+__all__ = ["Declared", "Hparams", "Space", "route", "split"]

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from examples.digits import LitDigits
 from lightning_hp import CoarseToFine, ConfigError, Halving, Log, SearchLoop, Study
 from lightning_hp.executors.launch import CAN_FORK
+from lightning_hp.study import recorder as recorder_module
 from lightning_hp.study.records import repair
 from tests.fit.fused.digits import assert_alike, curves, loaders
 
@@ -208,6 +209,34 @@ def test_a_round_of_the_strategy_is_a_bracket(prune):
         prune(root="interrupted", **settings).run()
     Module.interrupt = None
     assert rows(prune(root="interrupted", **settings).run()) == rows(study)
+
+
+@pytest.mark.parametrize("lane", [{}, {"fuse": "always"}, {"executor": "processes", "workers": 2}])
+def test_with_the_whole_search_as_a_bracket_rounds_see_those_who_wait_and_the_best_of_all_go_on(prune, lane):
+    settings = {"model": Plain, "strategy": CoarseToFine(4, 3), "trials": 10, "pruner": Halving(2, 5, size="all")}
+    study = prune(**settings, **lane).run()
+    (judged,) = study.rungs
+    assert judged.values.keys() == set(range(10))
+    assert judged.going_on == set(sorted(judged.values, key=judged.values.get)[:2])
+    assert {trial.number for trial in study.trials if trial.state == "complete"} == judged.going_on
+    assert {trial.epochs for trial in study.trials if trial.state == "pruned"} == {2}
+    assert [round_.seen for round_ in study.rounds] == ["", "0-3", "0-6"]
+    assert [round_.notes.get("trials_used") for round_ in study.rounds] == [None, 4, 7]
+
+
+def test_an_interrupted_search_with_the_whole_of_it_as_a_bracket_ends_the_same(prune, monkeypatch):
+    # How trials stand is written seldom.
+    monkeypatch.setattr(recorder_module, "UPDATE_INTERVAL", 1e9)
+    settings = {"strategy": CoarseToFine(4, 3), "trials": 10, "pruner": Halving(1, 5, size="all")}
+    study = prune(**settings).run()
+    # In the first round, in the second, and when the best go on to the end.
+    for at in (3, 6, 13):
+        Module.begun, Module.interrupt = 0, at
+        with pytest.raises(KeyboardInterrupt):
+            prune(root=f"interrupted {at}", **settings).run()
+        Module.interrupt = None
+        assert rows(prune(root=f"interrupted {at}", **settings).run()) == rows(study)
+        assert Study(prune(root=f"interrupted {at}", **settings).root).rounds == study.rounds
 
 
 def test_a_pruned_trial_can_be_trained_to_its_end(prune, pruned, whole, tmp_path):

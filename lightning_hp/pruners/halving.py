@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from lightning_hp.bounds import whole_number
 from lightning_hp.description import named
+from lightning_hp.errors import one_of
 from lightning_hp.pruners.standing import Standing, check, geometric_rung, judge_by_rank
 from lightning_hp.trial import Mode, Unit
 
@@ -21,19 +22,24 @@ class Halving:
     """Successive halving in rungs: where all trials of a bracket have come to a rung, the best of them go on.
 
     Who goes on depends on the trials alone, never on the number of workers or which was first. A bracket is a round of the
-    strategy where that has rounds, otherwise the whole search. Jamieson and Talwalkar, "Non-stochastic Best Arm Identification
-    and Hyperparameter Optimization", 2016.
+    strategy where that has rounds, otherwise the whole search.
+
+    With ``size="all"`` it is the whole search in any case: each trial trains to the first rung and waits there, rounds are
+    proposed by how those before them stand, and when no more trials begin the best of all go on. Until then none is complete.
+    With few epochs to spend that finds better trials: ``Halving(first=6, factor=10, size="all")`` for trials of 27 epochs.
+
+    Jamieson and Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization", 2016.
 
     Args:
         first: epochs or steps after which trials are compared for the first time; by default so that there are two rungs.
         factor: one in so many goes on, and trains so many times as long until it is compared again.
         unit: ``"epochs"`` or ``"steps"`` of the optimizer. Trials are compared only at the end of an epoch, so a rung in steps
             is reached at the end of the first epoch that has come so far: choose rungs further apart than an epoch.
-        size: trials of a bracket. Give one where a search without rounds has very many trials, or no number of them (then 32),
-            or is to grow later: what has been decided in a bracket stays so, whoever comes to it afterwards.
+        size: trials of a bracket, or ``"all"``. Give one where a search without rounds has very many trials, or no number of
+            them (then 32), or is to grow later: what has been decided in a bracket stays so, whoever comes to it afterwards.
 
     Raises:
-        ConfigError: a number is not whole or too small, or there is no such unit.
+        ConfigError: a number is not whole or too small, or there is no such unit or size.
 
     >>> standings = {0: Standing(0.5), 1: Standing(0.9), 2: Standing(0.7), 3: Standing(None)}
     >>> Halving(factor=2).judge(standings, complete=True, mode="max")
@@ -45,11 +51,13 @@ class Halving:
     first: int | None = None
     factor: int = 4
     unit: Unit = "epochs"
-    size: int | None = None
+    size: int | Literal["all"] | None = None
 
     def __post_init__(self) -> None:
         check(self)
-        if self.size is not None:
+        if isinstance(self.size, str):
+            one_of("Halving(size=)", self.size, ("all",))
+        elif self.size is not None:
             whole_number("Halving(size=)", self.size, 1)
 
     def describe(self) -> str | dict[str, Any]:
@@ -60,6 +68,8 @@ class Halving:
         return geometric_rung(self.first, self.factor, index, most)
 
     def bracket(self, number: int, round_: range) -> range:
+        if self.size == "all":
+            return range(sys.maxsize)
         size = self.size or (len(round_) if round_.stop < sys.maxsize else SIZE)
         first = round_.start + (number - round_.start) // size * size
         return range(first, min(first + size, round_.stop))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
@@ -74,11 +74,13 @@ class Ask:
         self._open[trial.number] = replace(trial, number=trial.number - len(self.queue), state="running")
 
     def finish(self, trial: Trial) -> None:
-        """Takes in a finished trial."""
+        """Takes in a finished trial, or one that later rounds do not wait for, as it stands now; again when it has ended."""
         self._open.pop(trial.number, None)
         # The curves stay on the disk, so that the search's memory does not grow by them.
         seen = replace(trial, number=trial.number - len(self.queue), metrics={}, traceback=None)
-        insort(self._history, seen, key=_number)
+        at = bisect_left(self._history, seen.number, key=_number)
+        known = at < len(self._history) and self._history[at].number == seen.number
+        self._history[at : at + known] = [seen]
 
     def propose(self, number: int) -> Hparams | None:
         """Hyperparameters for a trial; None if there are none left, or if those of earlier trials are to be waited for."""

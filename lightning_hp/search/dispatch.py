@@ -91,7 +91,9 @@ class Dispatch:
             return
         if isinstance(event, Paused):
             assert self.ladder is not None
-            self.ladder.pause(self._running.pop(event.number), event)
+            so_far = self.ladder.pause(self._running.pop(event.number), event)
+            if so_far is not None:
+                self.ask.finish(so_far)
         if isinstance(event, Unfused):
             self.plan.refuse([self._running.pop(number) for number in event.numbers])
         self._tell(event)

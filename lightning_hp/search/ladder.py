@@ -66,12 +66,18 @@ class Ladder:
         at = self.pruner.rung(self._passed.get(trial.number, 0), self.most(trial.hparams))
         return Rung(at, self.pruner.unit) if at is not None else None
 
-    def pause(self, trial: Trial, event: Paused) -> None:
-        """Takes a trial that has come to its rung."""
+    def pause(self, trial: Trial, event: Paused) -> Trial | None:
+        """Takes a trial that has come to its rung.
+
+        Returns:
+            How it stands, where it waits for later rounds, which are to be proposed by that; otherwise None.
+        """
         level = self._level(trial.number)
         self._paused.setdefault(level, {})[trial.number] = trial, event
         # Of one that was to end here when the search was interrupted, it is decided already.
         self._standings.setdefault(level, {}).setdefault(trial.number, Standing(event.outcome.value))
+        waits_for_later = self._bracket(trial.number).stop > self.round_of(trial.number).stop
+        return self._so_far(trial, event) if waits_for_later else None
 
     def finish(self, trial: Trial) -> None:
         """Takes a trial that has ended: it is compared with the others by what it has come to."""
@@ -112,6 +118,11 @@ class Ladder:
                     self._decide(number, standings[number].value, number in going_on)
             self._part(settled, level, rung)
         return settled
+
+    def _so_far(self, trial: Trial, event: Paused) -> Trial:
+        rung, value = self.until(trial), event.outcome.value
+        here = ((rung.at, value),) if rung is not None and value is not None else ()
+        return replace(event.outcome.applied_to(trial), rungs=(*self.rungs_of(trial.number), *here))
 
     def _part(self, settled: Settled, level: _Level, rung: Rung) -> None:
         standings, here = self._standings[level], self._paused[level]

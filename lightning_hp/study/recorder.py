@@ -124,6 +124,9 @@ class Recorder:
         """
         if not isinstance(event, Finished):
             self._write_ended()
+        if isinstance(event, Judged) and not all(self._is_known(number) for number in event.values):
+            # Who is decided about would otherwise be proposed anew after an interruption, perhaps by what comes of others.
+            self._update()
         if isinstance(event, (RoundBegan, Judged)):
             decisions.note(self._root, event)
             self._store.decide(event)
@@ -189,8 +192,12 @@ class Recorder:
         changed = [each for each in self._running.values() if each.changed]
         self._store.write_all((each.standing(), each.began, None) for each in changed)
         for each in changed:
-            each.changed = False
+            each.changed, each.known = False, True
         self._updated = time.monotonic()
+
+    def _is_known(self, number: int) -> bool:
+        """Whether the study has a trial's hyperparameters."""
+        return number not in self._running or self._running[number].known
 
     def _labelled(self, trial: Trial) -> Trial:
         return replace(trial, hparams=self._space.labels(trial.hparams))
@@ -207,6 +214,7 @@ class Running:
     epochs: int = 0
     metrics: dict[str, list[float | None]] = field(default_factory=dict)
     changed: bool = True
+    known: bool = False
 
     def standing(self) -> Trial:
         """The trial as it stands."""

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from replayed import Replayed, replayed
 from tasks import TASKS
 
-from lightning_hp import CoarseToFine, Grid, Quasi, Random
+from lightning_hp import CoarseToFine, Grid, Halving, Quasi, Random
 from lightning_hp.executors.inline import Inline
 from lightning_hp.pruners import pruner_for
 from lightning_hp.search.ask import Ask
@@ -89,7 +89,7 @@ def replay(name: str, strategy: str, seed: int, trials: int) -> Record:
 
     ask = Ask(task.space, sampler, seed)
     most = lambda hparams: task.epochs  # noqa: E731
-    chosen = pruner_for(pruner or None)
+    chosen = pruner_for(PRUNERS.get(pruner, pruner or None))
     ladder = Ladder(chosen, "min", most, ask.round_of) if chosen is not None else None
     plan = Plan(most=1, until=ladder.until) if ladder is not None else Plan(most=1)
     dispatch = Dispatch(ask, trials, None, 0, most, [], [], plan, ladder=ladder)
@@ -144,10 +144,14 @@ def _suggested(trial: Any, name: str, scale: Any) -> float:
     return unit
 
 
+# Halving over the whole search: all trials to a first rung, and one in ten of all from there to the end.
+PRUNERS = {"halving-all": Halving(first=6, factor=10, size="all")}
 OURS = ("random", "quasi", "grid", "coarse-to-fine")
-PRUNED = tuple(f"{each}+{pruner}" for pruner in ("halving", "asha") for each in OURS)
+PRUNED = (*(f"{each}+{pruner}" for pruner in ("halving", "asha") for each in OURS), "coarse-to-fine+halving-all")
 # Those that are pruned take fewer epochs each: in place of 64, this many.
 MORE_IF_PRUNED = 80
+# Halving over the whole search has its results at the end, which is to come after a quarter of the epochs.
+AT_ONCE = 54
 PEERS = ("tpe", "gp", "cma", "hyperband")
 
 
@@ -174,7 +178,7 @@ def main() -> None:
     for name in options.tasks:
         optimum, began = replayed(name).optimum, time.perf_counter()
         jobs = [
-            (name, each, seed, options.trials if "+" not in each else options.trials * MORE_IF_PRUNED // 64)
+            (name, each, seed, _trials(each, options.trials))
             for each in options.strategies
             for seed in range(options.seeds)
             # There is nothing to prune where a trial has one epoch.
@@ -191,6 +195,11 @@ def main() -> None:
                 print(f"  {strategy:24} {trials:4} {_told(of, optimum, options.trials, replayed(name).epochs)}", flush=True)
         if options.json:
             _keep(options.json, records)
+
+
+def _trials(strategy: str, trials: int) -> int:
+    pruner = strategy.partition("+")[2]
+    return trials * (AT_ONCE if pruner in PRUNERS else MORE_IF_PRUNED if pruner else 64) // 64
 
 
 def _told(records: Sequence[Record], optimum: float, trials: int, epochs: int) -> str:

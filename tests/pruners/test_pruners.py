@@ -96,6 +96,7 @@ def test_a_bracket_is_a_round_or_a_part_of_it():
     assert Halving(size=8).bracket(29, range(30)) == range(24, 30)
     assert Halving().bracket(40, everything) == range(32, 64)
     assert Asha().bracket(20, range(16, 24)) == everything
+    assert Halving(size="all").bracket(20, range(16, 24)) == everything
 
 
 @pytest.mark.parametrize(
@@ -104,6 +105,7 @@ def test_a_bracket_is_a_round_or_a_part_of_it():
         (lambda: Halving(first=0), r"Halving\(first=\) needs a whole number of at least 1, got 0"),
         (lambda: Asha(factor=1), r"Asha\(factor=\) needs a whole number of at least 2, got 1"),
         (lambda: Halving(size=0), r"Halving\(size=\)"),
+        (lambda: Halving(size="al"), r"Halving\(size=\)='al' is not one of all \(did you mean 'all'\?\)"),
         (lambda: Asha(unit="epoch"), r"Asha\(unit=\)='epoch' is not one of epochs, steps \(did you mean 'epochs'\?\)"),
         (lambda: pruner_for("halfing"), r"pruner='halfing' is not one of halving, asha \(did you mean 'halving'\?\)"),
         (lambda: pruner_for(Halving), r"got the class Halving: write Halving\(\)"),

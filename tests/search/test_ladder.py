@@ -31,13 +31,21 @@ class Rounds:
         return range(number // 4 * 4, number // 4 * 4 + 4)
 
 
+class Learning(Rounds):
+    """Proposes by the values that it is shown."""
+
+    def propose(self, space, seed, numbers, history, mode="min"):
+        shown = sum(trial.value for trial in history if trial.value is not None)
+        return [{"x": (shown + number / 7) % 1.0} for number in numbers]
+
+
 class Search:
     """A search whose trials follow curves; it can be stopped and goes on from what has been written down."""
 
     def __init__(self, curves, pruner, sampler=None, together=1):
         self.curves, self.pruner, self.sampler, self.together = curves, pruner, sampler or Random(), together
         self.judged, self.finished, self.epochs = [], {}, dict.fromkeys(range(len(curves)), 0)
-        self.trained = 0
+        self.trained, self.hparams = 0, {}
 
     def record(self, event):
         if isinstance(event, Judged):
@@ -58,11 +66,13 @@ class Search:
         finished = list(self.finished.values())
         ladder = Ladder(self.pruner, "max", lambda hparams: 10, round_of, self.judged, finished)
         plan = Plan(lambda: workers, self.together, ladder.until)
-        dispatch = Dispatch(ask, total, None, 0, lambda hparams: 10, finished, [self.record], plan, {}, ladder)
+        begun = {number: hparams for number, hparams in self.hparams.items() if number not in self.finished}
+        dispatch = Dispatch(ask, total, None, 0, lambda hparams: 10, finished, [self.record], plan, begun, ladder)
         jobs = []
         while True:
             while len(jobs) < workers and (job := dispatch.next_job()) is not None:
                 self.trials |= {trial.number: trial for trial in job.trials}
+                self.hparams |= {trial.number: trial.hparams for trial in job.trials}
                 jobs.append(job)
             if not jobs:
                 return
@@ -96,7 +106,8 @@ def run(*args, **options):
     return search
 
 
-PRUNERS = st.sampled_from([Halving(), Halving(factor=2), Halving(size=4), Halving(first=2, factor=4)])
+ALL = Halving(first=2, factor=3, size="all")
+PRUNERS = st.sampled_from([Halving(), Halving(factor=2), Halving(size=4), Halving(first=2, factor=4), ALL])
 
 
 @given(CURVES, PRUNERS, st.sampled_from([Random(), Rounds()]), st.integers(1, 5), st.integers(1, 6), st.data())
@@ -125,6 +136,23 @@ def test_halving_ends_the_same_after_any_interruptions(curves, sampler, pruner, 
     search.run(workers)
     assert search.table() == whole.table()
     # And trains no epoch more.
+    assert search.trained == whole.trained
+
+
+@given(CURVES, st.lists(st.integers(0, 12), max_size=4), st.integers(1, 4), st.data())
+@settings(max_examples=60, deadline=None)
+def test_rounds_learn_from_those_who_wait_for_the_end_whatever_the_order_and_after_any_interruptions(
+    curves, interruptions, workers, data
+):
+    whole = run(curves, ALL, Learning())
+    for number, hparams in whole.hparams.items():
+        shown = sum(max(curve[:2]) for curve in curves[: number // 4 * 4])
+        assert hparams["x"] == (shown + number / 7) % 1.0
+    search = Search(curves, ALL, Learning())
+    for events in interruptions:
+        search.run(workers, events=events)
+    search.run(workers, lambda jobs: data.draw(st.integers(0, len(jobs) - 1)))
+    assert (search.table(), search.hparams) == (whole.table(), whole.hparams)
     assert search.trained == whole.trained
 
 

@@ -79,7 +79,8 @@ def evidence(space: Space, history: Sequence[Trial], mode: Mode, most: int | Non
     index, costs, reached = (np.array(column) for column in zip(*rows, strict=True))
     units = space.to_unit([trial.hparams for trial in told])
     values = np.minimum(np.where(np.isfinite(costs), costs, np.inf), median + WORST * spread)
-    return Evidence(units[index], (values - best) / spread, reached)
+    # One that has diverged may have been better than all others at a rung.
+    return Evidence(units[index], np.maximum(values - best, 0.0) / spread, reached)
 
 
 def features(space: Space, units: Array) -> Array:

@@ -188,6 +188,20 @@ def test_what_went_on_tells_what_the_stopped_may_come_to():
     assert len(evidence(ONE, history[:1], "min", midway=True).values) == 1
 
 
+def test_who_was_best_at_a_rung_and_diverged_afterwards_breaks_no_round():
+    points = Quasi().propose(ONE, 0, range(12), [])
+    ends = [("diverged", None, 5, ((2, 0.001),))]
+    ends += [("pruned", 0.5 + number / 100, 2, ((2, 0.5 + number / 100),)) for number in range(1, 10)]
+    ends += [("complete", 0.4 + number / 100, 8, ((2, 0.5 + number / 100),)) for number in (10, 11)]
+    history = [
+        Trial(number, points[number], seed=0, state=state, value=value, epochs=epochs, rungs=rungs)
+        for number, (state, value, epochs, rungs) in enumerate(ends)
+    ]
+    seen = evidence(ONE, history, "min", midway=True)
+    assert seen.values.min() == 0.0
+    assert all(math.isfinite(each["lr"]) for each in CoarseToFine().propose(ONE, 0, range(12, 18), history))
+
+
 def test_features_give_each_value_of_a_choice_the_same_distance():
     space = Space({"act": Choice("a", "b", "c"), "lr": Log(0.1, 1.0)})
     points = features(space, space.to_unit([{"act": each, "lr": 0.1} for each in "abc"]))

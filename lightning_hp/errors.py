@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,15 +100,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     " (did you mean 'hidden'?)"
     >>> did_you_mean("maximize", ["min", "max"])
     " (did you mean 'max'?)"
-    >>> did_you_mean("val_loss", ["train_loss", "val_loss/dataloader_idx_0"])
-    " (did you mean 'val_loss/dataloader_idx_0'?)"
     """
     names = list(known)
-    # As of a metric, whose name Lightning has made longer.
-    longer = [each for each in names if each.startswith(f"{name}/") or each.startswith(f"{name}_")]
     # As max is of maximize, which as a whole is like neither max nor min.
     beginnings = [each for each in names if len(each) > 1 and name.startswith(each)]
-    close = longer or difflib.get_close_matches(name, names, n=1) or sorted(beginnings, key=len)[-1:]
+    close = difflib.get_close_matches(name, names, n=1) or sorted(beginnings, key=len)[-1:]
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 
@@ -125,6 +122,8 @@ def missing_metric(
 
     >>> missing_metric("val_los", ["val_acc", "val_loss"])
     "monitor='val_los' is not logged by the module (did you mean 'val_loss'?); it logged val_acc, val_loss"
+    >>> missing_metric("loss", ["loss/dataloader_idx_0"])
+    "monitor='loss' is not logged by the module (did you mean 'loss/dataloader_idx_0'?); it logged loss/dataloader_idx_0"
     >>> missing_metric("val_loss", ["train_loss"], validated=False, seldom="check_val_every_n_epoch=5")
     "monitor='val_loss' is not logged: no validation ran, by trainer check_val_every_n_epoch=5; the module logged train_loss"
     """
@@ -135,4 +134,11 @@ def missing_metric(
     if seldom and not validated:
         return f"monitor={monitor!r} is not logged: no validation ran, by trainer {seldom}; the module {listed}"
     unvalidated = "" if validated else ", and no validation ran"
-    return f"monitor={monitor!r} is not logged by the module{did_you_mean(monitor, names)}; it {listed}{unvalidated}"
+    longer = _made_longer(monitor, names)
+    hint = f" (did you mean '{longer[0]}'?)" if longer else did_you_mean(monitor, names)
+    return f"monitor={monitor!r} is not logged by the module{hint}; it {listed}{unvalidated}"
+
+
+def _made_longer(monitor: str, names: Iterable[str]) -> list[str]:
+    """Names that Lightning may have made of one: by step and epoch, and of one of several loaders."""
+    return [each for each in names if re.fullmatch(re.escape(monitor) + r"(_step|_epoch)?(/dataloader_idx_\d+)?", each)]

@@ -147,6 +147,7 @@ def test_what_no_command_can_search_on_is_told_in_python(run, tmp_path, changes,
     assert line.endswith(f"here {place}: go on in Python, with {python}")
 
 
+@pytest.mark.slow
 def test_what_a_config_can_say_is_searched_on_by_command(run, tmp_path):
     root = made(tmp_path / "mine", trainer={"max_epochs": 1, "accelerator": "cpu", "callbacks": ["LearningRateMonitor"]})
     assert f"search it:       lightning-hp search --from {root} --zoom" in run(None, "show", str(root)).out

@@ -25,7 +25,8 @@ from lightning_hp.trial import EpochEnded, Finished, Job, Outcome, Printed
 ONE = [Place((), threads=1)]
 
 
-@pytest.fixture(params=["forked", "spawned"] if CAN_FORK else ["spawned"])
+# Where there is a fork, the other way is taken only if that is not safe.
+@pytest.fixture(params=["forked", pytest.param("spawned", marks=pytest.mark.slow)] if CAN_FORK else ["spawned"])
 def executor(request):
     return Processes(ONE, fork=request.param == "forked")
 

@@ -46,6 +46,7 @@ def library(tmp_path, monkeypatch):
     del sys.modules["their_nets"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "executor", ["inline", pytest.param("processes", marks=pytest.mark.skipif(not CAN_FORK, reason="slow"))]
 )

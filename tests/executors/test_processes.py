@@ -148,6 +148,7 @@ def test_cores_are_divided_among_the_workers(ended):
     assert threads == [str(max(1, cores // 2))] * len(study.trials)
 
 
+@pytest.mark.slow
 def test_a_trial_that_hangs_is_ended_at_its_timeout(search):
     badly, _ = run(search, lambda self: time.sleep(1000), trial_timeout=6)
     assert {trial.reason for trial in badly} == {"no end after 6 seconds (trial_timeout)"}

@@ -66,6 +66,7 @@ def server():
     return Server.runs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lane", LANES)
 def test_each_trial_has_a_folder_of_its_own_by_its_number_in_every_lane(search, tmp_path, lane):
     study = search(

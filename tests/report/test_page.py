@@ -246,6 +246,7 @@ def test_it_is_made_anew_each_time(tmp_path):
     assert (tmp_path / "report/curves.png").exists()
 
 
+@pytest.mark.slow
 def test_of_very_many_trials_the_page_stays_small(tmp_path):
     path = study(tmp_path, trials((["complete"] * 19 + ["diverged"]) * 100)).report()
     assert path.stat().st_size < 4_000_000

@@ -209,6 +209,7 @@ def propose_in_another_process(name, seed, numbers, count):
 EXHAUSTIVE = [pytest.param(name, marks=pytest.mark.exhaustive) for name in ("qmc", "nsga-iii")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tpe", GP, "cma-es", *EXHAUSTIVE])
 def test_another_process_proposes_the_same(name):
     here = OptunaSampler(SAMPLERS[name]()).propose(SPACE, 3, [16, 17], drawn(SPACE, 16))
@@ -238,6 +239,7 @@ def test_the_users_sampler_is_left_as_it_was():
     assert before._rng.rng.random() != after
 
 
+@pytest.mark.slow
 def test_what_was_asked_before_changes_no_proposal_in_rounds(make):
     states = ("complete", "diverged", "complete", "failed", "pruned")
     history = searched(OptunaSampler(make(), size=4), 18, states=states)

@@ -176,6 +176,7 @@ def test_trials_of_an_earlier_study_in_another_space_count_where_they_lie_in_thi
     assert [each.hparams["lr"] for each in search(warm_start=[earlier], space=narrower).earlier] == [0.5, 0.6]
 
 
+@pytest.mark.slow
 def test_a_search_in_rounds_gives_the_same_table_with_two_workers(search, tmp_path):
     sampler = CoarseToFine(first=4, size=2)
     alone = search(strategy=sampler, trials=8, root_dir=tmp_path / "alone").run()

@@ -76,6 +76,7 @@ def test_another_number_of_threads_is_told(search, monkeypatch):
     assert loop.rerun(0).unlike == ("threads was 1, is 7",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["inline", "processes"])
 def test_every_executor_runs_it(search, executor):
     loop = search(trials=1, executor=executor)

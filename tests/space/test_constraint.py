@@ -125,6 +125,7 @@ def test_a_grid_counts_what_meets_the_constraint():
     assert Grid({"lr": 3, "layers": 4}).size(Space(SPACE, shallow)) == 6
 
 
+@pytest.mark.slow
 def test_workers_do_without_the_constraint(search):
     class NotToBeSent:
         def __call__(self, hparams):

@@ -68,6 +68,7 @@ def test_what_cannot_be_removed_ends_no_search(tmp_path, finish):
     assert len(list(trial_folder(tmp_path, 1).glob("events*"))) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"executor": "inline"}, {"executor": "processes"}, {"fuse": "always"}])
 def test_a_search_keeps_so_many_and_its_study_has_all(search, settings):
     study = search(space={"lr": Log(1e-2, 1.0)}, trials=5, keep_runs=2, **settings).run()

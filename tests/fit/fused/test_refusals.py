@@ -301,6 +301,7 @@ def test_what_cannot_be_fused_is_given_back_with_the_reason(case, tmp_path):
     assert len(given_back.reason) < 250
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["a branch", "manual optimization", "a string", "frozen in some, later", "LBFGS"])
 def test_a_search_trains_it_alone_as_if_nobody_had_tried(case, search, tmp_path, capsys):
     kind, _, settings = CASES[case]

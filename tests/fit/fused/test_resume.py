@@ -157,6 +157,7 @@ def test_an_interrupted_job_ends_as_if_it_had_not_been(case, epoch, make, tmp_pa
     assert [path.read_text() for path in logs[0]] == [path.read_text() for path in logs[1]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["sgd", "adamw", "ReduceLROnPlateau", "a babysitter", "early stopping"])
 @pytest.mark.parametrize("first", ["together", "alone"])
 def test_what_was_interrupted_together_goes_on_alone_and_the_other_way_round(case, first, make, tmp_path):

@@ -134,8 +134,7 @@ def missing_metric(
     if seldom and not validated:
         return f"monitor={monitor!r} is not logged: no validation ran, by trainer {seldom}; the module {listed}"
     unvalidated = "" if validated else ", and no validation ran"
-    longer = _made_longer(monitor, names)
-    hint = f" (did you mean '{longer[0]}'?)" if longer else did_you_mean(monitor, names)
+    hint = did_you_mean(next(iter(_made_longer(monitor, names)), monitor), names)
     return f"monitor={monitor!r} is not logged by the module{hint}; it {listed}{unvalidated}"
 
 

@@ -49,26 +49,28 @@ class Objects:
         if self._saves():
             # One that needs what training brings has none yet.
             with suppress(Exception):
-                self._began = self._fingerprints(self._asked())
+                self._began = self._fingerprints(self._own(self._asked()))
 
     def to_go_on(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
         """A checkpoint to go on from. Objects that have changed since the fit began, with which none could, are left open."""
-        prints = self._fingerprints(checkpoint)
+        added = self._own(checkpoint)
+        prints = self._fingerprints(added)
         if not prints:
             # Its hyperparameters are of no use then, and without them anyone reads it.
             return _plain(checkpoint)
         changed = {path for path, found in prints.items() if found != self._began.get(path)}
-        own = _changed(self._own(checkpoint), _is_object, lambda path, value: value if path in changed else Closed(value))
-        return {**checkpoint, **own, **_whole_hparams(checkpoint), _PRINTS: prints}
+        closed = _changed(added, _is_object, lambda path, value: value if path in changed else Closed(value))
+        return {**checkpoint, **closed, **_whole_hparams(checkpoint), _PRINTS: prints}
 
     def of_model(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
         """What is `kept`, as a file has it. Where objects are among it, it is whole."""
         model = self.kept(checkpoint)
         if not _objects({key: value for key, value in model.items() if key != "state_dict"}):
             return _plain(model)
-        own = _changed(self._own(checkpoint), _is_object, lambda path, value: Closed(value))
-        prints = self._fingerprints(checkpoint)
-        return {**model, **own, **_whole_hparams(checkpoint), **({_PRINTS: prints} if prints else {})}
+        added = self._own(checkpoint)
+        closed = _changed(added, _is_object, lambda path, value: Closed(value))
+        prints = self._fingerprints(added)
+        return {**model, **closed, **_whole_hparams(checkpoint), **({_PRINTS: prints} if prints else {})}
 
     def kept(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
         """What of a checkpoint is the model, and what its module has added."""
@@ -82,9 +84,9 @@ class Objects:
         """
         return _replaced(checkpoint, self._asked()) if _PRINTS in checkpoint else checkpoint
 
-    def _fingerprints(self, checkpoint: dict[str, Any]) -> dict[str, str]:
-        """Of the objects in a checkpoint, except in its hyperparameters."""
-        objects = _objects(self._own(checkpoint))
+    def _fingerprints(self, added: dict[str, Any]) -> dict[str, str]:
+        """Of the objects in what the module has added to a checkpoint."""
+        objects = _objects(added)
         return fingerprints(objects, self._module) if objects else {}
 
     @property

@@ -6,9 +6,10 @@
 
 Each K of ``--together`` is a search of K trials on scikit-learn's digits. All sides try the same hyperparameters, log the same
 curves and write the best and the last checkpoint. The sides take turns; each has a Python of its own, whose time counts from
-when all is imported. ``floor`` is no search: the bare arithmetic of K models, written by hand as batched matrix products (or
-grouped convolutions), with nothing logged or saved. Optuna's side takes its trials one after another; with ``--serial`` it has
-only so many, which gives the same rate and takes less time. Memory is that of the largest process, or of the GPU.
+when it has made a small search of the same kind, so that all is imported and the device has what it loads once. ``floor`` is no
+search: the bare arithmetic of K models, written by hand as batched matrix products (or grouped convolutions), with nothing
+logged or saved. Optuna's side takes its trials one after another; with ``--serial`` it has only so many, which gives the same
+rate and takes less time. Memory is that of the largest process, or of the GPU.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from torch.nn import functional
 from lightning_hp import SearchLoop
 
 MODELS: dict[str, type[Mlp]] = {"mlp": Mlp, "cnn": Cnn}
+# Trials of the search that is not timed: as many as have their pictures drawn.
+SMALL = 12
 
 
 def search(executor: str, fuse: str, model: str, trials: int, epochs: int, accelerator: str, root: Path) -> None:
@@ -111,12 +114,10 @@ SIDES: dict[str, Callable[[str, int, int, str, Path], None]] = {
 def run(side: str, model: str, trials: int, epochs: int, accelerator: str) -> None:
     """Prints the seconds of one side, and the MiB of its largest process or of the GPU."""
     silence()
-    # The first convolution or matrix product of a process makes torch's threads.
-    torch.rand(256, 256) @ torch.rand(256, 256)
-    if accelerator == "gpu" and "processes" not in side:
-        # Nor is what starts the device; workers are forked, and start it by themselves.
-        torch.rand(256, 256, device="cuda") @ torch.rand(256, 256, device="cuda")
     with tempfile.TemporaryDirectory() as folder:
+        if accelerator == "cpu" or "processes" not in side:
+            SIDES[side](model, SMALL, 1, accelerator, Path(folder) / "small")
+        # Else this process must not have started the device: workers are forked, and start it by themselves.
         began = time.perf_counter()
         SIDES[side](model, trials, epochs, accelerator, Path(folder) / "study")
         if accelerator == "gpu" and "processes" not in side:

@@ -5,7 +5,7 @@
     python tests/benchmarks/fused.py --accelerator gpu --together 8 64 512 --epochs 30 --serial 8
 
 Each K of ``--together`` is a search of K trials on scikit-learn's digits. All sides try the same hyperparameters, log the same
-curves and write the best and the last checkpoint. The sides take turns; each has a Python of its own, whose time counts from
+curves and write the best and the last checkpoint. The sides take turns; each has a process of its own, whose time counts from
 when it has made a small search of the same kind, so that all is imported and the device has what it loads once. ``floor`` is no
 search: the bare arithmetic of K models, written by hand as batched matrix products (or grouped convolutions), with nothing
 logged or saved. Optuna's side takes its trials one after another; with ``--serial`` it has only so many, which gives the same
@@ -19,12 +19,14 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from importlib.util import find_spec
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from common import CORES, SPACE, Cnn, Mlp, child, drawn, fit, loaders, optuna_study, silence, told, versions
+from common import CORES, SPACE, Cnn, Mlp, drawn, fit, loaders, optuna_study, silence, told, versions
 from torch import Tensor
 from torch.nn import functional
 
@@ -111,8 +113,8 @@ SIDES: dict[str, Callable[[str, int, int, str, Path], None]] = {
 }
 
 
-def run(side: str, model: str, trials: int, epochs: int, accelerator: str) -> None:
-    """Prints the seconds of one side, and the MiB of its largest process or of the GPU."""
+def run(side: str, model: str, trials: int, epochs: int, accelerator: str) -> tuple[float, float]:
+    """The seconds of one side, and the MiB of its largest process or of the GPU."""
     silence()
     with tempfile.TemporaryDirectory() as folder:
         if accelerator == "cpu" or "processes" not in side:
@@ -126,7 +128,7 @@ def run(side: str, model: str, trials: int, epochs: int, accelerator: str) -> No
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
     if accelerator == "gpu" and "processes" not in side:
         peak = torch.cuda.max_memory_allocated() / 2**20
-    print(seconds, peak)
+    return seconds, peak
 
 
 def compare(model: str, trials: int, epochs: int, rounds: int, sides: list[str], accelerator: str, serial: int) -> None:
@@ -136,9 +138,8 @@ def compare(model: str, trials: int, epochs: int, rounds: int, sides: list[str],
     for number in range(rounds):
         for side in sides if number % 2 == 0 else sides[::-1]:
             run_here = min(trials, serial) if side == "optuna" else trials
-            sizes = ("--models", model, "--together", run_here, "--epochs", epochs, "--accelerator", accelerator)
-            output = child(__file__, "--run", side, *sizes)
-            seconds, peak = map(float, output.split()[-2:])
+            with ProcessPoolExecutor(1, mp_context=get_context("fork")) as alone:
+                seconds, peak = alone.submit(run, side, model, run_here, epochs, accelerator).result()
             rates[side].append(run_here * epochs / seconds)
             memory[side] = max(peak, memory.get(side, 0.0))
     for side in sides:
@@ -160,11 +161,7 @@ def main() -> None:
     parser.add_argument("--serial", type=int, default=10**6, metavar="N", help="most trials of Optuna's side")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--accelerator", choices=["cpu", "gpu"], default="cpu")
-    parser.add_argument("--run", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.run:
-        run(options.run, options.models[0], options.together[0], options.epochs, options.accelerator)
-        return
     sides = [side for side in options.sides if side != "optuna" or find_spec("optuna")]
     for model in options.models:
         for trials in options.together:

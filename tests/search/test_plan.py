@@ -147,6 +147,15 @@ def test_what_is_refused_for_no_numbers_is_one_structure_and_no_other_try_is_mad
     assert jobs(plan) == [[1, 3, 5, 7], [0], [2], [4], [6]]
 
 
+def test_a_structure_that_is_refused_for_no_numbers_stays_so_where_others_need_the_same_ones():
+    plan = planned(*[{"layers": 1 + number % 2, "heads": 1 + number // 4} for number in range(8)])
+    plan.refuse(grouped(plan, plan.next_job(), layers), None)
+    others = plan.next_job()
+    assert [trial.number for trial in others.trials] == [1, 3, 5, 7]
+    plan.refuse(others.trials, ("heads",))
+    assert jobs(plan) == [[0], [2], [4], [6], [1, 3], [5, 7]]
+
+
 def test_of_whom_nothing_is_known_nobody_is_tried_where_all_like_them_were_refused():
     plan = planned(*[{"warmup": number} for number in range(3)])
     plan.refuse(grouped(plan, plan.next_job(), lambda trial: "the only one"), None)

@@ -183,6 +183,7 @@ def test_max_time_is_each_trials_own(searched):
     assert told == ["not fused: max_time is each trial's own, and trials that train as one would share it"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CAN_FORK, reason="there is no fork server on this system")
 def test_several_workers_take_what_one_has_given_back(searched):
     widths = {"enqueue": [{"width": 8 + number % 4} for number in range(16)], "trials": 16}
@@ -207,6 +208,7 @@ class Killed(Sized):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CAN_FORK, reason="there is no fork server on this system")
 def test_a_worker_that_dies_after_it_has_given_some_back_has_lost_none(searched, tmp_path):
     class Noting(Killed):

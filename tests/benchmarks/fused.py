@@ -19,14 +19,12 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from importlib.util import find_spec
-from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from common import CORES, SPACE, Cnn, Mlp, drawn, fit, loaders, optuna_study, silence, told, versions
+from common import CORES, SPACE, Cnn, Mlp, drawn, fit, forked, loaders, optuna_study, silence, told, versions
 from torch import Tensor
 from torch.nn import functional
 
@@ -138,8 +136,7 @@ def compare(model: str, trials: int, epochs: int, rounds: int, sides: list[str],
     for number in range(rounds):
         for side in sides if number % 2 == 0 else sides[::-1]:
             run_here = min(trials, serial) if side == "optuna" else trials
-            with ProcessPoolExecutor(1, mp_context=get_context("fork")) as alone:
-                seconds, peak = alone.submit(run, side, model, run_here, epochs, accelerator).result()
+            seconds, peak = forked(run, side, model, run_here, epochs, accelerator)
             rates[side].append(run_here * epochs / seconds)
             memory[side] = max(peak, memory.get(side, 0.0))
     for side in sides:

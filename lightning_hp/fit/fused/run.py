@@ -29,6 +29,7 @@ from lightning_hp.fit.attempt import (
     trainer_settings,
 )
 from lightning_hp.fit.circumstances import note_circumstances
+from lightning_hp.fit.copies import hold_once
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.feed import Feed
 from lightning_hp.fit.fused.member import Member
@@ -167,10 +168,12 @@ def _fit(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish, always: bo
 
 
 def _members(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish) -> list[Member]:
-    members = []
+    members: list[Member] = []
     for attempt in attempts:
         try:
             model = make_model(recipe, attempt.trial)
+            if members:
+                hold_once(model, members[0].model)
             trainer = make_trial_trainer(recipe, attempt)
             note_circumstances(attempt.folder, trainer, together=len(attempts), step=attempt.step)
             members.append(Member(attempt, model, trainer))

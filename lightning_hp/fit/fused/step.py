@@ -86,6 +86,8 @@ class FusedStep:
         self._places = Places(self.template)
         self._paths = metric_paths(self.template)
         self._ran: set[str] = set()
+        # Steps, in the circumstances in which they have run, of what is not the same for all rows.
+        self._settled: set[tuple[Any, ...]] = set()
         self._made: dict[Path, Any] = {}
         self._parts = list(self.template.modules())
         self._changes = 0
@@ -94,16 +96,21 @@ class FusedStep:
     def version(self) -> tuple[Any, ...]:
         """Another one whenever the step may do something else than before with the same tensors."""
         frozen = tuple(parameter.requires_grad for parameter in self.stack.parameters.values())
-        return self._changes, frozen, tuple(part.training for part in self._parts)
+        return self._changes, self.stack.shared.changes, frozen, tuple(part.training for part in self._parts)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Leaves only these rows, in this order."""
         self._changes += 1
-        self.metrics.scatter()
+        self.scatter()
         self.stack.keep(rows)
         self.carried.keep(rows)
         self.metrics.models = list(self.stack.models)
         self.metrics.gather()
+
+    def scatter(self) -> None:
+        """Gives the models what steps have made of all that is not a row of theirs."""
+        self.metrics.scatter()
+        self.stack.shared.hand_out()
 
     def follow_modes(self) -> None:
         """Takes over which parts of the models are in training mode: one that is frozen may stay in evaluation mode."""
@@ -127,7 +134,11 @@ class FusedStep:
             self.lists.look()
 
     def follow_batch_hooks(self) -> None:
-        """Does that where the first model has changed: to look through all takes as long as some steps of small ones."""
+        """Does that where the first model has changed: to look through all takes as long as some steps of small ones.
+
+        Tensors that have no rows are looked at in all models.
+        """
+        self.stack.follow_shared()
         with self.lists.apart(self.stack.models[:1]):
             changed = self.carried.changed(self.stack.models[0])
         if changed:
@@ -147,7 +158,6 @@ class FusedStep:
         self.lists.follow(self.stack.models[0])
         before = state(self.template) if name not in self._ran else None
         run = getattr(self.template, name)
-        stacked = {**self.stack.parameters, **self.stack.buffers}
         notes: dict[str, Any] = {}
 
         def one(tensors: dict[str, Tensor], numbers: list[Tensor], states: Any) -> list[Tensor]:
@@ -155,7 +165,7 @@ class FusedStep:
                 self.carried.lent(self.template, numbers),
                 self.metrics.lent(*states) as after,
                 step_log(self.template, self._paths) as output,
-                self._places.lent(tensors) as renewed,
+                self._places.lent({**self.stack.shared.tensors, **tensors}) as renewed,
                 self.lists.lent(name) as added,
                 Vectorizable(),
             ):
@@ -166,13 +176,7 @@ class FusedStep:
             notes["logged"] = output.logged
             return leaves
 
-        try:
-            leaves = self._run_rows(name, one, (stacked, self.carried.tensors(), self.metrics.inputs))
-        except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
-            place = f" ({where})" if (where := place_of(error)) else ""
-            raise CannotFuseError(f"{name} cannot be vectorized: {first_line(error)}{place}") from error
+        leaves = self._run(name, one)
         self._refuse_changes(name, before)
         output, values, renewed, after, arguments, added = put_together(notes["parts"], leaves)
         self.stack.replace(renewed)
@@ -182,8 +186,45 @@ class FusedStep:
         logged = [replace(each, values=v) for each, v in zip(notes["logged"], values, strict=True)]
         return StepOutput(output, logged, added)
 
-    def _run_rows(self, name: str, one: Callable[..., list[Tensor]], inputs: tuple[Any, ...]) -> list[Tensor]:
-        """Runs a step of a row for all rows, as many at once as there may be."""
+    def _run(self, name: str, one: Callable[..., list[Tensor]]) -> list[Tensor]:
+        """Runs a step of a row for all rows. What cannot be the same for all of them, as is only found here, gets rows."""
+        undo = self._undo(name)
+        while True:
+            try:
+                leaves = self._run_rows(name, one)
+            except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
+                if isinstance(error, torch.OutOfMemoryError):
+                    raise
+                # In what steps update, something of a row's own may have come to be; otherwise it is anything.
+                shared = self.stack.shared
+                apart = list(shared.updated or shared.tensors)
+                if undo is None or not apart:
+                    place = f" ({where})" if (where := place_of(error)) else ""
+                    raise CannotFuseError(f"{name} cannot be vectorized: {first_line(error)}{place}") from error
+                self.stack.separate(apart)
+                undo()
+                continue
+            self.stack.shared.stale = True
+            if undo is not None:
+                self._settled.add((name, self.randomness, self.version))
+            return leaves
+
+    def _undo(self, name: str) -> Callable[[], None] | None:
+        """Keeps what a step changes that fails; None where it has run before as it is now, or nothing is shared."""
+        if not self.stack.shared.tensors or (name, self.randomness, self.version) in self._settled:
+            return None
+        restore_tensors, restore_metrics, states = self.stack.snapshot(), self.metrics.snapshot(), rng_states()
+
+        def undo() -> None:
+            restore_tensors()
+            restore_metrics()
+            set_rng_states(states)
+
+        return undo
+
+    def _run_rows(self, name: str, one: Callable[..., list[Tensor]]) -> list[Tensor]:
+        """Runs it for as many rows at once as there may be."""
+        inputs = ({**self.stack.parameters, **self.stack.buffers}, self.carried.tensors(), self.metrics.inputs)
         rows, most = len(self.stack.models), self.most.get(name)
         run = vmap(one, randomness=self.randomness)
         if most is None or rows <= most:
@@ -193,9 +234,12 @@ class FusedStep:
         # To split is one operation, also backwards; torch.func.vmap's own chunks fill a gradient of all rows for each.
         split = zip(*(torch.split(tensor, -(-rows // parts)) for tensor in tensors), strict=True)
         states, found = rng_states() if self.randomness == "same" else None, []
+        kept = self.stack.shared.kept()
         for part in split:
             if states is not None:
                 set_rng_states(states)
+            # Of what all rows have in common, the last part's update is that of all.
+            self.stack.shared.put_back(kept)
             found.append(run(*put_together(nest, list(part))))
         return [torch.cat(each) for each in zip(*found, strict=True)]
 

@@ -19,7 +19,9 @@ def possible(tensor: Tensor) -> bool:
 
 
 def lazy_copy(tensor: Tensor) -> Tensor:
-    """A copy without memory of its own; an ordinary one of memory that is not torch's, such as an array's or a file's."""
+    """A copy without memory of its own; an ordinary one of a view, or of memory that is not torch's, such as an array's."""
+    if not _is_whole(tensor):
+        return tensor.detach().clone()
     try:
         return tensor.detach()._lazy_clone()
     except RuntimeError:
@@ -33,7 +35,9 @@ def is_lazy(tensor: Tensor) -> bool:
 
 def address(tensor: Tensor) -> int:
     """Where a tensor begins, without getting it memory of its own."""
-    return torch._C._data_address(tensor)  # type: ignore[attr-defined, no-any-return]
+    beginning: int = torch._C._data_address(tensor)  # type: ignore[attr-defined]
+    # That is where its storage begins.
+    return beginning + tensor.storage_offset() * tensor.element_size()
 
 
 def same(tensors: Sequence[Tensor]) -> bool:
@@ -44,9 +48,7 @@ def same(tensors: Sequence[Tensor]) -> bool:
 
 def apart(tensor: Tensor) -> Tensor:
     """A copy that stands for itself in a file, where a view would take along all that it is a view of."""
-    if possible(tensor) and is_lazy(tensor) and tensor.untyped_storage().nbytes() == tensor.nbytes:
-        return lazy_copy(tensor)
-    return tensor.clone()
+    return lazy_copy(tensor) if possible(tensor) and is_lazy(tensor) else tensor.clone()
 
 
 def hold_once(model: nn.Module, other: nn.Module) -> None:
@@ -66,6 +68,10 @@ def hold_once(model: nn.Module, other: nn.Module) -> None:
         like = others.get(name)
         if like is not None and like is not tensor and possible(tensor) and possible(like) and same([like, tensor]):
             tensor.data = lazy_copy(like)
+
+
+def _is_whole(tensor: Tensor) -> bool:
+    return tensor.untyped_storage().nbytes() == tensor.nbytes
 
 
 def _is(one: Tensor, other: Tensor) -> bool:

@@ -35,7 +35,8 @@ class Shared:
         self.updated: set[str] = set()
         self.stale = False
         self.changes = 0
-        self._handed: dict[str, int] = {}
+        # What the models were given copies of; kept, since of several copies the last one does not move when it is written to.
+        self._handed: dict[str, Tensor] = {}
         self.look(models)
         for name, tensor in (*models[0].named_parameters(), *models[0].named_buffers()):
             own = self.own(name)
@@ -57,7 +58,7 @@ class Shared:
         if self.stale:
             self.stale = False
             for name, tensor in self.tensors.items():
-                if name not in self.updated and address(tensor) != self._handed[name]:
+                if name not in self.updated and self._moved(name, tensor):
                     self._note(name)
                 if name in self.updated:
                     self._hand_out(name)
@@ -71,7 +72,7 @@ class Shared:
         apart = []
         for name, tensor in self.tensors.items():
             own = self.own(name)
-            if not any(each.requires_grad or address(each) != self._handed[name] for each in own):
+            if not any(each.requires_grad or self._moved(name, each) for each in own):
                 continue
             if any(each.requires_grad for each in own) or not same(own):
                 apart.append(name)
@@ -89,7 +90,7 @@ class Shared:
             rows: how many models may have been written to, from the first; None for all.
         """
         for name, tensor in self.tensors.items():
-            written = [each for each in self.own(name, rows) if address(each) != self._handed[name]]
+            written = [each for each in self.own(name, rows) if self._moved(name, each)]
             if written:
                 if name not in self.updated and not same([tensor, *written]):
                     self._note(name)
@@ -128,7 +129,11 @@ class Shared:
             copy = lazy_copy(tensor)
         for each in self.own(name):
             each.data = lazy_copy(copy)
-        self._handed[name] = address(copy)
+        self._handed[name] = copy
+
+    def _moved(self, name: str, tensor: Tensor) -> bool:
+        """Whether a tensor is no longer in the memory that was handed out."""
+        return address(tensor) != address(self._handed[name])
 
 
 def _places(model: nn.Module) -> dict[str, tuple[dict[str, Any], str]]:

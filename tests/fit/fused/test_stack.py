@@ -184,7 +184,7 @@ def test_one_frozen_module_in_all_models_is_shared():
     stack = Stack(models)
     assert set(stack.shared.tensors) == {"0.weight", "0.bias"}
     backbone.requires_grad_(True)
-    with pytest.raises(CannotFuseError, match="0.weight is one tensor of several trials"):
+    with pytest.raises(CannotFuseError, match=r"0\.weight is one tensor of several trials"):
         stack.follow()
 
 

@@ -37,7 +37,7 @@ def address(tensor: Tensor) -> int:
     """Where a tensor begins, without getting it memory of its own."""
     beginning: int = torch._C._data_address(tensor)  # type: ignore[attr-defined]
     # That is where its storage begins.
-    return beginning + tensor.storage_offset() * tensor.element_size()
+    return beginning + int(tensor.storage_offset()) * tensor.element_size()
 
 
 def same(tensors: Sequence[Tensor]) -> bool:
@@ -66,7 +66,9 @@ def hold_once(model: nn.Module, other: nn.Module) -> None:
     others = {**dict(other.named_parameters()), **dict(other.named_buffers())}
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         like = others.get(name)
-        if like is not None and like is not tensor and possible(tensor) and possible(like) and same([like, tensor]):
+        if like is None or like is tensor or not (possible(tensor) and possible(like) and _is_whole(like)):
+            continue
+        if same([like, tensor]):
             tensor.data = lazy_copy(like)
 
 

@@ -53,6 +53,11 @@ class Shared:
         found = [places[name] for places in self._places[:rows]]
         return [kept[key] for kept, key in found]
 
+    def of(self, row: int) -> dict[str, Tensor]:
+        """One model's own tensors, by name."""
+        found = {name: self._places[row][name] for name in self.tensors}
+        return {name: kept[key] for name, (kept, key) in found.items()}
+
     def hand_out(self) -> None:
         """Gives the models what steps have made of the tensors."""
         if self.stale:

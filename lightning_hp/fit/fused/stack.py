@@ -97,7 +97,7 @@ class Stack:
     def of(self, row: int) -> dict[str, Tensor]:
         """The tensors of one model, by name."""
         rows = {name: tensor[row] for name, tensor in (*self.parameters.items(), *self.buffers.items())}
-        return rows | {name: self.shared.own(name)[row] for name in self.shared.tensors}
+        return rows | self.shared.of(row)
 
     def snapshot(self) -> Callable[..., None]:
         """Keeps what steps may change in place, but for the parameters.

@@ -16,14 +16,16 @@ from torch import Tensor, nn
 from torch.func import vmap
 from torchmetrics import Metric
 
+from lightning_hp.fit.copies import hold_once
 from lightning_hp.fit.fused.carried import Carried
 from lightning_hp.fit.fused.errors import CannotFuseError, place_of
 from lightning_hp.fit.fused.lists import Added, Lists, marked
+from lightning_hp.fit.fused.made import Made
 from lightning_hp.fit.fused.metrics import MetricStates, Pending, metrics
 from lightning_hp.fit.fused.overrides import Vectorizable
 from lightning_hp.fit.fused.places import Places
 from lightning_hp.fit.fused.stack import Stack
-from lightning_hp.fit.fused.state import MISSING, SIZE, Path, changes, find, readable, same, state
+from lightning_hp.fit.fused.state import Path
 from lightning_hp.fit.fused.trees import put_together, taken_apart, unshared
 from lightning_hp.fit.rng import rng_states, set_rng_states
 
@@ -76,6 +78,7 @@ class FusedStep:
         self.stack = stack
         self.carried = carried
         self.template = _template(stack.models[0])  # type: ignore[arg-type]
+        hold_once(self.template, stack.models[0])
         # The module itself only refers to it weakly.
         self.shared_trainer = _SharedTrainer(self.template.trainer)
         self.template.trainer = self.shared_trainer  # type: ignore[assignment]
@@ -85,10 +88,9 @@ class FusedStep:
         self.most: dict[str, int | None] = {}
         self._places = Places(self.template)
         self._paths = metric_paths(self.template)
-        self._ran: set[str] = set()
         # Steps, in the circumstances in which they have run, of what is not the same for all rows.
         self._settled: set[tuple[Any, ...]] = set()
-        self._made: dict[Path, Any] = {}
+        self._made = Made(self.template)
         self._parts = list(self.template.modules())
         self._changes = 0
 
@@ -101,16 +103,19 @@ class FusedStep:
     def keep(self, rows: Sequence[int]) -> None:
         """Leaves only these rows, in this order."""
         self._changes += 1
-        self.scatter()
+        self.metrics.scatter()
+        self.stack.shared.hand_out()
         self.stack.keep(rows)
         self.carried.keep(rows)
         self.metrics.models = list(self.stack.models)
         self.metrics.gather()
 
     def scatter(self) -> None:
-        """Gives the models what steps have made of all that is not a row of theirs."""
+        """Gives the models what steps have made of all that is not a row of theirs, before hooks look at it."""
         self.metrics.scatter()
         self.stack.shared.hand_out()
+        if self._made.scatter(self.stack.models):
+            self.look()
 
     def follow_modes(self) -> None:
         """Takes over which parts of the models are in training mode: one that is frozen may stay in evaluation mode."""
@@ -156,7 +161,7 @@ class FusedStep:
             CannotFuseError: it does what vmap cannot.
         """
         self.lists.follow(self.stack.models[0])
-        before = state(self.template) if name not in self._ran else None
+        before = self._made.before(name)
         run = getattr(self.template, name)
         notes: dict[str, Any] = {}
 
@@ -177,7 +182,7 @@ class FusedStep:
             return leaves
 
         leaves = self._run(name, one)
-        self._refuse_changes(name, before)
+        self._made.look(name, before, self.stack.models)
         output, values, renewed, after, arguments, added = put_together(notes["parts"], leaves)
         self.stack.replace(renewed)
         calls = [replace(call, arguments=given) for call, given in zip(self.metrics.calls, arguments, strict=True)]
@@ -242,30 +247,6 @@ class FusedStep:
             self.stack.shared.put_back(kept)
             found.append(run(*put_together(nest, list(part))))
         return [torch.cat(each) for each in zip(*found, strict=True)]
-
-    def _refuse_changes(self, name: str, before: Mapping[Path, Any] | None) -> None:
-        """Lets a step make nothing in the template but what is the same for all rows, and stays: a mask, or a word in a config.
-
-        Args:
-            name: of the step.
-            before: the template's state before it first ran; None from then on.
-        """
-        changed = [path for path, value in self._made.items() if not same(find(self.template, path), value)]
-        if before is not None:
-            after, others = state(self.template), list[dict[Path, Any]]()
-            for path in changes(before, after):
-                value = after.get(path, MISSING)
-                if isinstance(value, Tensor) and not value.requires_grad and not torch._C._functorch.is_batchedtensor(value):
-                    continue
-                # Each model's own step, which the fused one is compared with, has been there before.
-                others = others or [state(model) for model in self.stack.models]
-                if isinstance(value, Tensor) or not all(same(other.get(path, MISSING), value) for other in others):
-                    changed.append(path)
-                elif path[-1] is not SIZE:
-                    self._made[path] = value
-            self._ran.add(name)
-        if changed:
-            raise CannotFuseError(f"{name} changes {readable(changed[0])} of the module")
 
 
 def first_line(error: BaseException) -> str:

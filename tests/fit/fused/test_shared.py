@@ -366,6 +366,22 @@ def test_hooks_see_what_steps_have_made_of_it(tmp_path):
             torch.testing.assert_close(ours, theirs)
 
 
+class Remembering(Head):
+    """Keeps features, which are the same for all trials, for a hook."""
+
+    def training_step(self, batch, batch_idx):
+        self.features = self.backbone(batch[0])
+        return super().training_step(batch, batch_idx)
+
+    def on_train_epoch_end(self):
+        self.log("features", self.features.square().mean())
+        self.factor = self.current_epoch
+
+
+def test_hooks_see_the_features_of_the_last_batch(tmp_path):
+    assert_the_same_alone(Remembering, tmp_path, trainer=THREE)
+
+
 def test_the_users_checkpoints_are_whole(tmp_path):
     callbacks = [
         partial(ModelCheckpoint, monitor="val_loss", filename="{epoch}", save_top_k=-1),

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lightning_hp.fit.copies import address, lazy_copy, possible, same
@@ -110,6 +111,17 @@ class Shared:
         for name, tensor in self.tensors.items():
             if address(tensor) != address(kept[name]):
                 tensor.copy_(kept[name])
+
+    def doubtful(self, kept: dict[str, Tensor]) -> list[str]:
+        """What a step that has failed may have been unable to do for all rows alike.
+
+        Of what steps update that is what it has not come to update, otherwise all of it; if there is none, it may be anything.
+
+        Args:
+            kept: what the tensors were before.
+        """
+        left = [name for name in self.tensors if name in self.updated and torch.equal(self.tensors[name], kept[name])]
+        return left or list(self.updated or self.tensors)
 
     def drop(self, name: str) -> Tensor:
         """Gives a tensor up, which is to have rows."""

@@ -193,34 +193,36 @@ class FusedStep:
 
     def _run(self, name: str, one: Callable[..., list[Tensor]]) -> list[Tensor]:
         """Runs a step of a row for all rows. What cannot be the same for all of them, as is only found here, gets rows."""
-        undo = self._undo(name)
+        shared = self.stack.shared
+        settled = not shared.tensors or (name, self.randomness, self.version) in self._settled
+        undo = None if settled else self._undo()
         while True:
             try:
                 leaves = self._run_rows(name, one)
+                break
             except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
                 if isinstance(error, torch.OutOfMemoryError):
                     raise
-                # In what steps update, something of a row's own may have come to be; otherwise it is anything.
-                shared = self.stack.shared
-                apart = list(shared.updated or shared.tensors)
-                if undo is None or not apart:
+                if undo is None or not shared.tensors:
                     place = f" ({where})" if (where := place_of(error)) else ""
                     raise CannotFuseError(f"{name} cannot be vectorized: {first_line(error)}{place}") from error
-                self.stack.separate(apart)
                 undo()
-                continue
-            self.stack.shared.stale = True
-            if undo is not None:
-                self._settled.add((name, self.randomness, self.version))
-            return leaves
+        shared.stale = True
+        if not settled:
+            self._settled.add((name, self.randomness, self.version))
+        return leaves
 
-    def _undo(self, name: str) -> Callable[[], None] | None:
-        """Keeps what a step changes that fails; None where it has run before as it is now, or nothing is shared."""
-        if not self.stack.shared.tensors or (name, self.randomness, self.version) in self._settled:
-            return None
+    def _undo(self) -> Callable[[], None]:
+        """Keeps what a step changes.
+
+        Returns:
+            What brings it back, and gives rows to what the step may have been unable to do for all rows alike.
+        """
         restore_tensors, restore_metrics, states = self.stack.snapshot(), self.metrics.snapshot(), rng_states()
+        kept = self.stack.shared.kept()
 
         def undo() -> None:
+            self.stack.separate(self.stack.shared.doubtful(kept))
             restore_tensors()
             restore_metrics()
             set_rng_states(states)

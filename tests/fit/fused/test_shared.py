@@ -92,6 +92,13 @@ class Averaging(Head):
         return head
 
 
+class Normed(Averaging):
+    """Has a head with averages of its own."""
+
+    def make(self):
+        return nn.Sequential(super().make(), nn.BatchNorm1d(10), nn.Linear(10, 10))
+
+
 class Adapter(nn.Module):
     """A frozen layer and what is learned besides, of low rank (Hu et al., LoRA, 2022)."""
 
@@ -143,7 +150,7 @@ class Attentive(Head):
         return self.seen(self.network(input)[0][:, -1])
 
 
-@pytest.mark.parametrize("kind", [Head, Averaging, Adapted, Words, Attentive])
+@pytest.mark.parametrize("kind", [Head, Averaging, Normed, Adapted, Words, Attentive])
 def test_trials_with_a_frozen_part_end_as_each_by_itself(kind, tmp_path, seen):
     assert_the_same_alone(kind, tmp_path, trainer=THREE)
     assert not any(seen)
@@ -165,7 +172,7 @@ def test_recorded_steps_take_what_is_shared_from_where_it_stays(kind, made, tmp_
     assert replays(made) == 2 + 4 * 7 - 1
 
 
-@pytest.mark.parametrize("kind", [Head, Averaging])
+@pytest.mark.parametrize("kind", [Head, Averaging, Normed])
 def test_trials_in_parts_update_what_they_share_once(kind, tmp_path, monkeypatch):
     monkeypatch.setattr(check, "LARGEST", 1)
     assert_the_same_alone(kind, tmp_path)

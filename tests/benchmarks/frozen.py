@@ -1,6 +1,6 @@
 """Trial-epochs a second of a search over heads above a frozen network: one trial after another, and as one fit.
 
-    python tests/benchmarks/frozen.py [--models resnet encoder] [--together 8 32] [--epochs 2] [--rounds 3] [--serial 8]
+    python tests/benchmarks/frozen.py [--models resnet encoder] [--together 8 32] [--epochs 10] [--rounds 3] [--serial 8]
     python tests/benchmarks/frozen.py --accelerator gpu --together 8 64 512 --epochs 20
 
 The networks have random weights, the same in all trials: a ResNet of four blocks, whose normalizations go on with their
@@ -139,7 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--together", type=int, nargs="+", default=[8, 32], metavar="K")
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--serial", type=int, default=8, metavar="N", help="most trials of those one after another")
     parser.add_argument("--accelerator", choices=["cpu", "gpu"], default="cpu")

@@ -38,6 +38,8 @@ class Shared:
         self.changes = 0
         # What the models were given copies of; kept, since of several copies the last one does not move when it is written to.
         self._handed: dict[str, Tensor] = {}
+        # Where the tensors were then, and how often they had been written to.
+        self._seen: dict[str, tuple[int, int]] = {}
         self.look(models)
         for name, tensor in (*models[0].named_parameters(), *models[0].named_buffers()):
             own = self.own(name)
@@ -64,10 +66,13 @@ class Shared:
         if self.stale:
             self.stale = False
             for name, tensor in self.tensors.items():
-                if name not in self.updated and self._moved(name, tensor):
+                if self._untouched(name):
+                    continue
+                if name in self.updated or not same([tensor, self._handed[name]]):
                     self._note(name)
-                if name in self.updated:
                     self._hand_out(name)
+                else:
+                    self._seen[name] = _state(tensor)
 
     def follow(self) -> list[str]:
         """Takes over what hooks have changed in all models alike.
@@ -104,12 +109,13 @@ class Shared:
 
     def kept(self) -> dict[str, Tensor]:
         """Copies that stay as they are whatever a step does; without memory of their own, of what no step updates."""
-        return {name: tensor.clone() if name in self.updated else lazy_copy(tensor) for name, tensor in self.tensors.items()}
+        kept = {name: tensor.clone() for name, tensor in self.tensors.items() if not self._untouched(name)}
+        return {name: kept[name] if name in kept else lazy_copy(self._handed[name]) for name in self.tensors}
 
     def put_back(self, kept: dict[str, Tensor]) -> None:
         """Has the tensors be again what they were."""
         for name, tensor in self.tensors.items():
-            if address(tensor) != address(kept[name]):
+            if not self._untouched(name):
                 tensor.copy_(kept[name])
 
     def doubtful(self, kept: dict[str, Tensor]) -> list[str]:
@@ -126,31 +132,43 @@ class Shared:
     def drop(self, name: str) -> Tensor:
         """Gives a tensor up, which is to have rows."""
         self.updated.discard(name)
-        del self._handed[name]
+        del self._handed[name], self._seen[name]
         self.changes += 1
         return self.tensors.pop(name)
 
     def _note(self, name: str) -> None:
         """Notes that steps update a tensor. What they write to is not to be anybody else's, nor to move."""
-        self.updated.add(name)
-        self.tensors[name] = self.tensors[name].clone()
-        self.changes += 1
+        if name not in self.updated:
+            self.updated.add(name)
+            self.tensors[name] = self.tensors[name].clone()
+            self.changes += 1
 
     def _hand_out(self, name: str) -> None:
         """Gives all models copies of a tensor."""
         tensor = self.tensors[name]
-        copy = lazy_copy(tensor.clone() if name in self.updated else tensor)
-        if name not in self.updated and address(copy) != address(tensor):
+        # Kernels of a GPU may read as if they wrote, for which a lazy copy moves, and a recorded step takes what stays.
+        stays = name in self.updated or tensor.device.type != "cpu"
+        copy = lazy_copy(tensor.clone() if stays else tensor)
+        if not stays and address(copy) != address(tensor):
             # In memory of which there is no lazy copy.
             self.tensors[name] = tensor = copy
             copy = lazy_copy(tensor)
         for each in self.own(name):
             each.data = lazy_copy(copy)
         self._handed[name] = copy
+        self._seen[name] = _state(tensor)
+
+    def _untouched(self, name: str) -> bool:
+        """Whether no step has written to a tensor since it was handed out."""
+        return name not in self.updated and _state(self.tensors[name]) == self._seen[name]
 
     def _moved(self, name: str, tensor: Tensor) -> bool:
         """Whether a tensor is no longer in the memory that was handed out."""
         return address(tensor) != address(self._handed[name])
+
+
+def _state(tensor: Tensor) -> tuple[int, int]:
+    return address(tensor), tensor._version
 
 
 def _places(model: nn.Module) -> dict[str, tuple[dict[str, Any], str]]:

@@ -89,7 +89,8 @@ class SearchLoop:
             its own; ``"ray"``, or a `RayCluster`, many at a time on the machines of a Ray cluster; ``"auto"`` takes processes
             where there is more than one GPU, or none and more than one core.
         fuse: ``"auto"`` trains trials whose models have the same structure as one vectorised fit, where that can be done and
-            is faster; ``"never"`` does not; ``"always"`` fails where it cannot.
+            is faster; ``"never"`` does not; ``"always"`` fails where it cannot. Which do, the models tell: numbers that shape
+            none of their parameters may differ. With Trainer's ``max_time`` each trains by itself, since the time is its own.
         workers: how many trials run at a time: by default one per GPU, or per core where there is none, and the cores are
             divided among them.
         jobs_per_device: how many trials share a GPU.

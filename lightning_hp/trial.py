@@ -245,11 +245,32 @@ class Retried:
 
 
 @dataclass(frozen=True)
+class Grouped:
+    """The models of a job have been made. Those of one structure go on together; the others are given back to find their like.
+
+    Attributes:
+        structures: by the number of each trial, what its model has in common with those that it may train with.
+        given_back: the numbers of those that are no longer in the job.
+    """
+
+    structures: Mapping[int, str]
+    given_back: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Unfused:
-    """These trials of a job do not train as one, for this reason; each needs a job of its own."""
+    """These trials of a job do not train as one, and are given back.
+
+    Attributes:
+        numbers: of the trials.
+        reason: why they do not.
+        differing: the model's whole numbers in which they differ, by name, if it may be for these: then those in which they are
+            the same may train as one. None where it is not for any numbers.
+    """
 
     numbers: tuple[int, ...]
     reason: str
+    differing: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -267,8 +288,20 @@ class Printed:
     once: bool = False
 
 
-Event: TypeAlias = RoundBegan | Started | EpochEnded | Paused | Judged | Finished | Retried | Unfused | Printed
+Event: TypeAlias = RoundBegan | Started | EpochEnded | Paused | Judged | Finished | Retried | Grouped | Unfused | Printed
 Emit: TypeAlias = Callable[[Event], None]
+
+
+def given_back_by(event: object) -> tuple[int, ...]:
+    """The trials that an event gives back: their job has them no longer, and they have to train in others."""
+    if isinstance(event, Grouped):
+        return event.given_back
+    return event.numbers if isinstance(event, Unfused) else ()
+
+
+def left_by(event: object) -> tuple[int, ...]:
+    """The trials that are no longer in the job that has told an event: they are over there, or given back."""
+    return (event.number,) if isinstance(event, (Finished, Paused)) else given_back_by(event)
 
 
 def trial_folder(root: Path, number: int) -> Path:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 
-from lightning_hp.trial import EpochEnded, Event, Finished, Paused, Started
+from lightning_hp.trial import EpochEnded, Event, Started, left_by
 from lightning_hp.words import duration
 
 # A babysat fit from random hyperparameters is about as good as the best of so many trials: tests/benchmarks/which_way.py.
@@ -53,8 +53,8 @@ class Way:
                 self._judge(self._clock() - self._after_first[event.number], epochs)
             elif event.epoch == 0:
                 self._after_first[event.number] = self._clock()
-        elif isinstance(event, (Finished, Paused)):
-            self._running.pop(event.number, None)
+        for number in left_by(event):
+            self._running.pop(number, None)
 
     def _judge(self, epoch: float, epochs: int | None) -> None:
         tell, self._tell = self._tell, None

@@ -24,7 +24,20 @@ from lightning_hp.executors.messages import Broken, Lost, Order, Raised, RankFai
 from lightning_hp.executors.names import with_names
 from lightning_hp.executors.place import Place
 from lightning_hp.executors.scratch import scratch_folder
-from lightning_hp.trial import LONGEST_REASON, Emit, EpochEnded, Event, Finished, Job, Outcome, Paused, Printed, Unfused
+from lightning_hp.trial import (
+    LONGEST_REASON,
+    Emit,
+    EpochEnded,
+    Event,
+    Finished,
+    Grouped,
+    Job,
+    Outcome,
+    Paused,
+    Printed,
+    Unfused,
+    left_by,
+)
 
 # Seconds without a look at the clock; a queue takes no infinity.
 LONGEST_WAIT = 3600.0
@@ -214,13 +227,12 @@ class _Run:
         elif isinstance(message, Warned):
             self._print(team, message.text, once=True)
         elif team.fate is None:
-            if isinstance(message, (Finished, Paused)):
-                team.unfinished.discard(message.number)
-            elif isinstance(message, Unfused):
-                team.unfinished.difference_update(message.numbers)
+            team.unfinished.difference_update(left_by(message))
             if not team.unfinished:
                 team.allow(GRACE)
-            if isinstance(message, (EpochEnded, Finished, Paused, Unfused)):
+            elif isinstance(message, Grouped) and self._settings.trial_timeout is not None:
+                team.allow(self._settings.trial_timeout * len(team.unfinished))
+            if isinstance(message, (EpochEnded, Finished, Paused, Grouped, Unfused)):
                 self._emit(message)
 
     def _print(self, team: _Team, line: str, once: bool = False) -> None:

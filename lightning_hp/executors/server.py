@@ -112,9 +112,9 @@ class _Server:
         # Kept, since letting go of it in a worker would touch all that is in it.
         self._finalizers = weakref.finalize._registry  # type: ignore[attr-defined]
         # A worker's end, and the search's, wakes the server up by a byte in this pipe.
-        self._wake, wakeup = os.pipe()
-        os.set_blocking(wakeup, False)
-        signal.set_wakeup_fd(wakeup)
+        self._wake, self._wakeup = os.pipe()
+        os.set_blocking(self._wakeup, False)
+        signal.set_wakeup_fd(self._wakeup)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal_at_end_of(search, signal.SIGCHLD)
 
@@ -166,12 +166,13 @@ class _Server:
             # user's has made belongs to all workers, and torch's thousands of registrations take longer than the fork.
             weakref.finalize._registry = {}  # type: ignore[attr-defined]
             os.setpgid(0, 0)
-            os.close(signal.set_wakeup_fd(-1))
+            # From Python 3.12 on, asyncio has done so already where it is loaded.
+            signal.set_wakeup_fd(-1)
             for number in (signal.SIGCHLD, signal.SIGINT):
                 signal.signal(number, signal.SIG_DFL)
             os.dup2(output, 1)
             os.dup2(output, 2)
-            for descriptor in (output, self._wake):
+            for descriptor in (output, self._wake, self._wakeup):
                 os.close(descriptor)
             self._stream.close()
             self._control.close()

@@ -15,7 +15,7 @@ from lightning_hp.search.ladder import Ladder
 from lightning_hp.search.plan import Plan
 from lightning_hp.seeds import trial_seed
 from lightning_hp.space import Hparams
-from lightning_hp.trial import Emit, Event, Finished, Job, Paused, Retried, Started, Trial, Unfused
+from lightning_hp.trial import Emit, Event, Finished, Grouped, Job, Paused, Retried, Started, Trial, Unfused
 
 # This many failures of one kind, with nothing else before them, condemn the search.
 SAME_FAILURES = 5
@@ -94,8 +94,13 @@ class Dispatch:
             so_far = self.ladder.pause(self._running.pop(event.number), event)
             if so_far is not None:
                 self.ask.finish(so_far)
+        if isinstance(event, Grouped):
+            for number, structure in event.structures.items():
+                self.plan.learn(self._running[number], structure)
+            for number in event.given_back:
+                self.plan.add(self._running.pop(number))
         if isinstance(event, Unfused):
-            self.plan.refuse([self._running.pop(number) for number in event.numbers])
+            self.plan.refuse([self._running.pop(number) for number in event.numbers], event.differing)
         self._tell(event)
 
     def _settle(self, closed: bool) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from lightning_hp.space import Hparams, split
+from lightning_hp.search.kinds import Kind, Kinds
 from lightning_hp.trial import Job, Rung, Trial
 
 # More rows than this gain little, and their trials end together late.
@@ -18,8 +17,8 @@ MOST_TOGETHER = 128
 class Plan:
     """The trials that are to start, and how they are put into jobs.
 
-    Only what the hyperparameters tell is looked at, so that no code of the user's runs where a crash would end the search: the
-    worker finds out whether the models really have one structure.
+    Only what the hyperparameters tell is looked at, so that no code of the user's runs where a crash would end the search: a
+    worker finds out which models have one structure, trains some of those, and gives the others back.
 
     Args:
         places: tells how many jobs run at a time, which may change; trials that go together are divided among them.
@@ -31,15 +30,15 @@ class Plan:
     most: int = MOST_TOGETHER
     until: Callable[[Trial], Rung | None] = lambda trial: None
     # By number, those that have waited longest first; a plain dict is slow to find its first once many have left it.
-    _waiting: OrderedDict[int, _Kind] = field(default_factory=OrderedDict)
+    _waiting: OrderedDict[int, Kind] = field(default_factory=OrderedDict)
     # The same by what all of a job have in common, so that no job has to look through all that wait.
-    _alike: dict[_Kind, deque[Trial]] = field(default_factory=dict)
+    _alike: dict[Kind, deque[Trial]] = field(default_factory=dict)
     # By a trial's number, the numbers of all that were in its last job.
     _jobs: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    # Trials that have to train by themselves, and what those have in common that do not train as one.
+    # Trials that have to train by themselves.
     _alone: set[int] = field(default_factory=set)
-    _refused: set[_Kind] = field(default_factory=set)
-    _shares: dict[_Kind, int] = field(default_factory=dict)
+    _kinds: Kinds = field(default_factory=Kinds)
+    _shares: dict[Kind, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -50,14 +49,25 @@ class Plan:
         return self.most * self.places()
 
     def add(self, trial: Trial) -> None:
-        """Takes a trial that is to start."""
+        """Takes a trial that is to start, or one that was given back."""
         self._put(trial, (trial.number,) if trial.number in self._alone else ())
 
-    def refuse(self, trials: list[Trial]) -> None:
-        """Takes back trials that cannot train as one; neither will others like them."""
+    def learn(self, trial: Trial, structure: str) -> None:
+        """Takes note of the structure of a trial's model, as a worker has found it."""
+        self._kinds.learn(trial, structure)
+
+    def refuse(self, trials: Sequence[Trial], differing: Sequence[str] | None = ()) -> None:
+        """Takes back trials that cannot train as one; neither will others like them.
+
+        Args:
+            trials: of one job.
+            differing: the whole numbers in which they differ, if it may be for these: those that have the same ones will be
+                tried. None where it is not for any numbers.
+        """
+        if self._kinds.refuse([(trial, self.until(trial)) for trial in trials], differing):
+            self._sort_anew()
         for trial in trials:
             self.add(trial)
-            self._refused.add(self._waiting[trial.number])
 
     def again(self, trial: Trial) -> None:
         """Takes back a trial that shall train with those of its last job once more, as far as these are taken back as well."""
@@ -77,7 +87,7 @@ class Plan:
         size = 1
         if kind.only:
             size = len(alike)
-        elif kind not in self._refused:
+        elif not self._kinds.is_refused(kind):
             # The last shares are not made smaller for those that come late.
             self._shares[kind] = size = max(self._shares.get(kind, 1), min(self.most, -(-len(alike) // self.places())))
         together = tuple(alike.popleft() for _ in range(min(size, len(alike))))
@@ -90,38 +100,14 @@ class Plan:
         return Job(together, kind.until)
 
     def _put(self, trial: Trial, only: tuple[int, ...]) -> None:
-        kind = _Kind(structure(trial.hparams), self.until(trial), only)
+        until = self.until(trial)
+        kind = Kind(until, only=only) if only else self._kinds.of(trial, until)
         self._waiting[trial.number] = kind
         self._alike.setdefault(kind, deque()).append(trial)
 
-
-@dataclass(frozen=True)
-class _Kind:
-    """What the trials of a job have in common. At a rung that few reach, to train as one may be slower and is refused."""
-
-    structure: Hashable
-    until: Rung | None
-    # The numbers of those that train with no others; empty where anyone may join.
-    only: tuple[int, ...]
-
-
-def structure(hparams: Hparams) -> Hashable:
-    """What models with the same structure have in common: all but the model's real numbers, such as lr.
-
-    >>> structure({"lr": 0.1, "layers": 2, "data.batch_size": 32}) == structure({"lr": 0.2, "layers": 2, "data.batch_size": 32})
-    True
-    >>> structure({"lr": 0.1, "layers": 2}) == structure({"lr": 0.1, "layers": 3})
-    False
-    >>> structure({"dropouts": [0.1, 0.2]}) == structure({"dropouts": [0.3, 0.4]}) != structure({"dropouts": [0.1]})
-    True
-    """
-    parts = split(hparams)
-    model = {name: _form(value) for name, value in parts["model"].items() if not isinstance(value, float)}
-    # Choices may be anything, lists and objects too.
-    return repr((model, parts["data"], parts["trainer"]))
-
-
-def _form(value: Any) -> Any:
-    """A value, or of a list of real numbers how many they are."""
-    numbers = isinstance(value, list) and value and all(isinstance(each, float) for each in value)
-    return f"{len(value)} numbers" if numbers else value
+    def _sort_anew(self) -> None:
+        """Puts all that wait where they belong by what is known now, in the same order."""
+        trials = {trial.number: trial for alike in self._alike.values() for trial in alike}
+        waiting, self._waiting, self._alike = self._waiting, OrderedDict(), {}
+        for number, kind in waiting.items():
+            self._put(trials[number], kind.only)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,8 +28,8 @@ from lightning_hp.trial import (
     Started,
     State,
     Trial,
-    Unfused,
     add_epoch,
+    given_back_by,
     trial_folder,
 )
 
@@ -145,9 +145,8 @@ class Recorder:
             running.epochs, running.metrics = event.outcome.epochs, dict(event.outcome.metrics)
         elif isinstance(event, Finished):
             self._finish(event)
-        elif isinstance(event, Unfused):
-            for number in event.numbers:
-                self._running.pop(number)
+        elif given_back := given_back_by(event):
+            self._give_back([self._running.pop(number) for number in given_back])
         if self._running and not self._ended and time.monotonic() - self._updated >= UPDATE_INTERVAL:
             self._update()
 
@@ -161,6 +160,11 @@ class Recorder:
         finally:
             self._store.close()
             self._lock.release()
+
+    def _give_back(self, given_back: Sequence[Running]) -> None:
+        """Has trials that wait for another job not shown as running, perhaps for long."""
+        if shown := [each for each in given_back if each.known]:
+            self._store.write_all((replace(each.standing(), state="waiting"), each.began, None) for each in shown)
 
     def _finish(self, event: Finished) -> None:
         running = self._running.pop(event.number)

@@ -16,7 +16,21 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from lightning_hp.tracking.notebook import Place
-from lightning_hp.trial import EpochEnded, Event, Finished, Mode, Paused, Printed, Retried, Started, Trial, Unfused, is_better
+from lightning_hp.trial import (
+    EpochEnded,
+    Event,
+    Finished,
+    Grouped,
+    Mode,
+    Paused,
+    Printed,
+    Retried,
+    Started,
+    Trial,
+    Unfused,
+    given_back_by,
+    is_better,
+)
 
 MOST_BARS, MOST_NAMED = 8, 8
 # The terminal echoes ^C where the bars end: on a full line it would wrap, and the bars would stand there twice.
@@ -114,19 +128,26 @@ class Progress:
         elif isinstance(event, Retried):
             self._hide(event.number)
             self.tell(f"trial {event.number} is tried again: {event.reason}")
-        elif isinstance(event, Unfused):
-            for number in event.numbers:
+        elif isinstance(event, (Grouped, Unfused)):
+            for number in given_back_by(event):
                 self._hide(number)
-            # Where steps are timed, only the figures differ from job to job.
-            kind = re.sub(r"\d+(\.\d+)?", "", event.reason)
-            if kind not in self._told:
-                self._told.add(kind)
-                self.tell(f"not fused: {event.reason}")
+            if isinstance(event, Unfused):
+                self._tell_unfused(event)
         elif isinstance(event, Printed) and not (event.once and event.line in self._told):
             if event.once:
                 self._told.add(event.line)
             whose = f"trial {', '.join(map(str, event.numbers))}: " if event.numbers else ""
             self.tell(f"{whose}{event.line}")
+
+    def _tell_unfused(self, event: Unfused) -> None:
+        names = event.differing or ()
+        where = f" where {' or '.join(names)} differ{'s' if len(names) == 1 else ''}" if names else ""
+        told = f"not fused{where}: {event.reason}"
+        # Where steps are timed, only the figures differ from job to job.
+        kind = re.sub(r"\d+(\.\d+)?", "", told)
+        if kind not in self._told:
+            self._told.add(kind)
+            self.tell(told)
 
     def _show(self, number: int) -> None:
         if number not in self._epochs and len(self._epochs) < MOST_BARS:

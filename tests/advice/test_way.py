@@ -6,7 +6,7 @@ import pytest
 from lightning.pytorch.callbacks import EarlyStopping
 
 from lightning_hp.advice import Way
-from lightning_hp.trial import EpochEnded, Finished, Outcome, Started, Trial
+from lightning_hp.trial import EpochEnded, Finished, Grouped, Outcome, Started, Trial, Unfused
 
 START = Started(Trial(0, {}, 0), 0.0, max_epochs=10)
 
@@ -48,9 +48,12 @@ def test_trials_that_run_at_the_same_time_are_counted(play):
     assert play(3000.0, (0, START), *others, (500, EpochEnded(0, 0, {})), (100, EpochEnded(0, 1, {}))) == []
 
 
-def test_those_that_have_ended_are_not(play):
+@pytest.mark.parametrize(
+    "ended",
+    [Finished(1, Outcome("failed"), 0.0), Grouped({0: "one", 1: "another"}, (1,)), Unfused((1,), "manual optimization")],
+)
+def test_those_that_have_ended_or_wait_for_another_job_are_not(play, ended):
     other = Started(Trial(1, {}, 0), 0.0, max_epochs=10)
-    ended = Finished(1, Outcome("failed"), 0.0)
     epochs = [(10, EpochEnded(0, 0, {})), (100, EpochEnded(0, 1, {}))]
     assert play(3000.0, (0, START), (0, other), *epochs) == []
     assert len(play(3000.0, (0, START), (0, other), (0, ended), *epochs)) == 1

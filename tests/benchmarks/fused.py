@@ -5,10 +5,11 @@
     python tests/benchmarks/fused.py --accelerator gpu --together 8 64 512 --epochs 30 --serial 8
 
 Each K of ``--together`` is a search of K trials on scikit-learn's digits. All sides try the same hyperparameters, log the same
-curves and write the best and the last checkpoint. The sides take turns; each has a Python of its own, whose time counts from
-when all is imported. ``floor`` is no search: the bare arithmetic of K models, written by hand as batched matrix products (or
-grouped convolutions), with nothing logged or saved. Optuna's side takes its trials one after another; with ``--serial`` it has
-only so many, which gives the same rate and takes less time. Memory is that of the largest process, or of the GPU.
+curves and write the best and the last checkpoint. The sides take turns; each has a process of its own, whose time counts from
+when it has made a small search of the same kind, so that all is imported and the device has what it loads once. ``floor`` is no
+search: the bare arithmetic of K models, written by hand as batched matrix products (or grouped convolutions), with nothing
+logged or saved. Optuna's side takes its trials one after another; with ``--serial`` it has only so many, which gives the same
+rate and takes less time. Memory is that of the largest process, or of the GPU.
 """
 
 from __future__ import annotations
@@ -18,18 +19,22 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from importlib.util import find_spec
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from common import CORES, SPACE, Cnn, Mlp, child, drawn, fit, loaders, optuna_study, silence, told, versions
+from common import CORES, SPACE, Cnn, Mlp, drawn, fit, loaders, optuna_study, silence, told, versions
 from torch import Tensor
 from torch.nn import functional
 
 from lightning_hp import SearchLoop
 
 MODELS: dict[str, type[Mlp]] = {"mlp": Mlp, "cnn": Cnn}
+# Trials of the search that is not timed: as many as have their pictures drawn.
+SMALL = 12
 
 
 def search(executor: str, fuse: str, model: str, trials: int, epochs: int, accelerator: str, root: Path) -> None:
@@ -108,15 +113,13 @@ SIDES: dict[str, Callable[[str, int, int, str, Path], None]] = {
 }
 
 
-def run(side: str, model: str, trials: int, epochs: int, accelerator: str) -> None:
-    """Prints the seconds of one side, and the MiB of its largest process or of the GPU."""
+def run(side: str, model: str, trials: int, epochs: int, accelerator: str) -> tuple[float, float]:
+    """The seconds of one side, and the MiB of its largest process or of the GPU."""
     silence()
-    # The first convolution or matrix product of a process makes torch's threads.
-    torch.rand(256, 256) @ torch.rand(256, 256)
-    if accelerator == "gpu" and "processes" not in side:
-        # Nor is what starts the device; workers are forked, and start it by themselves.
-        torch.rand(256, 256, device="cuda") @ torch.rand(256, 256, device="cuda")
     with tempfile.TemporaryDirectory() as folder:
+        if accelerator == "cpu" or "processes" not in side:
+            SIDES[side](model, SMALL, 1, accelerator, Path(folder) / "small")
+        # Else this process must not have started the device: workers are forked, and start it by themselves.
         began = time.perf_counter()
         SIDES[side](model, trials, epochs, accelerator, Path(folder) / "study")
         if accelerator == "gpu" and "processes" not in side:
@@ -125,7 +128,7 @@ def run(side: str, model: str, trials: int, epochs: int, accelerator: str) -> No
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
     if accelerator == "gpu" and "processes" not in side:
         peak = torch.cuda.max_memory_allocated() / 2**20
-    print(seconds, peak)
+    return seconds, peak
 
 
 def compare(model: str, trials: int, epochs: int, rounds: int, sides: list[str], accelerator: str, serial: int) -> None:
@@ -135,9 +138,8 @@ def compare(model: str, trials: int, epochs: int, rounds: int, sides: list[str],
     for number in range(rounds):
         for side in sides if number % 2 == 0 else sides[::-1]:
             run_here = min(trials, serial) if side == "optuna" else trials
-            sizes = ("--models", model, "--together", run_here, "--epochs", epochs, "--accelerator", accelerator)
-            output = child(__file__, "--run", side, *sizes)
-            seconds, peak = map(float, output.split()[-2:])
+            with ProcessPoolExecutor(1, mp_context=get_context("fork")) as alone:
+                seconds, peak = alone.submit(run, side, model, run_here, epochs, accelerator).result()
             rates[side].append(run_here * epochs / seconds)
             memory[side] = max(peak, memory.get(side, 0.0))
     for side in sides:
@@ -159,11 +161,7 @@ def main() -> None:
     parser.add_argument("--serial", type=int, default=10**6, metavar="N", help="most trials of Optuna's side")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--accelerator", choices=["cpu", "gpu"], default="cpu")
-    parser.add_argument("--run", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.run:
-        run(options.run, options.models[0], options.together[0], options.epochs, options.accelerator)
-        return
     sides = [side for side in options.sides if side != "optuna" or find_spec("optuna")]
     for model in options.models:
         for trials in options.together:

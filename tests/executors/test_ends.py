@@ -20,7 +20,7 @@ from lightning_hp.executors import processes as processes_module
 from lightning_hp.executors.launch import CAN_FORK, Spawner
 from lightning_hp.executors.place import Place
 from lightning_hp.executors.processes import Processes
-from lightning_hp.trial import EpochEnded, Finished, Job, Outcome, Printed
+from lightning_hp.trial import EpochEnded, Finished, Grouped, Job, Outcome, Printed
 
 ONE = [Place((), threads=1)]
 
@@ -53,6 +53,26 @@ def test_a_worker_that_does_not_end_when_its_work_is_over_is_killed_and_that_is_
     assert [event.number for event in heard if isinstance(event, Finished)] == [0]
     told = "the worker had done its work and did not end for 1 seconds: killed"
     assert [event for event in heard if isinstance(event, Printed)] == [Printed((0,), told)]
+
+
+def test_of_a_jobs_time_those_keep_their_share_that_stay_and_only_these_end_with_it(monkeypatch):
+    given = []
+    allow = processes_module._Team.allow
+
+    def noted(team, seconds):
+        given.append(seconds)
+        allow(team, seconds)
+
+    def work(job, emit):
+        emit(Grouped({0: "one", 1: "another", 2: "one"}, (1,)))
+        os._exit(3)
+
+    monkeypatch.setattr(processes_module._Team, "allow", noted)
+    jobs = iter([Job(tuple(Trial(number, {}, 0) for number in range(3)))])
+    heard = []
+    Processes(ONE, trial_timeout=100.0).run(lambda: next(jobs, None), work, heard.append)
+    assert given[:2] == [300.0, 200.0]
+    assert [event.number for event in heard if isinstance(event, Finished)] == [0, 2]
 
 
 @pytest.mark.slow

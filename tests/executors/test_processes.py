@@ -193,6 +193,26 @@ def test_classes_of_the_script_may_be_choices(search):
     assert Mine in {trial.hparams["layer"] for trial in study.trials}
 
 
+class Forking:
+    """A model factory that has the fork server do at each fork what asyncio does from Python 3.12 on."""
+
+    def __call__(self, lr):
+        return LitDigits(lr=lr)
+
+    def __reduce__(self):
+        return loaded_by_the_server, ()
+
+
+def loaded_by_the_server():
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
+    return Forking()
+
+
+def test_workers_start_where_a_fork_leaves_nothing_to_wake_up_by(search):
+    study = search(Forking(), space={"lr": Log(1e-2, 1.0)}, executor="processes", workers=2, trials=2, retries=0).run()
+    assert [trial.state for trial in study.trials] == ["complete"] * 2
+
+
 def lose_a_connection(self):
     here, there = multiprocessing.Pipe()
     there.close()

@@ -16,7 +16,7 @@ from lightning_hp import Choice, ConfigError, Log, Space, StorageError, Study, T
 from lightning_hp.study import Recorder
 from lightning_hp.study import recorder as recorder_module
 from lightning_hp.study.records import repair
-from lightning_hp.trial import FINISHED, EpochEnded, Finished, Outcome, Started, add_epoch, trial_folder
+from lightning_hp.trial import FINISHED, EpochEnded, Finished, Grouped, Outcome, Started, Unfused, add_epoch, trial_folder
 
 SPACE = Space({"lr": Log(0.1, 1.0), "cell": Choice(dict, list)})
 ASKED = {"monitor": "val_acc", "mode": "max", "trials": 3, "seed": 0, "space": SPACE.describe()}
@@ -114,6 +114,14 @@ class StudyMachine(RuleBasedStateMachine):
         )
         self.recorder.record(Finished(number, outcome, time=2.0))
         self.model[number] = outcome.applied_to(trial)
+
+    @precondition(lambda self: self.recorder is not None and self.running())
+    @rule(data=st.data(), refused=st.booleans())
+    def give_back(self, data, refused):
+        number = data.draw(st.sampled_from(self.running()))
+        event = Unfused((number,), "manual optimization") if refused else Grouped({number: "one"}, (number,))
+        self.recorder.record(event)
+        self.model[number] = replace(self.model[number], state="waiting")
 
     @precondition(lambda self: self.recorder is not None)
     @rule()

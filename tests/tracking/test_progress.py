@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from lightning_hp.tracking.progress import MOST_BARS, Progress, resumed
-from lightning_hp.trial import EpochEnded, Finished, Outcome, Paused, Printed, Started, Trial, Unfused
+from lightning_hp.trial import EpochEnded, Finished, Grouped, Outcome, Paused, Printed, Started, Trial, Unfused
 
 DONE = Trial(0, {}, 0, state="complete", value=0.5)
 FAILED = Trial(1, {}, 0, state="failed", reason="no")
@@ -200,6 +200,26 @@ def test_why_trials_are_not_fused_is_told_once_whatever_was_timed():
         "not fused: a step takes 0.6 ms, 3 take 0.4",
         "not fused: manual optimization",
     ]
+
+
+def test_where_it_may_be_for_numbers_that_trials_are_not_fused_these_are_named():
+    console = lines()
+    with Progress(4, "val_acc", "max", [], console=console) as progress:
+        for names in (("heads",), ("heads", "units"), (), None):
+            progress.record(Unfused((0, 1), "a view", names))
+    assert console.file.getvalue().splitlines() == [
+        "not fused where heads differs: a view",
+        "not fused where heads or units differ: a view",
+        "not fused: a view",
+    ]
+
+
+def test_trials_that_were_given_back_are_not_shown_as_running():
+    with Progress(2, "val_acc", "max", [], console=terminal(60)) as progress:
+        for number in range(2):
+            progress.record(Started(Trial(number, {}, 0), 0.0, max_epochs=3))
+        progress.record(Grouped({0: "one", 1: "another"}, (1,)))
+        assert [task.description for task in progress._bars.tasks[1:]] == ["trial 0"]
 
 
 def test_what_trials_print_is_shown_each_time_and_what_they_warn_of_once():

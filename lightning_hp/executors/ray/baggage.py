@@ -10,7 +10,7 @@ from typing import Any
 from lightning_hp.executors.ray.mirror import Copy, Mirror
 from lightning_hp.executors.ray.ways import Parcel
 from lightning_hp.executors.ray.wheels import Desk
-from lightning_hp.trial import Finished, Paused, Unfused
+from lightning_hp.trial import left_by
 
 # Looking at what has changed and sending it takes at most one part in so many of the time.
 PARTS = 10
@@ -61,10 +61,4 @@ class Baggage:
 
 def ended_by(messages: Iterable[Any]) -> list[int]:
     """The trials that are over where they were trained, by what has been told."""
-    ended = []
-    for message in messages:
-        if isinstance(message, (Finished, Paused)):
-            ended.append(message.number)
-        elif isinstance(message, Unfused):
-            ended.extend(message.numbers)
-    return ended
+    return [number for message in messages for number in left_by(message)]

@@ -18,7 +18,7 @@ from lightning_hp.executors.ray.mirror import Change, Copy, Gone, Piece, Same
 from lightning_hp.executors.ray.nodes import MOST_FAILURES
 from lightning_hp.executors.ray.ways import Parcel, ThroughRay, ThroughStorage, Way
 from lightning_hp.executors.ray.wheels import Answered, Listens, Wheels
-from lightning_hp.trial import LONGEST_REASON, Emit, Finished, Job, Outcome, Paused, Printed, Unfused
+from lightning_hp.trial import LONGEST_REASON, Emit, Finished, Job, Outcome, Printed, left_by
 
 # Seconds from one look at how many agents there should be to the next.
 GROW_INTERVAL = 2.0
@@ -182,10 +182,7 @@ class Driver:
             raise message.error
         if isinstance(message, Finished) and message.outcome.blameless and self._is_put_off(agent, message.outcome):
             return
-        if isinstance(message, (Finished, Paused)):
-            agent.unfinished.discard(message.number)
-        elif isinstance(message, Unfused):
-            agent.unfinished.difference_update(message.numbers)
+        agent.unfinished.difference_update(left_by(message))
         self._emit(_with_advice(message) if isinstance(message, Finished) else message)
 
     def _lose(self, agent: RemoteAgent, error: Exception) -> None:

@@ -1,5 +1,6 @@
 """Fused jobs: trials whose models have the same structure train as one vectorised fit.
 
+structure   what models have in common that may be stacked
 stack       parameters and buffers of all models, stacked along a trial axis; each model keeps views of its row
 shared      what is frozen and the same in all models, held once and computed with once
 step        the user's own training and validation step, run for all rows at once by torch.func.vmap

@@ -8,7 +8,16 @@ from pathlib import Path
 
 
 class CannotFuseError(Exception):
-    """These models cannot be trained as one. The message says why, to stand behind ``not fused:``."""
+    """These models cannot be trained as one.
+
+    Args:
+        reason: why, to stand behind ``not fused:``.
+        by_numbers: whether it may be for numbers in which the models differ, so that those with the same ones might.
+    """
+
+    def __init__(self, reason: str, by_numbers: bool = True) -> None:
+        super().__init__(reason)
+        self.by_numbers = by_numbers
 
 
 def place_of(error: BaseException) -> str:

@@ -106,7 +106,7 @@ class Member:
         data_given = driver.fit_loop._data_source.instance is not driver.lightning_module
         reason = unsupported(trainer, data_given)
         if reason is not None:
-            raise CannotFuseError(reason)
+            raise CannotFuseError(reason, by_numbers=False)
         with self._own_random_numbers():
             call._call_lightning_module_hook(trainer, "prepare_data")
             # The driver has set up the data, once for all.

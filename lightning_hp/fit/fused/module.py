@@ -175,7 +175,8 @@ class FusedModule(LightningModule):
         loading = 1e3 * loading_seconds(self.trainer)
         if fused + loading > ordinary + count * loading:
             batches = f", with batches of {loading:.1f} ms" if loading >= _SHOWN else ""
-            raise CannotFuseError(f"a fused step takes {fused:.1f} ms, {count} ordinary ones take {ordinary:.1f}{batches}")
+            reason = f"a fused step takes {fused:.1f} ms, {count} ordinary ones take {ordinary:.1f}{batches}"
+            raise CannotFuseError(reason, by_numbers=False)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from lightning.pytorch import Callback, Trainer
@@ -35,19 +36,21 @@ from lightning_hp.fit.fused.feed import Feed
 from lightning_hp.fit.fused.member import Member
 from lightning_hp.fit.fused.module import FusedModule
 from lightning_hp.fit.fused.relay import Relay
+from lightning_hp.fit.fused.structure import bytes_of, structure_of
 from lightning_hp.fit.recipe import Recipe
 from lightning_hp.fit.seeding import Seeding
 from lightning_hp.fit.trainer import DEFAULTS, name_profile, trainer_kwargs
-from lightning_hp.trial import Emit, Rung, Trial, Unfused
+from lightning_hp.space import differing
+from lightning_hp.trial import Emit, Grouped, Rung, Trial, Unfused
 
-# Takes a trial's attempt that is over, what it has raised if it has failed, and whether another is over that comes next.
-Finish = Callable[[Attempt, BaseException | None, bool], None]
+# Bytes that models may take which nobody needs any more: to find them all takes longer than to make a small one.
+MOST_UNNEEDED = 2**28
 
 
 def run_fused(
     recipe: Recipe, trials: Sequence[Trial], emit: Emit, always: bool = False, until: Rung | None = None
 ) -> list[Trial]:
-    """Trains trials as one, or as many at a time as memory takes.
+    """Trains trials as one, or as many at a time as memory takes. Those of other structures than the first are given back.
 
     Args:
         recipe: what all trials of the search share.
@@ -57,72 +60,108 @@ def run_fused(
         until: where they pause; None if they go on to their end.
 
     Returns:
-        The trials that have none to train with: where memory takes only one, or where no other stands at the same step.
+        The trials that have none to train with: where memory takes only one, or where no other has such a model or stands at
+        the same step.
 
     Raises:
         ConfigError: with ``always``, they cannot train as one.
     """
-    attempts = {trial.number: begin(recipe, trial, emit, until) for trial in trials}
-
-    def finish(attempt: Attempt, error: BaseException | None, more: bool) -> None:
-        with storage_errors(attempt.folder):
-            outcome = outcome_of(attempt.reporter) if error is None else failure_of(attempt.reporter, error)
-            end(attempt, outcome)
-        del attempts[attempt.trial.number]
-        emit(ended(attempt.trial, outcome, more))
-
+    attempts = _Attempts(recipe, emit, until)
+    attempts.begin(trials)
     alone, most = [], len(trials)
     try:
-        while attempts:
-            together = _at_one_step(list(attempts.values()))[:most]
+        while attempts.open:
+            together = attempts.at_one_step()[:most]
             if len(together) == 1:
-                alone.append(_leave(attempts, together[0]))
-            elif not _fits(recipe, together, finish, always):
+                alone += attempts.leave(together)
+            elif not _fits(recipe, together, attempts, always):
                 _free_memory()
-                left = [_leave(attempts, each) for each in together if each.trial.number in attempts]
+                left = attempts.leave(together)
                 most = -(-len(left) // 2)
                 # What they had written of their curves is written anew.
-                attempts = {trial.number: begin(recipe, trial, emit, until) for trial in left} | attempts
+                attempts.begin(left)
             else:
                 # Lightning passes over a fit without epochs or batches, and so over the end of its trials.
-                alone += [_leave(attempts, each) for each in together if each.trial.number in attempts]
+                alone += attempts.leave(together)
     except CannotFuseError as reason:
-        if attempts and always:
+        refused = attempts.leave(list(attempts.open.values()))
+        names = differing([trial.hparams for trial in refused]) if reason.by_numbers else None
+        if refused and always and not names:
             raise ConfigError(f"fuse='always', but these trials cannot train as one: {reason}") from reason
-        if attempts:
-            emit(Unfused(tuple(attempts), str(reason)))
+        if refused:
+            emit(Unfused(tuple(trial.number for trial in refused), str(reason), names))
     finally:
-        for attempt in attempts.values():
-            attempt.logger.experiment.close()
+        attempts.leave(list(attempts.open.values()))
     return alone
 
 
-def _at_one_step(attempts: list[Attempt]) -> list[Attempt]:
-    """Those that begin where the first does: what is interrupted may have been so at different steps."""
-    return [attempt for attempt in attempts if attempt.step == attempts[0].step]
+class _Attempts:
+    """The trials of a job as long as they are not over.
 
+    Attributes:
+        open: their attempts, by number, in the order in which they train.
+    """
 
-def _leave(attempts: dict[int, Attempt], attempt: Attempt) -> Trial:
-    attempt.logger.experiment.close()
-    return attempts.pop(attempt.trial.number).trial
+    def __init__(self, recipe: Recipe, emit: Emit, until: Rung | None) -> None:
+        self.open: dict[int, Attempt] = {}
+        self._recipe = recipe
+        self._emit = emit
+        self._until = until
+
+    def begin(self, trials: Sequence[Trial]) -> None:
+        """Opens these trials, to train before the others."""
+        self.open = {trial.number: begin(self._recipe, trial, self._emit, self._until) for trial in trials} | self.open
+
+    def at_one_step(self) -> list[Attempt]:
+        """Those that begin where the first does: what is interrupted may have been so at different steps."""
+        attempts = list(self.open.values())
+        return [attempt for attempt in attempts if attempt.step == attempts[0].step]
+
+    def leave(self, attempts: Sequence[Attempt]) -> list[Trial]:
+        """Closes those that are open still, for others to go on with."""
+        left = [self.open.pop(each.trial.number) for each in attempts if each.trial.number in self.open]
+        for attempt in left:
+            attempt.logger.experiment.close()
+        return [attempt.trial for attempt in left]
+
+    def finish(self, attempt: Attempt, error: BaseException | None, more: bool) -> None:
+        """Ends a trial.
+
+        Args:
+            attempt: of the trial.
+            error: what it has raised if it has failed.
+            more: whether another is over that comes next.
+        """
+        with storage_errors(attempt.folder):
+            outcome = outcome_of(attempt.reporter) if error is None else failure_of(attempt.reporter, error)
+            end(attempt, outcome)
+        del self.open[attempt.trial.number]
+        self._emit(ended(attempt.trial, outcome, more))
+
+    def group(self, structures: Mapping[int, str], staying: Sequence[Member]) -> None:
+        """Tells the structures of the models, and gives back the trials that do not stay."""
+        numbers = {member.attempt.trial.number for member in staying}
+        # First, since others may begin with them at once.
+        given_back = self.leave([self.open[number] for number in structures if number not in numbers])
+        self._emit(Grouped(structures, tuple(trial.number for trial in given_back)))
 
 
 def _free_memory() -> None:
-    # Modules and Trainers refer to each other.
+    # Modules and Trainers refer to each other, and a module that saves its hyperparameters to itself.
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
-def _fits(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish, always: bool) -> bool:
-    """Trains attempts as one.
+def _fits(recipe: Recipe, together: Sequence[Attempt], attempts: _Attempts, always: bool) -> bool:
+    """Trains some of the attempts as one.
 
     Returns:
         Whether the memory was enough; if not, some may have finished.
     """
     try:
         with storage_errors(recipe.root):
-            _fit(recipe, attempts, finish, always)
+            _fit(recipe, together, attempts, always)
     except (CannotFuseError, LightningHPError, SIGTERMException):
         raise
     except (Exception, SystemExit) as error:
@@ -137,21 +176,25 @@ def _fits(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish, always: b
     return True
 
 
-def _fit(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish, always: bool) -> None:
-    first = attempts[0].trial
+def _fit(recipe: Recipe, together: Sequence[Attempt], attempts: _Attempts, always: bool) -> None:
+    first = together[0].trial
     data = make_data(recipe, first)
-    members = _members(recipe, attempts, finish)
-    if not members:
+    members = _members(recipe, together, attempts)
+    if len(members) < 2:
+        del members
+        _free_memory()
         return
+    for member in members:
+        note_circumstances(member.attempt.folder, member.trainer, together=len(members), step=member.attempt.step)
     module = FusedModule(members, always)
     seeding = Seeding(recipe.seed, first.seed)
-    relay = Relay(module, lambda member, more: finish(member.attempt, member.error, more), recipe.keep_checkpoints)
+    relay = Relay(module, lambda member, more: attempts.finish(member.attempt, member.error, more), recipe.keep_checkpoints)
     own = {
         "logger": False,
         "enable_checkpointing": False,
         "enable_model_summary": False,
         "callbacks": [seeding, Feed(), relay, *_shared([member.trainer for member in members])],
-        "default_root_dir": attempts[0].folder,
+        "default_root_dir": together[0].folder,
     }
     if not is_overridden("validation_step", members[0].model):
         own["limit_val_batches"] = 0
@@ -167,21 +210,48 @@ def _fit(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish, always: bo
         seeding.after_fit()
 
 
-def _members(recipe: Recipe, attempts: Sequence[Attempt], finish: Finish) -> list[Member]:
+def _members(recipe: Recipe, together: Sequence[Attempt], attempts: _Attempts) -> list[Member]:
+    """Makes the models, one after the other, and keeps those of the first one's structure."""
     members: list[Member] = []
-    for attempt in attempts:
+    structures: dict[int, str] = {}
+    unneeded = 0
+    for attempt in together:
         try:
-            model = make_model(recipe, attempt.trial)
-            if members:
-                hold_once(model, members[0].model)
-            trainer = make_trial_trainer(recipe, attempt)
-            note_circumstances(attempt.folder, trainer, together=len(attempts), step=attempt.step)
-            members.append(Member(attempt, model, trainer))
+            made = _made(recipe, attempt, next(iter(structures.values()), None))
         except (Exception, SystemExit) as error:
             if out_of_memory(error) or disk_error(error) is not None:
                 raise
-            finish(attempt, error, False)
+            attempts.finish(attempt, error, False)
+        else:
+            structures[attempt.trial.number] = made.structure
+            if made.member is not None:
+                members.append(made.member)
+                hold_once(made.member.model, members[0].model)
+                continue
+            unneeded += made.size
+            if unneeded > MOST_UNNEEDED:
+                _free_memory()
+                unneeded = 0
+    attempts.group(structures, members)
     return members
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A model that was made: its structure and size in bytes, and the member that has it; None if it is not needed."""
+
+    structure: str
+    size: int
+    member: Member | None
+
+
+def _made(recipe: Recipe, attempt: Attempt, wanted: str | None) -> _Made:
+    """Makes a trial's model, for a member if it has the wanted structure, or if there is none yet."""
+    model = make_model(recipe, attempt.trial)
+    structure, size = structure_of(model), bytes_of(model)
+    if wanted not in (None, structure):
+        return _Made(structure, size, None)
+    return _Made(structure, size, Member(attempt, model, make_trial_trainer(recipe, attempt)))
 
 
 def _shared(trainers: Sequence[Trainer]) -> list[Callback]:

@@ -184,7 +184,7 @@ def _stacked(models: Sequence[Mapping[str, Tensor]], without: Collection[str]) -
 
 def _refuse_one_for_several(name: str, tensors: Sequence[Tensor]) -> None:
     if len({id(tensor) for tensor in tensors}) < len(tensors):
-        raise CannotFuseError(f"{name} is one tensor of several trials, which each would train")
+        raise CannotFuseError(f"{name} is one tensor of several trials, which each would train", by_numbers=False)
 
 
 def _same_requirement(tensors: Sequence[Tensor]) -> bool:

@@ -23,6 +23,8 @@ def unsupported(trainer: Trainer, data_given: bool) -> str | None:
     if reason is not None:
         return reason
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, callbacks.Timer) and callback._duration is not None:
+            return "max_time is each trial's own, and trials that train as one would share it"
         if isinstance(callback, _CHANGE_THE_LOOP):
             return f"the callback {type(callback).__name__} changes the loop for all"
         # What ours does there is done for all rows at once.

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from examples.digits import LitDigits
-from lightning_hp import Choice, ConfigError, Halving, Log, MonitorError, RayCluster, SearchStoppedError, Trial
+from lightning_hp import Choice, ConfigError, Halving, Int, Log, MonitorError, RayCluster, SearchStoppedError, Trial
 from lightning_hp.attempts import read_circumstances
 from lightning_hp.executors.launch import CAN_FORK
 from lightning_hp.executors.ray import agents
@@ -127,6 +127,17 @@ def test_trials_train_as_one_on_a_cluster(search, two, tmp_path):
     assert together == [3] * 6
     for trial in study.trials:
         assert weights(trial.checkpoint).keys() == weights(inline.trials[trial.number].checkpoint).keys()
+
+
+def test_what_one_machine_gives_back_trains_on_any(search, two, tmp_path):
+    widths = [{"lr": 0.01 * (1 + number), "hidden": 8 + number % 2} for number in range(8)]
+    arguments = {"space": {"lr": Log(1e-2, 1.0), "hidden": Int(8, 9)}, "enqueue": widths, "trials": 8}
+    inline = search(root_dir=tmp_path / "inline", fuse="never", **arguments).run()
+    study = search(executor=RayCluster(shared=False), fuse="always", **arguments).run()
+    assert [trial.state for trial in study.trials] == ["complete"] * 8
+    assert [trial.value for trial in study.trials] == pytest.approx([trial.value for trial in inline.trials], rel=1e-3)
+    # Each machine keeps two of its four.
+    assert sum(read_circumstances(trial_folder(study.root, number))[-1].together == 2 for number in range(8)) >= 4
 
 
 def test_what_paused_goes_on_from_the_checkpoint_that_came_back(search, two, tmp_path):

@@ -19,7 +19,7 @@ from lightning_hp.executors.ray.agents import HOLD, IDLE, START_PAUSE, START_TRI
 from lightning_hp.executors.ray.demand import Demand
 from lightning_hp.executors.ray.driver import MOST_RETURNS, Driver
 from lightning_hp.executors.ray.nodes import MOST_FAILURES
-from lightning_hp.trial import Finished, Job, Outcome, Printed, Trial
+from lightning_hp.trial import Finished, Grouped, Job, Outcome, Printed, Trial
 
 ray = pytest.importorskip("ray", reason="pip install 'lightning-hp[ray]'")
 Lost = ray.exceptions.RaySystemError
@@ -217,6 +217,20 @@ def lost(job):
     raise Lost("the machine is gone")
 
 
+class AtOnce(Search):
+    """Has all that wait in one job, and takes what is given back."""
+
+    def next_job(self):
+        numbers = [self.waiting.popleft() for _ in range(len(self.waiting))]
+        return Job(tuple(Trial(number, {}, 0) for number in numbers)) if numbers else None
+
+    def take(self, event):
+        if isinstance(event, Grouped):
+            self.waiting.extend(event.given_back)
+        else:
+            super().take(event)
+
+
 def patient(happened, then=well):
     """An agent that waits with its job until something has happened."""
 
@@ -231,6 +245,20 @@ def patient(happened, then=well):
 def after(looks, then=well):
     left = iter(range(looks))
     return patient(lambda: next(left, None) is None, then)
+
+
+def test_of_a_machine_that_is_lost_those_are_not_tried_again_that_it_has_given_back(tmp_path):
+    def grouping(job):
+        yield [Grouped({0: "one", 1: "another", 2: "one"}, (1,))]
+        raise Lost("the machine is gone")
+
+    def all_well(job):
+        yield [Finished(trial.number, Outcome("complete"), time.time()) for trial in job.trials]
+
+    search = AtOnce(3)
+    search.run([Agent(grouping), Agent(all_well)], tmp_path, workers=1)
+    assert [event.number for event in search.lost] == [0, 2]
+    assert search.states == dict.fromkeys(range(3), "complete")
 
 
 def test_a_lost_trial_does_not_wait_for_one_that_trains_for_long(tmp_path):

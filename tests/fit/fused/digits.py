@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_hp import Log, ReverseLog
 from lightning_hp.fit import Recipe, run_job
+from lightning_hp.fit.fused import module
 from lightning_hp.fit.quiet import quiet
 from lightning_hp.samplers import Random
 from lightning_hp.seeds import trial_seed
@@ -98,6 +99,17 @@ def run(
         for job in jobs:
             run_job(recipe, Job(tuple(job)), take, always=always)
     return found
+
+
+def refused(recipe: Recipe) -> Unfused:
+    """What is told of three trials that are not trained as one, however long their steps take."""
+    events: list[Event] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "seconds", lambda step, args, replay: (0.0, 1.0))
+        assert run(recipe, [trials_of(recipe)], always=False, emit=events.append) == {}
+    (given_back,) = [event for event in events if isinstance(event, Unfused)]
+    assert given_back.numbers == (0, 1, 2)
+    return given_back
 
 
 def trained(model, root: Path, together: bool, trials: int = 3, **settings) -> dict[int, Outcome]:

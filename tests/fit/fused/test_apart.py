@@ -8,9 +8,7 @@ from typing import ClassVar
 import pytest
 from torch import nn
 
-from lightning_hp.fit.fused import module
-from lightning_hp.trial import Unfused
-from tests.fit.fused.digits import Classifier, assert_the_same_alone, recipe_of, run, trials_of
+from tests.fit.fused.digits import Classifier, assert_the_same_alone, recipe_of, refused
 
 
 class Inspector:
@@ -105,12 +103,10 @@ class KeepingASealed(Classifier):
 
 
 class OfOtherKinds(Classifier):
-    """Has a part of another class in some trials."""
+    """Gets a part of another class in some trials."""
 
-    def make(self):
-        net = super().make()
-        net[1] = nn.ReLU() if self.lr > 0.005 else nn.Tanh()
-        return net
+    def setup(self, stage):
+        self.net[1] = nn.ReLU() if self.lr > 0.005 else nn.Tanh()
 
 
 @pytest.mark.parametrize(
@@ -123,10 +119,6 @@ class OfOtherKinds(Classifier):
         (OfOtherKinds, "net.1.__class__ differs (<class 'torch.nn.modules.activation."),
     ],
 )
-def test_what_a_step_reads_keeps_them_apart(kind, reason, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "seconds", lambda step, args, replay: (0.0, 1.0))
-    events = []
-    recipe = recipe_of(kind, tmp_path)
-    assert run(recipe, [trials_of(recipe)], always=False, emit=events.append) == {}
-    (given_back,) = [event for event in events if isinstance(event, Unfused)]
-    assert given_back.reason.startswith(reason), given_back.reason
+def test_what_a_step_reads_keeps_them_apart(kind, reason, tmp_path):
+    told = refused(recipe_of(kind, tmp_path)).reason
+    assert told.startswith(reason), told

@@ -15,9 +15,8 @@ from torch.optim import lr_scheduler
 from lightning_hp import ConfigError
 from lightning_hp.fit.attempt import make_model
 from lightning_hp.fit.checkpoints import LAST
-from lightning_hp.fit.fused import module, saving
-from lightning_hp.trial import Unfused
-from tests.fit.fused.digits import Classifier, assert_alike, recipe_of, run, trained, trials_of
+from lightning_hp.fit.fused import saving
+from tests.fit.fused.digits import Classifier, assert_alike, recipe_of, refused, run, trained, trials_of
 
 EPOCHS = 3
 
@@ -279,15 +278,10 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_fused_is_given_back_with_the_reason(case, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "seconds", lambda step, args, replay: (0.0, 1.0))
+def test_what_cannot_be_fused_is_given_back_with_the_reason(case, tmp_path):
     SHARED.clear()
     kind, settings, reason = REFUSED[case]
-    events = []
-    recipe = recipe_of(kind, tmp_path, trainer=settings)
-    assert run(recipe, [trials_of(recipe)], always=False, emit=events.append) == {}
-    (given_back,) = [event for event in events if isinstance(event, Unfused)]
-    assert reason in given_back.reason
+    assert reason in refused(recipe_of(kind, tmp_path, trainer=settings)).reason
 
 
 def test_a_scaler_that_all_trials_would_share_is_refused(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import torch
 from torch import nn
@@ -11,6 +13,7 @@ from torchmetrics import Accuracy
 from lightning_hp.fit.fused import batches, resident, saving, updates
 from lightning_hp.fit.fused import graphs as module
 from lightning_hp.fit.fused import module as fused_module
+from lightning_hp.fit.fused import run as fused_run
 from lightning_hp.fit.fused.graphs import StepGraphs
 from tests.fit.fused.digits import (
     SPACE,
@@ -201,3 +204,41 @@ def test_batches_on_the_device_are_those_of_the_loader():
 def test_what_does_not_fit_stays_on_the_host():
     data = TensorDataset(torch.zeros(1).expand(torch.cuda.mem_get_info()[0] // 4))
     assert resident.Resident(torch.device("cuda", 0)).of(data) is None
+
+
+class Wide(Classifier):
+    def make(self):
+        return nn.Sequential(nn.Linear(64, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10))
+
+
+@pytest.mark.parametrize("share", [0.8, 0.5, 0.3])
+def test_where_memory_is_short_fewer_train_as_one(share, tmp_path, monkeypatch):
+    def empty():
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+    trainer = {"accelerator": "gpu"}
+    empty()
+    before = torch.cuda.memory_reserved()
+    ample = trained(Wide, tmp_path / "ample", True, trials=8, trainer=trainer)
+    needed = torch.cuda.max_memory_reserved() - before
+    empty()
+    sizes, fit = [], fused_run._fit
+
+    def noted(recipe, attempts, *rest):
+        sizes.append(len(attempts))
+        return fit(recipe, attempts, *rest)
+
+    monkeypatch.setattr(fused_run, "_fit", noted)
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction((before + share * needed) / total)
+    try:
+        short = trained(Wide, tmp_path / "short", True, trials=8, trainer=trainer)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert sizes[0] == 8
+    # With half of it there may be enough if steps are not recorded.
+    assert share >= 0.5 or len(sizes) > 1
+    for number, outcome in ample.items():
+        assert_alike(short[number], outcome)

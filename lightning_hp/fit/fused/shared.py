@@ -44,7 +44,8 @@ class Shared:
         for name, tensor in (*models[0].named_parameters(), *models[0].named_buffers()):
             own = self.own(name)
             if all(possible(each) and not each.requires_grad for each in own) and same(own):
-                self.tensors[name] = tensor.detach()
+                # Its own count of what is written to it, which a detached one would have in common with the model's.
+                self.tensors[name] = tensor.data
                 self._hand_out(name)
 
     def look(self, models: Sequence[nn.Module]) -> None:

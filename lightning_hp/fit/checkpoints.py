@@ -20,6 +20,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning_utilities.core.apply_func import apply_to_collection
 
 from lightning_hp.errors import storage_errors
+from lightning_hp.fit.copies import apart
 from lightning_hp.fit.objects import HPARAMS, Objects
 from lightning_hp.fit.safe import first_refused, load, why_not
 
@@ -146,7 +147,7 @@ def moved(checkpoint: dict[str, Any], folder: Path) -> dict[str, Any]:
 def whole(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """A checkpoint that stands for itself: a tensor that is a row of a stack would take all rows along into the file."""
     tensors = checkpoint.keys() - _WITHOUT_ROWS
-    return checkpoint | {key: apply_to_collection(checkpoint[key], torch.Tensor, torch.Tensor.clone) for key in tensors}
+    return checkpoint | {key: apply_to_collection(checkpoint[key], torch.Tensor, apart) for key in tensors}
 
 
 def warn_if_refused(checkpoint: dict[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """One checkpoint file for trials that train as one, of which each trial's own is cut out when it ends or goes on by itself.
 
 Until then ``last.ckpt`` in the folder of each is a hard link to that file: it goes with the last of them, and a trial's folder
-has all that the trial needs. Tensors that are rows of a stack are in the file once, as the stack.
+has all that the trial needs. Tensors that are rows of a stack are in the file once, as the stack, and so are those that several
+trials have in common.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from lightning_hp.errors import disk_error, storage_errors
 from lightning_hp.fit.checkpoints import BEST, LAST, PREVIOUS, sync, write_beside
+from lightning_hp.fit.copies import address, is_lazy, possible
 from lightning_hp.fit.safe import load
 
 _TRIALS = "trials that train as one"
@@ -47,7 +49,7 @@ def write_together(parts: Sequence[Part]) -> None:
     with storage_errors(parts[0].folder):
         whole = {part.identity: {"last": part.last, "best": part.best} for part in parts}
         first, *others = [_new(part) for part in parts]
-        write_beside({_TRIALS: whole}, first, durable=True)
+        write_beside({_TRIALS: _each_once(whole)}, first, durable=True)
         try:
             for other in others:
                 other.unlink(missing_ok=True)
@@ -106,6 +108,23 @@ class _File:
 def _content(file: _File) -> dict[str, Any]:
     content: dict[str, Any] = load(file.path, mmap=True)
     return content
+
+
+def _each_once(content: dict[str, Any]) -> dict[str, Any]:
+    """With one tensor in the place of all lazy copies of it."""
+    found: dict[Any, Tensor] = {}
+
+    def one(tensor: Tensor) -> Tensor:
+        if not possible(tensor) or not is_lazy(tensor):
+            return tensor
+        key = address(tensor), tensor.dtype, tensor.shape, tensor.stride()
+        if key not in found:
+            # To be saved, it gets memory of its own.
+            found[key] = tensor.clone()
+        return found[key]
+
+    once: dict[str, Any] = apply_to_collection(content, Tensor, one)
+    return once
 
 
 def _new(part: Part) -> Path:

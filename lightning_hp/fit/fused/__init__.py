@@ -2,9 +2,11 @@
 
 structure   what models have in common that may be stacked
 stack       parameters and buffers of all models, stacked along a trial axis; each model keeps views of its row
+shared      what is frozen and the same in all models, held once and computed with once
 step        the user's own training and validation step, run for all rows at once by torch.func.vmap
 overrides   operations in forms that this takes; attention, recurrent, indexing are some
 autocast    half precision in it, as in an ordinary step
+made        what a step makes in the module, such as a mask, which is the same for all rows
 state       the plain values in a module, by where they are, to see what differs and what changes
 carried     numbers that differ between the models and may be read in a step
 apart       what else differs, and may not

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lightning_hp.fit.fused.trees import in_common
+
 Dropout: TypeAlias = Callable[[Tensor, Any, bool], Tensor]
 # Up to so many pairs of positions, the formula itself is faster on a CPU than torch's kernels, which go by blocks.
 SHORT = 1024
@@ -28,10 +30,14 @@ def attention(
     enable_gqa: bool = False,
 ) -> Any:
     """As ``functional.scaled_dot_product_attention``, for one row."""
-    if enable_gqa:
+    once = in_common((query, key, value, attn_mask, dropout_p))
+    if once and enable_gqa and dropout_p:
+        raise NotImplementedError("attention would drop the same for all rows")
+    if enable_gqa or (once and not dropout_p):
         return NotImplemented
     short = query.device.type == "cpu" and query.shape[-2] * key.shape[-2] <= SHORT
-    if short or isinstance(dropout_p, Tensor):
+    # torch's own would drop the same for all rows.
+    if short or once or isinstance(dropout_p, Tensor):
         return _formula(dropped, query, key, value, attn_mask, dropout_p, is_causal, scale)
     return _Folded.apply(query, key, value, attn_mask, dropout_p, is_causal, scale)  # type: ignore[no-untyped-call]
 
@@ -41,7 +47,8 @@ def multi_head_attention(dropped: Dropout) -> Callable[..., Any]:
     theirs = functional.multi_head_attention_forward
 
     def attended(*args: Any, **keywords: Any) -> Any:
-        return attention(dropped, *args, **keywords)
+        found = attention(dropped, *args, **keywords)
+        return functional.scaled_dot_product_attention(*args, **keywords) if found is NotImplemented else found
 
     names = {**vars(functional), "scaled_dot_product_attention": attended, "dropout": dropped}
     return FunctionType(theirs.__code__, names, theirs.__name__, theirs.__defaults__)

@@ -1,4 +1,7 @@
-"""The weights of each trial's best epoch, in a stack of their own: one copy for all trials that are better than before."""
+"""The weights of each trial's best epoch, in a stack of their own: one copy for all trials that are better than before.
+
+What the trials have in common is kept as it is, without a copy for each.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_hp.fit.copies import address
 from lightning_hp.fit.fused.stack import Stack
 
 # By the keys of a model's state, the names in the stack.
@@ -26,6 +30,7 @@ class BestWeights:
     def __init__(self, trials: Sequence[int]) -> None:
         self._rows = {trial: row for row, trial in enumerate(trials)}
         self._kept: dict[str, Tensor] = {}
+        self._common: dict[int, dict[str, Tensor]] = {}
         self._names: dict[int, Names | None] = {}
         # Of models whose state is not only what the stack has.
         self._states: dict[int, dict[str, Any]] = {}
@@ -38,10 +43,12 @@ class BestWeights:
             trials: their numbers, by the models' rows.
         """
         stacked = {**stack.parameters, **stack.buffers}
+        common = stack.shared.kept()
         for row, trial in trials.items():
             model = stack.models[row]
+            self._common[trial] = common
             if trial not in self._names:
-                self._names[trial] = _names(model, {name: tensor[row] for name, tensor in stacked.items()})
+                self._names[trial] = _names(model, stack.of(row))
             if self._names[trial] is None:
                 state = model.state_dict()
                 self._states[trial] = OrderedDict((key, _copied(value)) for key, value in state.items())
@@ -51,7 +58,8 @@ class BestWeights:
             places = [self._rows[trial] for trial in trials.values()]
             return torch.tensor(places, device=device), torch.tensor(list(trials), device=device)
 
-        for name in {name for trial in trials.values() for name in (self._names[trial] or {}).values()}:
+        names = {name for trial in trials.values() for name in (self._names[trial] or {}).values()}
+        for name in names - common.keys():
             tensor = stacked[name].detach()
             if name not in self._kept:
                 self._kept[name] = tensor.new_empty(len(self._rows), *tensor.shape[1:])
@@ -63,7 +71,8 @@ class BestWeights:
         names, row = self._names[trial], self._rows[trial]
         if names is None:
             return self._states[trial]
-        return OrderedDict((key, self._kept[name][row]) for key, name in names.items())
+        common = self._common[trial]
+        return OrderedDict((key, common[name] if name in common else self._kept[name][row]) for key, name in names.items())
 
 
 def _names(model: nn.Module, tensors: Mapping[str, Tensor]) -> Names | None:
@@ -75,7 +84,7 @@ def _names(model: nn.Module, tensors: Mapping[str, Tensor]) -> Names | None:
 
 
 def _place(value: Any) -> Any:
-    return (value.data_ptr(), value.dtype, value.shape, value.stride()) if isinstance(value, Tensor) else None
+    return (address(value), value.dtype, value.shape, value.stride()) if isinstance(value, Tensor) else None
 
 
 def _copied(value: Any) -> Any:

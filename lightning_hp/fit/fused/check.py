@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakIdKeyDictionary
 
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.lists import Added, Growth, rows
@@ -85,7 +86,7 @@ def seconds(step: FusedStep, args: tuple[Any, ...], replay: Callable[[], StepOut
 
 
 def most_at_once(step: FusedStep, name: str, args: tuple[Any, ...]) -> int | None:
-    """How many rows a step is to run for at once; None for all.
+    """How many rows a step is to run for at once; None for all. What is computed once for all rows does not count.
 
     By the sizes of its tensors and not by the time that it takes, so that the trials' random numbers are the same whenever they
     are trained.
@@ -93,7 +94,8 @@ def most_at_once(step: FusedStep, name: str, args: tuple[Any, ...]) -> int | Non
     model: LightningModule = step.stack.models[0]  # type: ignore[assignment]
     if model.device.type != "cpu":
         return None
-    largest = _Largest([*model.parameters(), *model.buffers(), *taken_apart(args)[1]])
+    tensors = (*model.named_parameters(), *model.named_buffers())
+    largest = _Largest([tensor for name, tensor in tensors if name not in step.stack.shared.tensors])
     with (
         isolated_rngs(),
         undone(step, rows=1),
@@ -108,19 +110,29 @@ def most_at_once(step: FusedStep, name: str, args: tuple[Any, ...]) -> int | Non
 
 
 class _Largest(TorchFunctionMode):
-    """Notes the size of the largest tensor, in bytes, that operations make, besides views of some that are there already."""
+    """Notes the size of the largest tensor, in bytes, that operations make of a row's own, besides views of these.
 
-    def __init__(self, there: Sequence[Tensor]) -> None:
+    Args:
+        own: the tensors that are a row's own. So is what operations make of them, or draw.
+    """
+
+    def __init__(self, own: Sequence[Tensor]) -> None:
         super().__init__()
         self.size = 0
-        self._there = {tensor.untyped_storage().data_ptr() for tensor in there}
+        self._there = {tensor.untyped_storage()._cdata for tensor in own}
+        self._own = WeakIdKeyDictionary(dict.fromkeys(own))
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        drawn = torch.get_rng_state()
         result = func(*args, **(kwargs or {}))
-        for each in result if isinstance(result, (tuple, list)) else (result,):
-            if isinstance(each, Tensor) and (storage := each.untyped_storage()).data_ptr() not in self._there:
+        of_row = any(tensor in self._own for tensor in taken_apart((args, kwargs))[1]) or not torch.equal(
+            drawn, torch.get_rng_state()
+        )
+        for each in taken_apart(result)[1] if of_row else ():
+            self._own[each] = None
+            if (storage := each.untyped_storage())._cdata not in self._there:
                 self.size = max(self.size, min(each.nbytes, storage.nbytes()))
         return result
 
@@ -289,7 +301,7 @@ def _scale(values: Tensor, dim: int = 0) -> Tensor:
 @contextmanager
 def undone(step: FusedStep, rows: int | None = None) -> Iterator[None]:
     """Changes back what steps change: the fused one, and the ordinary ones of so many models, from the first; None for all."""
-    buffers = {name: tensor.clone() for name, tensor in step.stack.buffers.items()}
+    restore_tensors = step.stack.snapshot()
     gradients = {name: tensor.grad for name, tensor in step.stack.parameters.items()}
     restore_metrics = step.metrics.snapshot()
     randomness = step.randomness
@@ -298,10 +310,7 @@ def undone(step: FusedStep, rows: int | None = None) -> Iterator[None]:
     try:
         yield
     finally:
-        # A step may have made a model's buffer anew.
-        step.stack.follow(rows)
-        for name, tensor in buffers.items():
-            step.stack.buffers[name].copy_(tensor)
+        restore_tensors(rows)
         for name, gradient in gradients.items():
             step.stack.parameters[name].grad = gradient
         for model, mode in zip(models, modes, strict=True):

@@ -122,7 +122,7 @@ class StepGraphs:
         self.name = name
         self.gradients: Mapping[str, Tensor] = {}
         self.obstacle: str | None = None
-        self._device = next(iter(step.stack.parameters.values())).device
+        self._device = step.stack.device
         self._recordings: dict[str, _Recording | None] = {}
         # Of all trained parameters, for all recordings.
         self._gradients: dict[str, Tensor] = {}
@@ -227,6 +227,7 @@ class StepGraphs:
         torch._foreach_copy_(recording.inputs, list(tensors))
         recording.graph.replay()
         made, metrics = recording.made, self.step.metrics
+        self.step.stack.shared.stale = True
         self._replays, self.gradients = self._replays + 1, made.gradients
         metrics.states = {path: dict(states) for path, states in made.states.items()}
         metrics.counts = {path: count + made.counts[path] for path, count in metrics.counts.items()}

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lightning_hp.fit.copies import lazy_copy, possible
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.state import DEEPEST, MISSING, Path, attributes, find, holder, parts, put, readable
 from lightning_hp.fit.fused.trees import alike
@@ -209,7 +210,8 @@ _PLAIN = (int, float, complex, str, bytes, type(None), np.generic, np.ndarray, t
 def rows(value: Any, count: int) -> list[Any]:
     """What each row gets of an item: of a tensor without its graph, which nobody needs and which would be kept."""
     if isinstance(value, Shared):
-        return [value.value] * count
+        own = value.value
+        return [lazy_copy(own) if isinstance(own, Tensor) and possible(own) else own for _ in range(count)]
     if isinstance(value, Tensor):
         return list(value.detach().unbind())
     if isinstance(value, dict):

@@ -89,8 +89,8 @@ class Member:
         self._shares_a_file = False
         self._mode = _ModuleMode()
         self.journal = Journal(trainer, model)
-        # Gives the trial's own optimizer its state.
-        self.refresh_optimizer: Callable[[], None] = lambda: None
+        # Gives the trial's own model and optimizer what steps have made of what is held for all.
+        self.refresh: Callable[[], None] = lambda: None
         trainer.save_checkpoint = self._save  # type: ignore[method-assign]
 
     def join(self, driver: Trainer) -> None:
@@ -321,7 +321,7 @@ class Member:
         # First, since the other says that it is there.
         self.write_best()
         if self._last_is_due and self.reporter.last_path is not None:
-            self.refresh_optimizer()
+            self.refresh()
             Trainer.save_checkpoint(self.trainer, self.reporter.last_path)
             self._last_is_due = False
             if self._shares_a_file:
@@ -348,7 +348,7 @@ class Member:
         """Stands in for the Trainer's: the reporter's two files wait until it is time, those of others are written at once."""
         path = Path(filepath)
         if path.parent != self.reporter.folder or path.name not in (BEST, LAST):
-            self.refresh_optimizer()
+            self.refresh()
             Trainer.save_checkpoint(self.trainer, filepath, weights_only, storage_options)
         elif path.name == BEST:
             self._save_best()

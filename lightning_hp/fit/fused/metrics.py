@@ -157,7 +157,8 @@ class MetricStates:
 
     def snapshot(self) -> Callable[[], None]:
         """Keeps everything as it is; what it returns brings it back."""
-        states, values, counts = {path: dict(each) for path, each in self.states.items()}, dict(self.values), dict(self.counts)
+        # Some are updated in place.
+        states, values, counts = _copied(self.states), dict(self.values), dict(self.counts)
         lists = [
             (metric, {**metric._copy_state_dict(), "_update_count": metric._update_count, "_computed": metric._computed})
             for model in (self.models if self.any else ())
@@ -166,7 +167,7 @@ class MetricStates:
         ]
 
         def restore() -> None:
-            self.states, self.values, self.counts = states, values, counts
+            self.states, self.values, self.counts = _copied(states), values, counts
             self.scatter()
             for metric, kept in lists:
                 vars(metric).update(kept)
@@ -200,6 +201,10 @@ class MetricStates:
 def metrics(module: nn.Module) -> dict[str, Metric]:
     """All metrics in a module, by path."""
     return {path: part for path, part in module.named_modules() if isinstance(part, Metric)}
+
+
+def _copied(states: States) -> States:
+    return {path: {name: state.clone() for name, state in each.items()} for path, each in states.items()}
 
 
 def _keeps_lists(metric: Metric) -> bool:

@@ -11,8 +11,10 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
+from torch.optim import Optimizer
 
 from lightning_hp.fit.attempt import out_of_memory
+from lightning_hp.fit.copies import hold_once
 from lightning_hp.fit.fused.babysitting import Babysitting, connect
 from lightning_hp.fit.fused.best import BestWeights
 from lightning_hp.fit.fused.carried import Carried
@@ -48,6 +50,8 @@ class FusedModule(LightningModule):
         super().__init__()
         self.always = always
         self._checked: set[tuple[str, int]] = set()
+        # By step and loader, what the tensors were when it was last found out how many rows it takes at once.
+        self._measured: dict[tuple[str, int], int] = {}
         # Milliseconds of both kinds of steps, until the second batch, where only loading once for all makes it faster.
         self._doubtful: tuple[float, float, int] | None = None
         self.members = list(members)
@@ -69,6 +73,7 @@ class FusedModule(LightningModule):
     def configure_optimizers(self) -> FusedOptimizer:
         for member in self.members:
             member.trainer.strategy.model_to_device()
+            hold_once(member.model, self.members[0].model)
         models = [member.model for member in self.members]
         # First, since numbers that differ in models of different structure, such as a width, are no numbers to carry.
         stack = Stack(models)
@@ -86,7 +91,7 @@ class FusedModule(LightningModule):
         if self.optimizer.scales is not None and unscales_by_itself(self.optimizer, bool(self.trainer.gradient_clip_val)):
             raise CannotFuseError("the optimizer unscales gradients by itself")
         for member, optimizer in zip(self.members, optimizers, strict=True):
-            member.refresh_optimizer = partial(self.optimizer.distribute, optimizer)
+            member.refresh = partial(self._refresh, optimizer)
         return self.optimizer
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -145,10 +150,12 @@ class FusedModule(LightningModule):
 
     def _check(self, name: str, args: tuple[Any, ...], dataloader_idx: int = 0) -> None:
         """Compares the first step of each kind with the ordinary ones."""
+        if self._measured.get((name, dataloader_idx)) != self.step.stack.shared.changes:
+            self.step.most[name] = most_at_once(self.step, name, args)
+            self._measured[name, dataloader_idx] = self.step.stack.shared.changes
         if (name, dataloader_idx) in self._checked:
             return
         self._checked.add((name, dataloader_idx))
-        self.step.most[name] = most_at_once(self.step, name, args)
         check(self.step, name, args)
         # What the check's steps have made in the models is no doing of hooks.
         self.step.look()
@@ -210,7 +217,7 @@ class FusedModule(LightningModule):
     def only(self, rows: Sequence[int]) -> Iterator[None]:
         """Has steps run for these members alone, for a while."""
         everything = self.members, self.step, self.logs, self.graphs
-        self.step.metrics.scatter()
+        self.step.scatter()
         self.members = [self.members[row] for row in rows]
         models = [member.model for member in self.members]
         lists = self.step.lists
@@ -230,9 +237,14 @@ class FusedModule(LightningModule):
         """Has the members' babysitters begin, once their optimizers have what they go on from."""
         self.babysitting = Babysitting(self.members)
         for member in self.members:
-            connect(member, member.refresh_optimizer, partial(self._follow_row, member))
+            connect(member, member.refresh, partial(self._follow_row, member))
+
+    def _refresh(self, optimizer: Optimizer) -> None:
+        self.step.stack.shared.hand_out()
+        self.optimizer.distribute(optimizer)
 
     def _follow_row(self, member: Member) -> None:
+        self.step.stack.follow_shared()
         self.optimizer.follow_row(self.members.index(member))
 
     def keep(self, rows: list[int]) -> None:

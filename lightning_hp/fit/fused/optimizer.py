@@ -133,8 +133,9 @@ class FusedOptimizer(Optimizer):
             reason = mismatch(self.optimizers, self.stack.models)
             if reason is not None:
                 raise CannotFuseError(reason)
-            self._groups = groups
+            new, self._groups = groups.keys() - self._groups.keys(), groups
             self.param_groups[0]["params"] = [self.stack.parameters[name] for name in groups]
+            self.collect(new)
 
     def distribute(self, only: Optimizer | None = None) -> None:
         """Gives each row's own optimizer, or one of them, its state, as views, for whoever looks at it: a checkpoint."""
@@ -158,9 +159,9 @@ class FusedOptimizer(Optimizer):
                 if own:
                     optimizer.state[parameter] = own
 
-    def collect(self) -> None:
-        """Takes over the states that the rows' optimizers have, of a fit that goes on."""
-        for name in self._groups if self._rule is not None else ():
+    def collect(self, names: Collection[str] | None = None) -> None:
+        """Takes over the states that the rows' optimizers have, of a fit that goes on: of these parameters; None for all."""
+        for name in (self._groups if names is None else names) if self._rule is not None else ():
             parameter = self.stack.parameters[name]
             owns = [
                 optimizer.state.get(model.get_parameter(name), {})
@@ -262,15 +263,16 @@ def _names(model: torch.nn.Module, optimizer: Optimizer) -> list[list[str | None
 
 
 def _groups(stack: Stack, optimizer: Optimizer) -> dict[str, int]:
-    """The number of the group of each parameter that the optimizer steps, by name."""
+    """The number of the group of each parameter that the optimizer steps, by name; those that no model trains have no rows."""
     names = _names(stack.models[0], optimizer)
-    return {name: number for number, group in enumerate(names) for name in group if name is not None}
+    return {name: number for number, group in enumerate(names) for name in group if name in stack.parameters}
 
 
 def _plain(optimizers: Sequence[Optimizer], stack: Stack) -> bool:
     """Whether a rule does all that these optimizers do."""
     hooked = any(each._optimizer_step_pre_hooks or each._optimizer_step_post_hooks for each in optimizers)
-    return not hooked and not any(parameter.is_complex() for parameter in stack.parameters.values())
+    tensors = (*stack.parameters.values(), *stack.shared.tensors.values())
+    return not hooked and not any(tensor.is_complex() for tensor in tensors)
 
 
 def _rows(key: str, owns: Sequence[Tensor | None], parameter: Tensor) -> Tensor:

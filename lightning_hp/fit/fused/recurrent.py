@@ -1,5 +1,7 @@
 """LSTM, GRU and RNN as loops over time, which torch.func.vmap takes; torch's own have no batching rule.
 
+What is the same for all rows is left to torch's own, unless it drops some for each row.
+
 Each takes the arguments of the operation of torch's that it stands in for, for one row. The formulas are those of the
 documentation of torch.nn.
 """
@@ -12,6 +14,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from lightning_hp.fit.fused.trees import in_common
 
 # From the input's share of the gates, the state, and the weight and bias for the state, to the next state, whose first tensor
 # is the output.
@@ -66,7 +70,8 @@ def _run(
 ) -> Any:
     directions = 2 if bidirectional else 1
     each = 4 if biases else 2
-    if len(weights) != layers * directions * each:
+    drops = layers > 1 and training and (isinstance(dropout, Tensor) or dropout > 0)
+    if len(weights) != layers * directions * each or (in_common((input, states, weights)) and not drops):
         return NotImplemented
     last: list[State] = []
     # Time first.

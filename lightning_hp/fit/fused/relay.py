@@ -118,7 +118,7 @@ class Relay(Callback):
         self.module.babysitting.hand_on()
         for member in self.module.members:
             member.evaluate()
-        self.module.step.metrics.scatter()
+        self.module.step.scatter()
         entries = self.module.logs["training_step"].entries
         for row, member in enumerate(self.module.members):
             member.journal.show_step(entries, row)
@@ -146,7 +146,7 @@ class Relay(Callback):
             self._log_step([entry for entry in entries if entry.dataloader_idx in (None, *loader)], True, step)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.module.step.metrics.scatter()
+        self.module.step.scatter()
         logs = self.module.logs["validation_step"].entries
         for row, member in enumerate(self.module.members):
             self._guarded(row, member.end_validation_epoch, logs, row)
@@ -162,7 +162,7 @@ class Relay(Callback):
             self._end_batch()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.module.step.metrics.scatter()
+        self.module.step.scatter()
         logs = self.module.logs["training_step"].entries
         with same_progress(self.module.members):
             for row, member in enumerate(self.module.members):
@@ -209,14 +209,13 @@ class Relay(Callback):
             if idle == self._dues[name]:
                 return
             hooks = [(row, hook) for row, hook in hooks if hook.due not in idle]
-        looking = bool(self._watched) and self.module.step.metrics.any
+        looking = bool(self._watched and hooks)
         if looking:
-            self.module.step.metrics.scatter()
+            self.module.step.scatter()
         for row, hook in hooks:
             self._guarded(row, hook.call, *arguments(row))
         if looking:
             self.module.step.metrics.gather()
-        if self._watched and hooks:
             self.module.step.follow_batch_hooks()
 
     def _loader(self, index: int) -> tuple[int, ...]:
@@ -299,7 +298,7 @@ class Relay(Callback):
                 trainer.training = True
             trainer._logger_connector._first_loop_iter = first_batch
             self._stopping = False
-        self.module.step.metrics.scatter()
+        self.module.step.scatter()
         for row in rows:
             member = self.module.members[row]
             self._guarded(row, member.end_training_epoch, logs, row)

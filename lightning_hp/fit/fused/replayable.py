@@ -108,7 +108,9 @@ _CONSTANT = frozenset(
 def _given(step: FusedStep, output: StepOutput) -> list[Tensor]:
     """All that has come of a step."""
     logged = [each.values for each in output.logged]
-    tensors = taken_apart((output.output, logged, step.metrics.states, step.stack.buffers))[1]
+    shared = step.stack.shared
+    updated = [shared.tensors[name] for name in sorted(shared.updated)]
+    tensors = taken_apart((output.output, logged, step.metrics.states, step.stack.buffers, updated))[1]
     return [tensor.detach().clone() for tensor in tensors]
 
 
@@ -120,7 +122,7 @@ def _close(one: Tensor, other: Tensor) -> bool:
 @contextmanager
 def _waits_refused(step: FusedStep) -> Iterator[None]:
     """Has operations fail that wait for a GPU: while it records, it cannot be waited for."""
-    if next(iter(step.stack.parameters.values())).device.type != "cuda":
+    if step.stack.device.type != "cuda":
         yield
         return
     before = torch.cuda.get_sync_debug_mode()

@@ -30,6 +30,7 @@ from lightning_hp.fit.attempt import (
     trainer_settings,
 )
 from lightning_hp.fit.circumstances import note_circumstances
+from lightning_hp.fit.copies import hold_once
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.feed import Feed
 from lightning_hp.fit.fused.member import Member
@@ -225,6 +226,7 @@ def _members(recipe: Recipe, together: Sequence[Attempt], attempts: _Attempts) -
             structures[attempt.trial.number] = made.structure
             if made.member is not None:
                 members.append(made.member)
+                hold_once(made.member.model, members[0].model)
                 continue
             unneeded += made.size
             if unneeded > MOST_UNNEEDED:

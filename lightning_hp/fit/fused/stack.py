@@ -1,14 +1,19 @@
-"""The models of a fused job as one: parameters and buffers stacked along a first axis, the row of each trial."""
+"""The models of a fused job as one: parameters and buffers stacked along a first axis, the row of each trial.
+
+What is frozen and the same in all models, and buffers that are, have no rows: they are held once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+from lightning_hp.fit.copies import address
 from lightning_hp.fit.fused.errors import CannotFuseError
+from lightning_hp.fit.fused.shared import Shared
 
 
 class Stack:
@@ -26,23 +31,35 @@ class Stack:
     Attributes:
         parameters: by name, leaves of shape (rows, ...).
         buffers: by name, of shape (rows, ...).
+        shared: the others.
     """
 
     def __init__(self, models: Sequence[nn.Module]) -> None:
         self.models = list(models)
-        self.parameters = _stacked([dict(model.named_parameters()) for model in models])
-        self.buffers = _stacked([dict(model.named_buffers()) for model in models])
+        kinds = [[dict(kind(model)) for model in models] for kind in (nn.Module.named_parameters, nn.Module.named_buffers)]
+        for owns in kinds:
+            _refuse_differences(owns)
+        self.shared = Shared(models)
+        self.parameters, self.buffers = (_stacked(owns, self.shared.tensors) for owns in kinds)
         self._bind()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return next(iter((self.parameters or self.shared.tensors).values())).device
 
     def keep(self, rows: Sequence[int]) -> None:
         """Leaves only these rows, in this order. The models of the others get tensors of their own."""
         staying = set(rows)
         for row, model in enumerate(self.models):
             if row not in staying:
-                for tensor in (*model.parameters(), *model.buffers()):
-                    tensor.data = tensor.data.clone()
+                for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+                    # The others are its own as soon as it writes to them.
+                    if name not in self.shared.tensors:
+                        tensor.data = tensor.data.clone()
         index = torch.tensor(rows, dtype=torch.long)
         self.models = [self.models[row] for row in rows]
+        self.shared.look(self.models)
         for stacked in (self.parameters, self.buffers):
             for name, tensor in stacked.items():
                 own = index.to(tensor.device)
@@ -52,25 +69,57 @@ class Stack:
                     stacked[name].grad = tensor.grad[own]
         self._bind()
 
-    def replace(self, buffers: dict[str, Tensor]) -> None:
-        """Takes over buffers that a step has not updated in place but made anew."""
-        for name, tensor in buffers.items():
+    def replace(self, tensors: dict[str, Tensor]) -> None:
+        """Takes over what a step has not updated in place but made anew."""
+        self.separate(self.shared.tensors.keys() & tensors.keys())
+        for name, tensor in tensors.items():
             self.buffers[name].copy_(tensor)
 
-    def follow(self, rows: int | None = None) -> None:
-        """Takes over what a model's hooks have put in the place of its views, and what they have frozen or thawed.
+    def follow(self) -> None:
+        """Takes over what a model's hooks have put in the place of its tensors, and what they have frozen or thawed."""
+        self.shared.look(self.models)
+        self.follow_shared()
+        self._follow_rows()
 
-        Args:
-            rows: how many may have, from the first; None for all.
+    def follow_shared(self) -> None:
+        """Does that with what has no rows. What is no longer the same in all models has rows from then on."""
+        for name in self.shared.follow():
+            own = self.shared.own(name)
+            required = _same_requirement(own)
+            self._put(name, torch.stack([tensor.detach() for tensor in own]).requires_grad_(required))
+
+    def separate(self, names: Collection[str]) -> None:
+        """Gives tensors rows, all the same yet, that have none."""
+        for name in names:
+            tensor = self.shared.tensors[name]
+            self._put(name, tensor.expand(len(self.models), *tensor.shape).clone(memory_format=torch.contiguous_format))
+
+    def of(self, row: int) -> dict[str, Tensor]:
+        """The tensors of one model, by name."""
+        rows = {name: tensor[row] for name, tensor in (*self.parameters.items(), *self.buffers.items())}
+        return rows | self.shared.of(row)
+
+    def snapshot(self) -> Callable[..., None]:
+        """Keeps what steps may change in place, but for the parameters.
+
+        Returns:
+            What brings it back, also where the models' own steps have run: by default of all models, else of so many, from the
+            first.
         """
-        for stacked, tensors in self._pairs(rows):
-            # As stacked[row].data_ptr(), which makes a tensor each time.
-            first, size = stacked.data_ptr(), stacked.stride(0) * stacked.element_size()
-            for row, tensor in enumerate(tensors):
-                if tensor.data_ptr() != first + row * size:
-                    stacked.data[row].copy_(tensor.detach())
-                    tensor.data = stacked.detach()[row]
-            stacked.requires_grad_(_same_requirement(tensors))
+        buffers = {name: tensor.clone() for name, tensor in self.buffers.items()}
+        kept = self.shared.kept()
+
+        def restore(rows: int | None = None) -> None:
+            # A step may have made a model's buffer anew.
+            self._follow_rows(rows)
+            for name, tensor in buffers.items():
+                self.buffers[name].copy_(tensor)
+            self.shared.put_back(kept)
+            self.shared.notice(rows)
+            for name in kept.keys() - self.shared.tensors.keys():
+                (self.parameters if name in self.parameters else self.buffers)[name].detach().copy_(kept[name])
+
+        return restore
 
     @contextmanager
     def as_new(self) -> Iterator[None]:
@@ -85,6 +134,25 @@ class Stack:
         finally:
             self.parameters = own
 
+    def _put(self, name: str, rows: Tensor) -> None:
+        """Puts rows in the place of what was shared, and has the models have theirs."""
+        own = self.shared.own(name)
+        _refuse_one_for_several(name, own)
+        self.shared.drop(name)
+        (self.parameters if isinstance(own[0], nn.Parameter) else self.buffers)[name] = rows
+        for row, tensor in enumerate(own):
+            tensor.data = rows.detach()[row]
+
+    def _follow_rows(self, rows: int | None = None) -> None:
+        for stacked, tensors in self._pairs(rows):
+            # As stacked[row].data_ptr(), which makes a tensor each time.
+            first, size = stacked.data_ptr(), stacked.stride(0) * stacked.element_size()
+            for row, tensor in enumerate(tensors):
+                if address(tensor) != first + row * size:
+                    stacked.data[row].copy_(tensor.detach())
+                    tensor.data = stacked.detach()[row]
+            stacked.requires_grad_(_same_requirement(tensors))
+
     def _bind(self) -> None:
         for stacked, tensors in self._pairs():
             for row, tensor in enumerate(tensors):
@@ -98,16 +166,25 @@ class Stack:
                 yield tensor, [own[name] for own in owns]
 
 
-def _stacked(models: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+def _refuse_differences(models: Sequence[Mapping[str, Tensor]]) -> None:
     for name in {name: None for model in models for name in model}:
         kinds = {(tensor.shape, tensor.dtype) if (tensor := model.get(name)) is not None else None for model in models}
         if len(kinds) > 1:
             raise CannotFuseError(f"{name} has different shapes or types")
+
+
+def _stacked(models: Sequence[Mapping[str, Tensor]], without: Collection[str]) -> dict[str, Tensor]:
     stacked = {}
-    for name in models[0]:
+    for name in (name for name in models[0] if name not in without):
         tensors = [model[name] for model in models]
+        _refuse_one_for_several(name, tensors)
         stacked[name] = torch.stack([tensor.detach() for tensor in tensors]).requires_grad_(_same_requirement(tensors))
     return stacked
+
+
+def _refuse_one_for_several(name: str, tensors: Sequence[Tensor]) -> None:
+    if len({id(tensor) for tensor in tensors}) < len(tensors):
+        raise CannotFuseError(f"{name} is one tensor of several trials, which each would train", by_numbers=False)
 
 
 def _same_requirement(tensors: Sequence[Tensor]) -> bool:

@@ -16,14 +16,16 @@ from torch import Tensor, nn
 from torch.func import vmap
 from torchmetrics import Metric
 
+from lightning_hp.fit.copies import hold_once
 from lightning_hp.fit.fused.carried import Carried
 from lightning_hp.fit.fused.errors import CannotFuseError, place_of
 from lightning_hp.fit.fused.lists import Added, Lists, marked
+from lightning_hp.fit.fused.made import Made
 from lightning_hp.fit.fused.metrics import MetricStates, Pending, metrics
 from lightning_hp.fit.fused.overrides import Vectorizable
 from lightning_hp.fit.fused.places import Places
 from lightning_hp.fit.fused.stack import Stack
-from lightning_hp.fit.fused.state import MISSING, SIZE, Path, changes, find, readable, same, state
+from lightning_hp.fit.fused.state import Path
 from lightning_hp.fit.fused.trees import put_together, taken_apart, unshared
 from lightning_hp.fit.rng import rng_states, set_rng_states
 
@@ -76,6 +78,7 @@ class FusedStep:
         self.stack = stack
         self.carried = carried
         self.template = _template(stack.models[0])  # type: ignore[arg-type]
+        hold_once(self.template, stack.models[0])
         # The module itself only refers to it weakly.
         self.shared_trainer = _SharedTrainer(self.template.trainer)
         self.template.trainer = self.shared_trainer  # type: ignore[assignment]
@@ -85,8 +88,9 @@ class FusedStep:
         self.most: dict[str, int | None] = {}
         self._places = Places(self.template)
         self._paths = metric_paths(self.template)
-        self._ran: set[str] = set()
-        self._made: dict[Path, Any] = {}
+        # Steps, in the circumstances in which they have run, of what is not the same for all rows.
+        self._settled: set[tuple[Any, ...]] = set()
+        self._made = Made(self.template)
         self._parts = list(self.template.modules())
         self._changes = 0
 
@@ -94,16 +98,24 @@ class FusedStep:
     def version(self) -> tuple[Any, ...]:
         """Another one whenever the step may do something else than before with the same tensors."""
         frozen = tuple(parameter.requires_grad for parameter in self.stack.parameters.values())
-        return self._changes, frozen, tuple(part.training for part in self._parts)
+        return self._changes, self.stack.shared.changes, frozen, tuple(part.training for part in self._parts)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Leaves only these rows, in this order."""
         self._changes += 1
         self.metrics.scatter()
+        self.stack.shared.hand_out()
         self.stack.keep(rows)
         self.carried.keep(rows)
         self.metrics.models = list(self.stack.models)
         self.metrics.gather()
+
+    def scatter(self) -> None:
+        """Gives the models what steps have made of all that is not a row of theirs, before hooks look at it."""
+        self.metrics.scatter()
+        self.stack.shared.hand_out()
+        if self._made.scatter(self.stack.models):
+            self.look()
 
     def follow_modes(self) -> None:
         """Takes over which parts of the models are in training mode: one that is frozen may stay in evaluation mode."""
@@ -127,7 +139,11 @@ class FusedStep:
             self.lists.look()
 
     def follow_batch_hooks(self) -> None:
-        """Does that where the first model has changed: to look through all takes as long as some steps of small ones."""
+        """Does that where the first model has changed: to look through all takes as long as some steps of small ones.
+
+        Tensors that have no rows are looked at in all models.
+        """
+        self.stack.follow_shared()
         with self.lists.apart(self.stack.models[:1]):
             changed = self.carried.changed(self.stack.models[0])
         if changed:
@@ -145,9 +161,8 @@ class FusedStep:
             CannotFuseError: it does what vmap cannot.
         """
         self.lists.follow(self.stack.models[0])
-        before = state(self.template) if name not in self._ran else None
+        before = self._made.before(name)
         run = getattr(self.template, name)
-        stacked = {**self.stack.parameters, **self.stack.buffers}
         notes: dict[str, Any] = {}
 
         def one(tensors: dict[str, Tensor], numbers: list[Tensor], states: Any) -> list[Tensor]:
@@ -155,7 +170,7 @@ class FusedStep:
                 self.carried.lent(self.template, numbers),
                 self.metrics.lent(*states) as after,
                 step_log(self.template, self._paths) as output,
-                self._places.lent(tensors) as renewed,
+                self._places.lent({**self.stack.shared.tensors, **tensors}) as renewed,
                 self.lists.lent(name) as added,
                 Vectorizable(),
             ):
@@ -166,14 +181,8 @@ class FusedStep:
             notes["logged"] = output.logged
             return leaves
 
-        try:
-            leaves = self._run_rows(name, one, (stacked, self.carried.tensors(), self.metrics.inputs))
-        except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
-            place = f" ({where})" if (where := place_of(error)) else ""
-            raise CannotFuseError(f"{name} cannot be vectorized: {first_line(error)}{place}") from error
-        self._refuse_changes(name, before)
+        leaves = self._run(name, one)
+        self._made.look(name, before, self.stack.models)
         output, values, renewed, after, arguments, added = put_together(notes["parts"], leaves)
         self.stack.replace(renewed)
         calls = [replace(call, arguments=given) for call, given in zip(self.metrics.calls, arguments, strict=True)]
@@ -182,8 +191,47 @@ class FusedStep:
         logged = [replace(each, values=v) for each, v in zip(notes["logged"], values, strict=True)]
         return StepOutput(output, logged, added)
 
-    def _run_rows(self, name: str, one: Callable[..., list[Tensor]], inputs: tuple[Any, ...]) -> list[Tensor]:
-        """Runs a step of a row for all rows, as many at once as there may be."""
+    def _run(self, name: str, one: Callable[..., list[Tensor]]) -> list[Tensor]:
+        """Runs a step of a row for all rows. What cannot be the same for all of them, as is only found here, gets rows."""
+        shared = self.stack.shared
+        settled = not shared.tensors or (name, self.randomness, self.version) in self._settled
+        undo = None if settled else self._undo()
+        while True:
+            try:
+                leaves = self._run_rows(name, one)
+                break
+            except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
+                if isinstance(error, torch.OutOfMemoryError):
+                    raise
+                if undo is None or not shared.tensors:
+                    place = f" ({where})" if (where := place_of(error)) else ""
+                    raise CannotFuseError(f"{name} cannot be vectorized: {first_line(error)}{place}") from error
+                undo()
+        shared.stale = True
+        if not settled:
+            self._settled.add((name, self.randomness, self.version))
+        return leaves
+
+    def _undo(self) -> Callable[[], None]:
+        """Keeps what a step changes.
+
+        Returns:
+            What brings it back, and gives rows to what the step may have been unable to do for all rows alike.
+        """
+        restore_tensors, restore_metrics, states = self.stack.snapshot(), self.metrics.snapshot(), rng_states()
+        kept = self.stack.shared.kept()
+
+        def undo() -> None:
+            self.stack.separate(self.stack.shared.doubtful(kept))
+            restore_tensors()
+            restore_metrics()
+            set_rng_states(states)
+
+        return undo
+
+    def _run_rows(self, name: str, one: Callable[..., list[Tensor]]) -> list[Tensor]:
+        """Runs it for as many rows at once as there may be."""
+        inputs = ({**self.stack.parameters, **self.stack.buffers}, self.carried.tensors(), self.metrics.inputs)
         rows, most = len(self.stack.models), self.most.get(name)
         run = vmap(one, randomness=self.randomness)
         if most is None or rows <= most:
@@ -193,35 +241,14 @@ class FusedStep:
         # To split is one operation, also backwards; torch.func.vmap's own chunks fill a gradient of all rows for each.
         split = zip(*(torch.split(tensor, -(-rows // parts)) for tensor in tensors), strict=True)
         states, found = rng_states() if self.randomness == "same" else None, []
+        kept = self.stack.shared.kept()
         for part in split:
             if states is not None:
                 set_rng_states(states)
+            # Of what all rows have in common, the last part's update is that of all.
+            self.stack.shared.put_back(kept)
             found.append(run(*put_together(nest, list(part))))
         return [torch.cat(each) for each in zip(*found, strict=True)]
-
-    def _refuse_changes(self, name: str, before: Mapping[Path, Any] | None) -> None:
-        """Lets a step make nothing in the template but what is the same for all rows, and stays: a mask, or a word in a config.
-
-        Args:
-            name: of the step.
-            before: the template's state before it first ran; None from then on.
-        """
-        changed = [path for path, value in self._made.items() if not same(find(self.template, path), value)]
-        if before is not None:
-            after, others = state(self.template), list[dict[Path, Any]]()
-            for path in changes(before, after):
-                value = after.get(path, MISSING)
-                if isinstance(value, Tensor) and not value.requires_grad and not torch._C._functorch.is_batchedtensor(value):
-                    continue
-                # Each model's own step, which the fused one is compared with, has been there before.
-                others = others or [state(model) for model in self.stack.models]
-                if isinstance(value, Tensor) or not all(same(other.get(path, MISSING), value) for other in others):
-                    changed.append(path)
-                elif path[-1] is not SIZE:
-                    self._made[path] = value
-            self._ran.add(name)
-        if changed:
-            raise CannotFuseError(f"{name} changes {readable(changed[0])} of the module")
 
 
 def first_line(error: BaseException) -> str:

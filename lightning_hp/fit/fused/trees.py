@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -66,6 +67,12 @@ def unshared(tree: Any) -> Any:
         return alike(tree, map(unshared, tree))
     holds = isinstance(tree, Mapping) or hasattr(tree, "__dict__")
     return copy.copy(tree) if holds and not isinstance(tree, (Tensor, nn.Module)) else tree
+
+
+def in_common(tree: Any) -> bool:
+    """Whether all rows have the tensors of a nest of containers in common, within vmap."""
+    functorch = torch._C._functorch
+    return functorch.maybe_current_level() is not None and not any(map(functorch.is_batchedtensor, taken_apart(tree)[1]))
 
 
 def only_tensors(tree: Any) -> bool:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 
 import pytest
+import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
-from torchmetrics import Accuracy
+from torchmetrics import Accuracy, Metric
 
 from lightning_hp import Linear
 from lightning_hp.fit.fused import module
 from lightning_hp.trial import Unfused
-from tests.fit.fused.digits import SPACE, Classifier, loaders, recipe_of, run, trained, trials_of
+from tests.fit.fused.digits import SPACE, Classifier, assert_the_same_alone, loaders, recipe_of, run, trained, trials_of
 
 
 class Dampened(Classifier):
@@ -83,3 +84,34 @@ def test_it_is_not_where_loading_takes_less_or_only_the_first_batch_takes_long(t
     monkeypatch.setattr(module, "loading_seconds", lambda trainer: next(left))
     assert tried(tmp_path, loaders) == (0, [f"a fused step takes 2000.0 ms, 3 ordinary ones take 1000.0{told}"])
     assert list(left) == []
+
+
+class Total(Metric):
+    """A metric that adds in place."""
+
+    full_state_update = False
+
+    def __init__(self):
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def update(self, value):
+        self.total += value
+
+    def compute(self):
+        return self.total
+
+
+def test_metrics_that_are_updated_in_place_count_nothing_of_it(tmp_path):
+    class Totalling(Classifier):
+        def __init__(self, **hparams):
+            super().__init__(**hparams)
+            self.total = Total()
+
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            self.total.update(loss.detach())
+            self.log("total", self.total, on_step=False, on_epoch=True)
+            return loss
+
+    assert_the_same_alone(Totalling, tmp_path)

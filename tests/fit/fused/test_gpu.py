@@ -47,6 +47,24 @@ def test_trials_end_as_each_by_itself(kind, settings, tmp_path):
     assert_the_same_alone(kind, tmp_path, trainer={"accelerator": "gpu", **settings})
 
 
+class Tuned(Convolutional):
+    """A head above a frozen network that is the same in all trials and, in training mode, goes on with its averages."""
+
+    def make(self):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            below = super().make()[0].requires_grad_(False)
+        return nn.Sequential(below, nn.Flatten(), nn.Linear(144, 10))
+
+
+@pytest.mark.parametrize("settings", [{}, {"accumulate_grad_batches": 2}], ids=["plain", "accumulated"])
+def test_what_is_frozen_is_recorded_from_where_it_stays(settings, graphs, tmp_path):
+    assert_the_same_alone(Tuned, tmp_path, trainer={"accelerator": "gpu", "max_epochs": 4, **settings})
+    step = graphs[0].step
+    assert step.stack.shared.tensors.keys() >= {"net.0.1.weight", "net.0.2.running_mean", "net.0.2.num_batches_tracked"}
+    assert all(each.obstacle is None and each._replays > 0 for each in graphs)
+
+
 class Measured(Convolutional):
     def __init__(self, **hparams):
         super().__init__(**hparams)

@@ -243,3 +243,37 @@ def test_tensors_of_each_row_are_filled_in_place():
         return noise
 
     assert (together(noisy, torch.zeros(ROWS, 5), randomness="different") > 1).all()
+
+
+def test_what_all_rows_have_in_common_is_left_to_torch_itself():
+    torch.manual_seed(0)
+    network, query = nn.LSTM(4, 5), torch.randn(2, 2, 3, 4)
+    input, offset = torch.randn(6, 2, 4), torch.randn(ROWS)
+    seen = []
+
+    def run(each):
+        output, _ = network(input)
+        attended = functional.scaled_dot_product_attention(query, query, query)
+        seen.extend(torch._C._functorch.is_batchedtensor(tensor) for tensor in (output, attended))
+        return output.sum() + attended.sum() + each
+
+    found = together(run, offset)
+    assert seen == [False, False]
+    once = network(input)[0].sum() + functional.scaled_dot_product_attention(query, query, query).sum()
+    torch.testing.assert_close(found, once + offset)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN", "attention"])
+def test_of_what_they_have_in_common_each_row_drops_its_own(kind):
+    torch.manual_seed(0)
+    network = nn.MultiheadAttention(4, 2, 0.5) if kind == "attention" else getattr(nn, kind)(4, 4, 2, dropout=0.5)
+    input = torch.randn(6, 2, 4)
+
+    def run(offset):
+        output, _ = network(input, input, input, need_weights=False) if kind == "attention" else network(input)
+        return output + offset
+
+    found = together(run, torch.zeros(ROWS), randomness="different")
+    assert not torch.equal(found[0], found[1])
+    same = together(run, torch.zeros(ROWS), randomness="same")
+    assert torch.equal(same[0], same[1])

@@ -1,0 +1,75 @@
+"""What a step makes in the module that runs it, besides registered tensors: the same for all rows, or it is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_hp.fit.copies import lazy_copy
+from lightning_hp.fit.fused.errors import CannotFuseError
+from lightning_hp.fit.fused.state import MISSING, SIZE, Path, changes, find, holder, put, readable, same, state
+
+
+class Made:
+    """Follows what steps make in the template: a mask, a word in a config, features that a hook looks at.
+
+    Args:
+        template: which runs them.
+    """
+
+    def __init__(self, template: nn.Module) -> None:
+        self._template = template
+        self._ran: set[str] = set()
+        self._plain: dict[Path, Any] = {}
+        self._tensors: set[Path] = set()
+
+    def before(self, name: str) -> dict[Path, Any] | None:
+        """The template's state before a step first runs; None from then on."""
+        return state(self._template) if name not in self._ran else None
+
+    def look(self, name: str, before: Mapping[Path, Any] | None, models: Sequence[nn.Module]) -> None:
+        """Lets a step make nothing but what is the same for all rows, and plain values that stay.
+
+        Args:
+            name: of the step.
+            before: see `before`.
+            models: of the rows.
+
+        Raises:
+            CannotFuseError: it makes something else.
+        """
+        changed = [path for path, value in self._plain.items() if not same(find(self._template, path), value)]
+        if before is not None:
+            after, others = state(self._template), list[dict[Path, Any]]()
+            for path in changes(before, after):
+                value = after.get(path, MISSING)
+                if isinstance(value, Tensor) and not value.requires_grad and not torch._C._functorch.is_batchedtensor(value):
+                    self._tensors.add(path)
+                    continue
+                # Each model's own step, which the fused one is compared with, has been there before.
+                others = others or [state(model) for model in models]
+                if isinstance(value, Tensor) or not all(same(other.get(path, MISSING), value) for other in others):
+                    changed.append(path)
+                elif path[-1] is not SIZE:
+                    self._plain[path] = value
+            self._ran.add(name)
+        if changed:
+            raise CannotFuseError(f"{name} changes {readable(changed[0])} of the module")
+
+    def scatter(self, models: Sequence[nn.Module]) -> bool:
+        """Gives the models the tensors that steps have made last.
+
+        Returns:
+            Whether there are any.
+        """
+        found = [(path, value) for path in self._tensors if isinstance(value := find(self._template, path), Tensor)]
+        for path, value in found:
+            # A recorded step writes to the same tensor each time.
+            kept = value.clone()
+            for model in models:
+                if isinstance(find(model, path), Tensor):
+                    put(holder(model, path), path[-1], lazy_copy(kept))
+        return bool(found)

@@ -7,7 +7,7 @@ The networks have random weights, the same in all trials: a ResNet of four block
 averages as they do where nobody has put them into evaluation mode, and an encoder of four transformer layers. Above each, a
 linear layer learns scikit-learn's digits, enlarged to 32 x 32 pixels. Three sides: trials one after another; as one fit, where
 what they have in common is held and computed once (``shared``); and as one fit of networks that differ from trial to trial,
-each with a copy and a computation of its own (``stacked``). Sides take turns; each has a Python of its own, whose time counts
+each with a copy and a computation of its own (``stacked``). Sides take turns; each has a process of its own, whose time counts
 from when all is imported. Memory is that of the process at its largest, or of the GPU.
 """
 
@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 import torch
-from common import CORES, SPACE, Mlp, child, silence, told, versions
+from common import CORES, SPACE, Mlp, forked, silence, told, versions
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -92,8 +92,8 @@ def loaders() -> tuple[DataLoader[tuple[Tensor, ...]], DataLoader[tuple[Tensor, 
     return DataLoader(train, batch_size=64, shuffle=True), DataLoader(val, batch_size=128)
 
 
-def run(side: str, network: str, trials: int, epochs: int, accelerator: str) -> None:
-    """Prints the seconds of one side, and the MiB of its process or of the GPU."""
+def run(side: str, network: str, trials: int, epochs: int, accelerator: str) -> tuple[float, float]:
+    """The seconds of one side, and the MiB of its process or of the GPU."""
     silence()
     # What makes torch's threads and starts the device.
     device = "cuda" if accelerator == "gpu" else "cpu"
@@ -116,7 +116,7 @@ def run(side: str, network: str, trials: int, epochs: int, accelerator: str) -> 
         ).run()
         seconds = time.perf_counter() - began
     on_host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(seconds, torch.cuda.max_memory_allocated() / 2**20 if accelerator == "gpu" else on_host)
+    return seconds, torch.cuda.max_memory_allocated() / 2**20 if accelerator == "gpu" else on_host
 
 
 def compare(network: str, trials: int, epochs: int, rounds: int, accelerator: str, serial: int) -> None:
@@ -126,8 +126,7 @@ def compare(network: str, trials: int, epochs: int, rounds: int, accelerator: st
     for number in range(rounds):
         for side in SIDES if number % 2 == 0 else reversed(SIDES):
             run_here = min(trials, serial) if side == "one after another" else trials
-            sizes = ("--models", network, "--together", run_here, "--epochs", epochs, "--accelerator", accelerator)
-            seconds, peak = map(float, child(__file__, "--run", side, *sizes).split()[-2:])
+            seconds, peak = forked(run, side, network, run_here, epochs, accelerator)
             rates[side].append(run_here * epochs / seconds)
             memory[side] = max(memory[side], peak)
     for side, own in rates.items():
@@ -143,11 +142,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--serial", type=int, default=8, metavar="N", help="most trials of those one after another")
     parser.add_argument("--accelerator", choices=["cpu", "gpu"], default="cpu")
-    parser.add_argument("--run", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.run:
-        run(options.run, options.models[0], options.together[0], options.epochs, options.accelerator)
-        return
     for network in options.models:
         for trials in options.together:
             compare(network, trials, options.epochs, options.rounds, options.accelerator, options.serial)

@@ -11,16 +11,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+# torch promises none of these names, and a version may come without them.
+_KNOWN = hasattr(Tensor, "_lazy_clone") and all(hasattr(torch._C, name) for name in ("_is_cow_tensor", "_data_address"))
+
 
 def possible(tensor: Tensor) -> bool:
     """Whether there can be lazy copies of a tensor."""
     plain = type(tensor) in (Tensor, nn.Parameter)
-    return plain and tensor.layout is torch.strided and tensor.device.type in ("cpu", "cuda")
+    return _KNOWN and plain and tensor.layout is torch.strided and tensor.device.type in ("cpu", "cuda")
 
 
 def lazy_copy(tensor: Tensor) -> Tensor:
     """A copy without memory of its own; an ordinary one of a view, or of memory that is not torch's, such as an array's."""
-    if not _is_whole(tensor):
+    if not (_KNOWN and _is_whole(tensor)):
         return tensor.detach().clone()
     try:
         return tensor.detach()._lazy_clone()
@@ -30,11 +33,13 @@ def lazy_copy(tensor: Tensor) -> Tensor:
 
 def is_lazy(tensor: Tensor) -> bool:
     """Whether others may have the same memory, and it gets memory of its own where it is written to."""
-    return bool(torch._C._is_cow_tensor(tensor))  # type: ignore[attr-defined]
+    return _KNOWN and bool(torch._C._is_cow_tensor(tensor))  # type: ignore[attr-defined]
 
 
 def address(tensor: Tensor) -> int:
     """Where a tensor begins, without getting it memory of its own."""
+    if not _KNOWN:
+        return tensor.data_ptr()
     beginning: int = torch._C._data_address(tensor)  # type: ignore[attr-defined]
     # That is where its storage begins.
     return beginning + int(tensor.storage_offset()) * tensor.element_size()

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import BackboneFinetuning, Callback, EarlyStopp
 from torch import nn
 
 from lightning_hp import Log, ReverseLog
+from lightning_hp.fit import copies
 from lightning_hp.fit.checkpoints import LAST, PREVIOUS
 from lightning_hp.fit.copies import address
 from lightning_hp.fit.fused import check, saving
@@ -154,6 +155,16 @@ class Attentive(Head):
 def test_trials_with_a_frozen_part_end_as_each_by_itself(kind, tmp_path, seen):
     assert_the_same_alone(kind, tmp_path, trainer=THREE)
     assert not any(seen)
+
+
+def test_where_torch_has_no_lazy_copies_each_trial_has_its_own(tmp_path, monkeypatch, seen):
+    monkeypatch.setattr(copies, "_KNOWN", False)
+    monkeypatch.delattr(torch._C, "_is_cow_tensor")
+    monkeypatch.delattr(torch._C, "_data_address")
+    together = trained(Averaging, tmp_path / "together", True, trainer=THREE)
+    assert any(seen)
+    for number, outcome in trained(Averaging, tmp_path / "alone", False, trainer=THREE).items():
+        assert_alike(together[number], outcome)
 
 
 def test_a_search_over_heads_ends_as_its_trials_by_themselves(search, tmp_path, seen):

@@ -28,6 +28,7 @@ from tests.fit.fused.digits import (
     trials_of,
     weights,
 )
+from tests.fit.fused.frozen import Averaging
 
 
 def both(kind, tmp_path, **settings):
@@ -258,12 +259,13 @@ def test_layers_are_thawed_in_the_course(tmp_path):
     both(Finetuned, tmp_path, trainer={"max_epochs": 3, "callbacks": [thaw]})
 
 
-def test_the_users_checkpoints_are_the_same(tmp_path):
+@pytest.mark.parametrize("kind", [Classifier, Averaging])
+def test_the_users_checkpoints_are_the_same(kind, tmp_path):
     callbacks = [
         partial(ModelCheckpoint, monitor="val_loss", filename="{epoch}", save_top_k=-1),
         partial(ModelCheckpoint, filename="{step}", every_n_train_steps=5, save_top_k=-1),
     ]
-    both(Classifier, tmp_path, trainer={"callbacks": callbacks})
+    both(kind, tmp_path, trainer={"callbacks": callbacks})
     for number in range(3):
         folders = [trial_folder(tmp_path / name, number) for name in ("fused", "alone")]
         files = [

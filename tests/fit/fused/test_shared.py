@@ -7,18 +7,17 @@ from functools import partial
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import BackboneFinetuning, Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import BackboneFinetuning, Callback, EarlyStopping
 from torch import nn
 
 from lightning_hp import Log, ReverseLog
 from lightning_hp.fit import copies
-from lightning_hp.fit.checkpoints import LAST, PREVIOUS
+from lightning_hp.fit.checkpoints import LAST
 from lightning_hp.fit.copies import address
 from lightning_hp.fit.fused import check, saving
 from lightning_hp.fit.fused.best import BestWeights
 from lightning_hp.fit.fused.stack import Stack
 from lightning_hp.fit.fused.step import FusedStep
-from lightning_hp.trial import trial_folder
 from tests.fit.fused.digits import (
     SPACE,
     Classifier,
@@ -31,124 +30,16 @@ from tests.fit.fused.digits import (
     trained,
     trials_of,
 )
+from tests.fit.fused.frozen import OWN, Adapted, Attentive, Averaging, Head, Normed, Words, convolutional, pretrained
 from tests.fit.fused.test_graphs import made, replays  # noqa: F401
 
 THREE = {"max_epochs": 3}
-
-
-# Of each batch's features, whether each trial has its own.
-OWN: list[bool] = []
-
-
-class Seen(nn.Module):
-    """Notes that of what passes."""
-
-    def forward(self, input):
-        OWN.append(torch._C._functorch.is_batchedtensor(input))
-        return input
 
 
 @pytest.fixture(autouse=True)
 def seen():
     OWN.clear()
     return OWN
-
-
-def pretrained(make):
-    """The same weights in all trials, whose other ones are drawn as if there were none."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return make()
-
-
-def convolutional():
-    return nn.Sequential(
-        nn.Unflatten(1, (1, 8, 8)),
-        *(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()),
-        *(nn.Conv2d(4, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()),
-        *(nn.MaxPool2d(4), nn.Flatten(), Seen()),
-    )
-
-
-class Head(Classifier):
-    """Trains a layer above a frozen network, which stays in evaluation mode."""
-
-    def make(self):
-        self.backbone = pretrained(convolutional).requires_grad_(False).eval()
-        return nn.Linear(32, 10)
-
-    def training_step(self, batch, batch_idx):
-        return super().training_step((self.backbone(batch[0]), batch[1]), batch_idx)
-
-    def validation_step(self, batch, batch_idx):
-        super().validation_step((self.backbone(batch[0]), batch[1]), batch_idx)
-
-
-class Averaging(Head):
-    """In training mode, the frozen network's normalizations go on with their averages."""
-
-    def make(self):
-        head = super().make()
-        self.backbone.train()
-        return head
-
-
-class Normed(Averaging):
-    """Has a head with averages of its own."""
-
-    def make(self):
-        return nn.Sequential(super().make(), nn.BatchNorm1d(10), nn.Linear(10, 10))
-
-
-class Adapter(nn.Module):
-    """A frozen layer and what is learned besides, of low rank (Hu et al., LoRA, 2022)."""
-
-    def __init__(self, layer):
-        super().__init__()
-        self.layer = layer.requires_grad_(False)
-        self.down, self.up = nn.Linear(layer.in_features, 2, bias=False), nn.Linear(2, layer.out_features, bias=False)
-
-    def forward(self, input):
-        return self.layer(input) + self.up(self.down(input))
-
-
-class Adapted(Classifier):
-    optimizer = "adamw"
-
-    def make(self):
-        first, second = pretrained(lambda: (nn.Linear(64, 32), nn.Linear(32, 10)))
-        return nn.Sequential(Adapter(first), nn.ReLU(), Adapter(second))
-
-
-class Words(Classifier):
-    """Pixels as words with frozen vectors and fixed positions."""
-
-    def make(self):
-        self.words = pretrained(lambda: nn.Embedding(17, 8)).requires_grad_(False)
-        self.register_buffer("positions", torch.linspace(0, 1, 64).view(64, 1), persistent=False)
-        return nn.Sequential(Seen(), nn.Flatten(), nn.Linear(64 * 8, 10))
-
-    def training_step(self, batch, batch_idx):
-        return super().training_step((self.words((batch[0] * 16).long()) + self.positions, batch[1]), batch_idx)
-
-    def validation_step(self, batch, batch_idx):
-        super().validation_step((self.words((batch[0] * 16).long()) + self.positions, batch[1]), batch_idx)
-
-
-def attentive():
-    layer = nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True)
-    return nn.Sequential(nn.Unflatten(1, (8, 8)), nn.TransformerEncoder(layer, 2), nn.LSTM(8, 16, batch_first=True))
-
-
-class Attentive(Head):
-    """A head above a transformer and a recurrent network."""
-
-    def make(self):
-        self.network, self.seen = pretrained(attentive).requires_grad_(False).eval(), Seen()
-        return nn.Linear(16, 10)
-
-    def backbone(self, input):
-        return self.seen(self.network(input)[0][:, -1])
 
 
 @pytest.mark.parametrize("kind", [Head, Averaging, Normed, Adapted, Words, Attentive])
@@ -398,28 +289,6 @@ class Remembering(Head):
 
 def test_hooks_see_the_features_of_the_last_batch(tmp_path):
     assert_the_same_alone(Remembering, tmp_path, trainer=THREE)
-
-
-def test_the_users_checkpoints_are_whole(tmp_path):
-    callbacks = [
-        partial(ModelCheckpoint, monitor="val_loss", filename="{epoch}", save_top_k=-1),
-        partial(ModelCheckpoint, filename="{step}", every_n_train_steps=5, save_top_k=-1),
-    ]
-    assert_the_same_alone(Averaging, tmp_path, trainer={"callbacks": callbacks})
-    for number in range(3):
-        folders = [trial_folder(tmp_path / name, number) for name in ("fused", "alone")]
-        files = [
-            sorted(path.relative_to(folder) for path in folder.rglob("*.ckpt") if path.name != PREVIOUS) for folder in folders
-        ]
-        assert files[0] == files[1]
-        assert len(files[0]) == 6
-        for path in files[0]:
-            ours, theirs = (torch.load(folder / path, weights_only=True)["state_dict"] for folder in folders)
-            assert ours.keys() == theirs.keys()
-            for name, tensor in theirs.items():
-                torch.testing.assert_close(ours[name], tensor, rtol=1e-3, atol=1e-4)
-            sizes = [(folder / path).stat().st_size for folder in folders]
-            assert sizes[0] == pytest.approx(sizes[1], rel=0.1)
 
 
 class Large(Head):

@@ -211,7 +211,10 @@ def test_a_round_of_the_strategy_is_a_bracket(prune):
     assert rows(prune(root="interrupted", **settings).run()) == rows(study)
 
 
-@pytest.mark.parametrize("lane", [{}, {"fuse": "always"}, {"executor": "processes", "workers": 2}])
+TWO_WORKERS = pytest.param({"executor": "processes", "workers": 2}, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("lane", [{}, {"fuse": "always"}, TWO_WORKERS])
 def test_with_the_whole_search_as_a_bracket_rounds_see_those_who_wait_and_the_best_of_all_go_on(prune, lane):
     settings = {"model": Plain, "strategy": CoarseToFine(4, 3), "trials": 10, "pruner": Halving(2, 5, size="all")}
     study = prune(**settings, **lane).run()
@@ -224,6 +227,7 @@ def test_with_the_whole_search_as_a_bracket_rounds_see_those_who_wait_and_the_be
     assert [round_.notes.get("trials_used") for round_ in study.rounds] == [None, 4, 7]
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_with_the_whole_of_it_as_a_bracket_ends_the_same(prune, monkeypatch):
     # How trials stand is written seldom.
     monkeypatch.setattr(recorder_module, "UPDATE_INTERVAL", 1e9)

@@ -106,7 +106,7 @@ def test_a_whole_number_that_is_none_of_the_models_structure_keeps_no_trials_apa
     assert_same_trials(study, searched(WarmingUp, space=space, fuse="never")[0])
 
 
-@pytest.mark.parametrize("fuse", ["auto", "always"])
+@pytest.mark.parametrize("fuse", ["auto", pytest.param("always", marks=pytest.mark.slow)])
 def test_of_layers_and_widths_those_train_together_that_have_the_same(searched, fuse):
     space = {"lr": LR, "width": Int(8, 9), "layers": Int(1, 2)}
     study, told = searched(Sized, space=space, trials=12, fuse=fuse)
@@ -136,6 +136,7 @@ def test_where_a_step_cannot_take_a_whole_number_for_each_trial_those_with_the_s
     assert_same_trials(study, searched(Attending, space=space, fuse="never")[0])
 
 
+@pytest.mark.slow
 def test_it_is_tried_once_and_not_in_every_round(searched):
     made = []
 
@@ -162,6 +163,7 @@ def test_what_can_be_fused_with_no_numbers_is_refused_by_always(searched):
         searched(Branching, space=space, fuse="always")
 
 
+@pytest.mark.slow
 def test_what_is_slower_is_tried_and_told_once_for_each_structure(searched):
     made = []
 

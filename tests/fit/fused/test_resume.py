@@ -289,8 +289,10 @@ def test_a_killed_worker_is_tried_again_and_ends_as_if_it_had_not_been(search, t
     class Killed(Classifier):
         kills = True
 
-        def on_fit_start(self):
+        def make(self):
+            # In the worker, before it is said when to write first.
             saving.PARTS = 0
+            return super().make()
 
         def on_train_epoch_start(self):
             with seen.open("a") as file:

@@ -22,6 +22,13 @@ gc.collect()
 gc.freeze()
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Keeps torch to one thread: Lightning takes all cores from where a strategy starts processes."""
+    yield
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def search_in() -> Callable[..., SearchLoop]:
     """Makes a small search over digits in a folder; any argument can be given another value."""

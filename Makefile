@@ -1,6 +1,8 @@
 # make demo and make test are all that a newcomer needs. Both need only Python 3.10 or newer with venv.
 PYTHON ?= python3
 VENV ?= .venv
+# Which: all, if none are named.
+TESTS ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -18,11 +20,11 @@ demo: $(READY)
 
 # Two at a time, since the smallest machine that this is for has two cores.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 -m 'not slow and not exhaustive'
+	$(BIN)/python -m pytest -n 2 -m 'not slow and not exhaustive' $(TESTS)
 
 # What takes longer: killed processes, workers that start anew, all that the README says.
 test-slow: $(READY)
-	$(BIN)/python -m pytest -n 2 -m 'slow and not exhaustive'
+	$(BIN)/python -m pytest -n 2 -m 'slow and not exhaustive' $(TESTS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

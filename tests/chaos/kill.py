@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 from lightning_hp import Study
@@ -139,7 +140,7 @@ def run(kills: int, chance: random.Random, folder: Path, trials: int = 20) -> in
         rows = table(root)
         found["lost"] += len(expected.keys() - rows.keys())
         found["differing"] += sum(rows[number] != expected[number] for number in rows.keys() & expected.keys())
-        with sqlite3.connect(root / "study.db") as connection:
+        with closing(sqlite3.connect(root / "study.db")) as connection:
             found["duplicated"] += connection.execute("SELECT count(*) - count(DISTINCT number) FROM trials").fetchone()[0]
         found["duplicated"] += len(rows.keys() - expected.keys())
         found["left behind"] += len(leftovers(root))

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -57,7 +58,7 @@ def weights(path):
 
 def assert_as_if_nothing_had_happened(study, calm):
     """Each trial is there once, with the results, the curves and the weights of a search that nobody disturbed."""
-    with sqlite3.connect(study.root / "study.db") as connection:
+    with closing(sqlite3.connect(study.root / "study.db")) as connection:
         numbers = [number for (number,) in connection.execute("SELECT number FROM trials")]
     assert sorted(numbers) == [trial.number for trial in calm.trials]
     for trial, other in zip(study.trials, calm.trials, strict=True):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
+from lightning_hp.cli.ahead import server_ahead
 from lightning_hp.cli.arguments import REQUESTS, WITH_CLI, parse_arguments
 from lightning_hp.cli.messages import in_yaml
 from lightning_hp.errors import ConfigError, LightningHPError
@@ -61,7 +62,8 @@ def _run(options: dict[str, Any]) -> int:
     sys.path.insert(0, here)
     try:
         # Imported here, since torch takes seconds, in which Ctrl-C may come.
-        code: int = import_module(f"lightning_hp.cli.{_MODULES.get(command, command)}").main(**options)
+        with server_ahead(options) if command == "search" else nullcontext():
+            code: int = import_module(f"lightning_hp.cli.{_MODULES.get(command, command)}").main(**options)
         sys.stdout.flush()
         return code
     except ConfigError as error:

@@ -17,6 +17,8 @@ from lightning_hp.cli.printing import print_config
 from lightning_hp.cli.show import print_leaderboard, table_console
 from lightning_hp.cli.table import print_line
 from lightning_hp.errors import ConfigError, MonitorError
+from lightning_hp.executors import ahead
+from lightning_hp.executors.processes import Processes
 
 
 def main(config: Sequence[str], lightning: Sequence[str], make: Callable[[], Any] = LightningCLI, **flags: Any) -> int:
@@ -27,6 +29,9 @@ def main(config: Sequence[str], lightning: Sequence[str], make: Callable[[], Any
     if loop is None:
         print_config(asked, make, default_root(config))
         return 0
+    if not isinstance(loop.executor, Processes):
+        # Nobody will take what the command has started before it knew.
+        ahead.stop()
     loop.notes = notes(loop)
     try:
         study = loop.run()

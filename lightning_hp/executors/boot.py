@@ -9,19 +9,17 @@ from contextlib import contextmanager
 from lightning_hp.executors.lifeline import end_with_parent
 
 
-def serve(descriptor: int, preload: bool, search: int, scratch: str) -> None:
+def serve(descriptor: int, search: int) -> None:
     """Becomes the fork server of a search.
 
     Args:
         descriptor: of this end of the socket pair.
-        preload: import the user's code here, once, and not in every worker.
         search: the process that it serves.
-        scratch: the search's folder for what is temporary.
     """
     end_with_parent(search)
     with uncollected():
         from lightning_hp.executors.server import main
-    main(descriptor, preload, search, scratch)
+    main(descriptor, search)
 
 
 def work(scratch: str) -> None:

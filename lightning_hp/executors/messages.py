@@ -12,6 +12,25 @@ from lightning_hp.trial import Job, Outcome
 
 
 @dataclass(frozen=True)
+class Serve:
+    """What a fork server is told to serve.
+
+    Attributes:
+        payload: the pickled function that trains a job.
+        preload: import the user's code in the server, once, and not in every worker.
+        scratch: the search's folder for what is temporary.
+        path: where the search finds its modules.
+        environment: the search's.
+    """
+
+    payload: bytes
+    preload: bool
+    scratch: str
+    path: list[str]
+    environment: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Order:
     """What a worker is told to do.
 

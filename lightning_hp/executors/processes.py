@@ -19,7 +19,8 @@ import cloudpickle
 from lightning_hp.errors import ConfigError
 from lightning_hp.executors import NextJob, Work
 from lightning_hp.executors.channel import receive, send
-from lightning_hp.executors.launch import CAN_FORK, ForkServer, Launcher, Process, Spawner
+from lightning_hp.executors.forkserver import ForkServer
+from lightning_hp.executors.launch import CAN_FORK, Launcher, Process, Spawner
 from lightning_hp.executors.messages import Broken, Lost, Order, Raised, RankFailed, Warned
 from lightning_hp.executors.names import with_names
 from lightning_hp.executors.place import Place

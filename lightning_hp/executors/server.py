@@ -26,6 +26,7 @@ import torch
 from lightning_hp.executors import worker
 from lightning_hp.executors.channel import receive, send
 from lightning_hp.executors.lifeline import end_with_parent, signal_at_end_of
+from lightning_hp.executors.messages import Serve
 from lightning_hp.executors.scratch import keep_sockets_in
 
 # Seconds that what the user's code has registered for the end may take.
@@ -34,31 +35,29 @@ END_PATIENCE = 30
 _FORKED_WELL = {"jemalloc_bg_thd"}
 
 
-def main(descriptor: int, preload: bool, search: int, scratch: str) -> None:
+def main(descriptor: int, search: int) -> None:
     """Serves until the search closes its end.
 
-    It says ``ready`` when it is, or ``unsafe`` if importing the user's code has started CUDA or threads: then it ends, and
-    another is to be started without ``preload``.
+    The search says what, by a `Serve`. It says ``ready`` when it is, or ``unsafe`` if importing the user's code has started
+    CUDA or threads: then it ends, and another is to be started without ``preload``.
 
     Args:
         descriptor: of this end of the socket pair.
-        preload: import the user's code here, once, and not in every worker.
         search: the process that it serves.
-        scratch: the search's folder for what is temporary.
     """
-    keep_sockets_in(scratch)
     control = socket.socket(fileno=descriptor)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     stream = control.makefile("rwb", buffering=0)
     try:
-        payload = receive(stream)
+        asked: Serve = receive(stream)
     except (EOFError, OSError):
         os._exit(0)
+    _take_on(asked)
     # A pool of threads would not survive a fork.
     torch.set_num_threads(1)
     before = _named_threads()
-    loaded = _load(payload) if preload else None
-    if preload and not _can_be_forked(before):
+    loaded = _load(asked.payload) if asked.preload else None
+    if asked.preload and not _can_be_forked(before):
         send(stream, ("unsafe", 0, 0))
         os._exit(0)
     # A worker's garbage collections would otherwise go through all that is loaded here, and copy every page of it.
@@ -67,7 +66,15 @@ def main(descriptor: int, preload: bool, search: int, scratch: str) -> None:
     # What is left in them would be printed by every worker again.
     sys.stdout.flush()
     sys.stderr.flush()
-    _Server(control, stream, payload, loaded, search).run()
+    _Server(control, stream, asked.payload, loaded, search).run()
+
+
+def _take_on(asked: Serve) -> None:
+    """Takes over what may have changed in the search since this process was started, as if it came from there only now."""
+    sys.path[:] = asked.path
+    os.environ.clear()
+    os.environ.update(asked.environment)
+    keep_sockets_in(asked.scratch)
 
 
 def _load(payload: bytes) -> Any:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lightning_hp.errors import ConfigError
 from lightning_hp.report.pictures import PICTURES
 from lightning_hp.report.pictures.rounds import draw_rounds
@@ -24,7 +26,7 @@ VARIABLES = {
     GOOD: "good",
     **{colour: f"rank{index}" for index, colour in enumerate(RANKS)},
 }
-_DPI = 130
+_DPI, _COMPRESSION = 130, 1
 _COLOUR = re.compile("|".join(VARIABLES))
 # Nothing refers to these, and two pictures would have the same.
 _NAMES = re.compile(r' id="[A-Za-z0-9.]+_\d+"')
@@ -72,9 +74,17 @@ def drawn(name: str, searched: Searched, width: Width) -> Any:
 
 def png(figure: Any) -> bytes:
     """A figure on white, in the colours that it has."""
-    file = io.BytesIO()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    figure.set(dpi=_DPI, facecolor="white")
+    canvas: Any = FigureCanvasAgg(figure)
     with look():
-        figure.savefig(file, format="png", dpi=_DPI, facecolor="white", metadata={"Software": None})
+        canvas.draw()
+    # All of it is opaque, and lines that shine through each other hardly get smaller by trying harder.
+    pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    file = io.BytesIO()
+    pixels.save(file, format="png", compress_level=_COMPRESSION, dpi=(_DPI, _DPI))
     return file.getvalue()
 
 

@@ -74,7 +74,7 @@ def _events(pictures: Iterable[tuple[str, bytes]]) -> bytes:
 
 
 def image(tag: str, content: bytes) -> Any:
-    """A PNG file as a summary to write; SummaryWriter's own method would decode it and make it anew.
+    """A PNG file, in RGB, as a summary to write; SummaryWriter's own method would decode it and make it anew.
 
     Args:
         tag: under which it is shown.
@@ -82,7 +82,7 @@ def image(tag: str, content: bytes) -> Any:
     """
     # Its first chunk begins with the size, after the signature and the chunk's own length and kind.
     width, height = struct.unpack(">II", content[16:24])
-    shown = summary_pb2.Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=content)
+    shown = summary_pb2.Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=content)
     message = summary_pb2.Summary()
     message.value.add(tag=tag, image=shown)
     return message

@@ -15,9 +15,13 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 from lightning.pytorch.strategies import Strategy
+from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
+from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 
 from lightning_hp.description import name_of
 from lightning_hp.errors import ConfigError, did_you_mean
@@ -56,6 +60,18 @@ class TrialTrainer(Trainer):
     """
 
     objects: Objects
+
+    @property
+    def logging_loop(self) -> _TrainingEpochLoop | _EvaluationLoop:
+        """Of a fit, the loop whose results the module's ``log`` adds to now."""
+        stage, loop = self.state.stage, self.fit_loop.epoch_loop
+        return loop.val_loop if stage is RunningStage.VALIDATING or stage is RunningStage.SANITY_CHECKING else loop
+
+    @property
+    def _results(self) -> _ResultCollection | None:
+        # Whoever reads a metric asks for them, and Lightning compares several stages then, a microsecond each.
+        in_loop = self.state.fn is TrainerFn.FITTING and self.state.stage is not None
+        return self.logging_loop._results if in_loop else super()._results
 
     @property
     def logger(self) -> Logger | None:

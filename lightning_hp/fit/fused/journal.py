@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule
 from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
-from lightning.pytorch.trainer.states import RunningStage
 
 from lightning_hp.fit.fused.errors import CannotFuseError
-from lightning_hp.fit.fused.logs import Entry, EpochValue
+from lightning_hp.fit.fused.logs import Entry, EpochMetric, EpochValue
+from lightning_hp.fit.trainer import TrialTrainer
 
 
 class Journal:
@@ -22,7 +22,7 @@ class Journal:
         model: the trial's.
     """
 
-    def __init__(self, trainer: Trainer, model: LightningModule) -> None:
+    def __init__(self, trainer: TrialTrainer, model: LightningModule) -> None:
         self._trainer = trainer
         self._model = model
         self._results: dict[bool, _ResultCollection] = {}
@@ -30,7 +30,7 @@ class Journal:
     @contextmanager
     def open(self) -> Iterator[_ResultCollection]:
         """Has ``self.log`` of the model, in the loop that runs now, go to this trial's own results."""
-        loop = self._loop
+        loop = self._trainer.logging_loop
         training = loop._results.training
         if training not in self._results:
             self._results[training] = _ResultCollection(training=training)
@@ -63,7 +63,7 @@ class Journal:
 
     def of_batch(self) -> dict[str, Any]:
         """What the hooks of this batch have logged by step."""
-        if not self._results.get(self._loop._results.training):
+        if not self._results.get(self._trainer.logging_loop._results.training):
             return {}
         connector = self._trainer._logger_connector
         with self.open() as results:
@@ -96,12 +96,8 @@ class Journal:
         # With another hook's name Lightning would take them for values of the epoch before.
         connector._first_loop_iter, connector._current_fx = None, fx
         for entry in logs:
-            if entry.metric is not None:
-                self._model._current_fx_name = fx
-                self._model.log(entry.name, self._model.get_submodule(entry.metric), **entry.options)  # type: ignore[arg-type]
-                self._model._current_fx_name = None
-            elif entry.on_epoch:
-                entry.replay(fx, row, results)
+            if entry.metric is not None or entry.on_epoch:
+                entry.replay(fx, row, self._model, results)
 
     def show_epoch(self, results: _ResultCollection) -> dict[str, Any]:
         """Shows callbacks what has been logged of an epoch.
@@ -123,13 +119,7 @@ class Journal:
         """Has the results begin anew."""
         results.reset()
         # Those of the steps are put there anew, and whoever asks an empty collection has its answer at once.
-        for key in [key for key, value in results.items() if isinstance(value, EpochValue)]:
+        for key in [key for key, value in results.items() if isinstance(value, (EpochValue, EpochMetric))]:
             del results[key]
         connector = self._trainer._logger_connector
         connector._first_loop_iter, connector._current_fx = None, None
-
-    @property
-    def _loop(self) -> Any:
-        # Lightning's own way to compare stages takes a microsecond, and this is asked several times an epoch.
-        stage, loop = self._trainer.state.stage, self._trainer.fit_loop.epoch_loop
-        return loop.val_loop if stage is RunningStage.VALIDATING or stage is RunningStage.SANITY_CHECKING else loop

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from lightning.pytorch import LightningModule
 from lightning.pytorch.trainer.connectors.logger_connector.result import _Metadata, _ResultCollection, _Sync
 from lightning.pytorch.utilities.data import extract_batch_size
 from torch import Tensor
@@ -87,13 +88,16 @@ class Entry:
             self._reduced = reduced.cpu().unbind()
         return self._reduced[row]
 
-    def replay(self, fx: str, row: int, results: _ResultCollection) -> None:
-        """Puts a row's value of the epoch into a trial's results, as ``self.log`` would in a hook of that name."""
+    def replay(self, fx: str, row: int, model: LightningModule, results: _ResultCollection) -> None:
+        """Puts a row's value of the epoch into a trial's results, as its model's ``log`` would in a hook of that name."""
         loader = "" if self.dataloader_idx is None else f".{self.dataloader_idx}"
         if self._meta is None:
             # The same for all rows.
             self._meta = self._metadata(fx + loader)
-        results[f"{fx}.{self.name}{loader}"] = EpochValue(self._meta, self.reduced(row))
+        value = (
+            EpochValue(self._meta, self.reduced(row)) if self.metric is None else EpochMetric(self._meta, model, self.metric)
+        )
+        results[f"{fx}.{self.name}{loader}"] = value
 
     def _metadata(self, fx: str) -> _Metadata:
         options = {key: value for key, value in self.options.items() if key in _OF_EPOCH and value is not None}
@@ -146,6 +150,29 @@ class EpochValue:
         self.has_reset = True
 
 
+class EpochMetric:
+    """The same for a metric object, which has seen what the steps have logged: it is asked when somebody looks.
+
+    Lightning's own kind is a metric by itself, and goes through all that it holds, to bring it where it is already.
+    """
+
+    is_tensor = False
+    has_reset = False
+
+    def __init__(self, meta: _Metadata, model: LightningModule, path: str) -> None:
+        self.meta = meta
+        self._metric: Any = model.get_submodule(path)
+        self._forward_cache = self._metric._forward_cache
+        self._computed: Any = None
+
+    def compute(self) -> None:
+        self._computed = self._metric.compute()
+
+    def reset(self) -> None:
+        self._metric.reset()
+        self.has_reset = True
+
+
 class EpochLogs:
     """The entries of the steps of one kind, such as ``training_step``, since the epoch began.
 
@@ -195,6 +222,4 @@ class EpochLogs:
         reduce = options.get("reduce_fx", "mean")
         reduction = _REDUCTIONS[reduce.lower()] if isinstance(reduce, str) else _REDUCTIONS_BY_FUNCTION[reduce]
         metric = logged.values if isinstance(logged.values, str) else None
-        if metric is not None:
-            options |= {"on_step": on_step, "on_epoch": on_epoch}
         return Entry(logged.name, options, on_step, on_epoch, dataloader_idx, metric, reduction)

@@ -346,8 +346,8 @@ class Member:
 
     def _save(self, filepath: Any, weights_only: bool | None = None, storage_options: Any = None) -> None:
         """Stands in for the Trainer's: the reporter's two files wait until it is time, those of others are written at once."""
-        path = Path(filepath)
-        if path.parent != self.reporter.folder or path.name not in (BEST, LAST):
+        path = filepath if isinstance(filepath, Path) else Path(filepath)
+        if path.name not in (BEST, LAST) or path.parent != self.reporter.folder:
             self.refresh()
             Trainer.save_checkpoint(self.trainer, filepath, weights_only, storage_options)
         elif path.name == BEST:

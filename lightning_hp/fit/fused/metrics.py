@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 import torch
@@ -84,11 +85,11 @@ class MetricStates:
 
     def gather(self) -> None:
         """Stacks the states that the models' metrics have now."""
-        owns = [metrics(model) for model in self.models if self._stacked]
-        self.counts = {path: owns[0][path]._update_count for path in self._stacked}
         self.values = {}
         for path, defaults in self._defaults.items():
-            self.states[path] = {name: torch.stack([getattr(own[path], name) for own in owns]) for name in defaults}
+            owns = self._owns(path)
+            self.counts[path] = owns[0]._update_count
+            self.states[path] = {name: torch.stack([getattr(own, name) for own in owns]) for name in defaults}
 
     @property
     def any(self) -> bool:
@@ -97,12 +98,12 @@ class MetricStates:
 
     def scatter(self) -> None:
         """Gives each model's metrics their row."""
-        for row, model in enumerate(self.models if self._stacked else ()):
-            owns = metrics(model)
-            for path, states in self.states.items():
-                own = {name: tensor[row].clone() for name, tensor in states.items()}
-                value = self.values[path][row] if path in self.values else owns[path]._forward_cache
-                vars(owns[path]).update(own, _computed=None, _update_count=self.counts[path], _forward_cache=value)
+        for path, states in self.states.items():
+            columns = {name: [row.clone() for row in tensor.unbind()] for name, tensor in states.items()}
+            for row, own in enumerate(self._owns(path)):
+                given = {name: column[row] for name, column in columns.items()}
+                value = self.values[path][row] if path in self.values else own._forward_cache
+                vars(own).update(given, _computed=None, _update_count=self.counts[path], _forward_cache=value)
 
     @property
     def inputs(self) -> tuple[States, States]:
@@ -142,8 +143,7 @@ class MetricStates:
         for path, (states, _) in after.items():
             self.states[path], self.counts[path] = states, self._counted[path]
         self.values = {path: value for path, (_, value) in after.items() if isinstance(value, Tensor)}
-        owns = [metrics(model) for model in self.models if calls]
-        return [self._made(call, [own[call.path] for own in owns]) for call in calls]
+        return [self._made(call, self._owns(call.path)) for call in calls]
 
     @contextmanager
     def borrowed(self, states: States) -> Iterator[None]:
@@ -173,6 +173,11 @@ class MetricStates:
                 vars(metric).update(kept)
 
         return restore
+
+    def _owns(self, path: str) -> list[Any]:
+        """The metric at a path of each model."""
+        # To walk through all of a model's parts takes longer than what is done with the metric.
+        return list(map(attrgetter(path), self.models))
 
     def _take_down_calls(self, path: str) -> None:
         def update(*args: Any, **keywords: Any) -> None:

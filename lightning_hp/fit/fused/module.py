@@ -148,6 +148,10 @@ class FusedModule(LightningModule):
         takes_index = is_param_in_hook_signature(getattr(self.step.template, name), "batch_idx", min_args=2)
         return (batch, batch_idx) if takes_index else (batch,)
 
+    def has_checked(self, name: str) -> bool:
+        """Whether steps of that name have been compared with the ordinary ones."""
+        return any(name == each for each, _ in self._checked)
+
     def _check(self, name: str, args: tuple[Any, ...], dataloader_idx: int = 0) -> None:
         """Compares the first step of each kind with the ordinary ones."""
         if self._measured.get((name, dataloader_idx)) != self.step.stack.shared.changes:

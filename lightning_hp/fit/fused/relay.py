@@ -45,6 +45,7 @@ class Relay(Callback):
         self._scheduled: list[tuple[int, Member]] = []
         self._watched: list[int] = []
         self._followed: list[int] = []
+        self._evaluated: Sequence[Member] = ()
         self._least: tuple[int, int] = (0, 0)
         self._stopping = False
         self._loggers_told = False
@@ -116,7 +117,11 @@ class Relay(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.module.babysitting.hand_on()
-        for member in self.module.members:
+        members = self.module.members
+        # Steps follow the first; the others are for the check, and for code of the user's.
+        seen = any(member.hooked for member in members) or not self.module.has_checked("validation_step")
+        self._evaluated = members if seen else members[:1]
+        for member in self._evaluated:
             member.evaluate()
         self.module.step.scatter()
         entries = self.module.logs["training_step"].entries
@@ -155,7 +160,7 @@ class Relay(Callback):
         with same_progress(self.module.members):
             self._each(lambda member: member.end_validation())
         self.module.keep_best()
-        for member in self.module.members:
+        for member in self._evaluated:
             member.train_again()
         self.module.follow_hooks()
         if not (self._stopping or trainer.sanity_checking):

@@ -36,16 +36,16 @@ def test_where_no_worker_will_be_forked_none_is_started(run, config, begun, aske
 
 
 def test_where_one_worker_is_enough_which_is_this_process_it_is_stopped_before_anything_trains(run, config, begun, monkeypatch):
-    class Trained(Exception):
+    class BegunError(Exception):
         pass
 
     def runs(self):
         begun.append("runs")
-        raise Trained
+        raise BegunError
 
     monkeypatch.setattr(SearchLoop, "run", runs)
     del config["search"]["executor"]
-    with pytest.raises(Trained):
+    with pytest.raises(BegunError):
         run(config, "search", "config.yaml", "--workers", "1")
     assert begun == ["begun", "stopped", "runs", "stopped"]
 

@@ -500,3 +500,23 @@ def test_of_trials_that_end_together_all_but_the_last_say_that_more_follow(tmp_p
     recipe = recipe_of(Classifier, tmp_path, trainer={"max_epochs": 1})
     run(recipe, [trials_of(recipe)], emit=events.append)
     assert [event.more for event in events if isinstance(event, Finished)] == [True, True, False]
+
+
+class Modes(Callback):
+    """Notes how the model is found while it is validated, by trial."""
+
+    def __init__(self, found):
+        self.found = found
+
+    def on_validation_batch_start(self, trainer, pl_module, *args):
+        self.found.setdefault(pl_module.lr, set()).add((trainer.current_epoch, pl_module.training, pl_module.net.training))
+
+    def on_train_batch_start(self, trainer, pl_module, *args):
+        assert pl_module.training
+        assert pl_module.net.training
+
+
+def test_whoever_looks_finds_every_model_in_evaluation_while_it_is_validated_and_training_afterwards(tmp_path):
+    found: dict[float, set] = {}
+    trained(Classifier, tmp_path, True, trainer={"max_epochs": 3, "callbacks": partial(Modes, found)})
+    assert [*found.values()] == [{(epoch, False, False) for epoch in range(3)}] * 3

@@ -10,11 +10,13 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.loggers import CSVLogger
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from torch import nn
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, Dataset
 from torchmetrics.classification import MulticlassAccuracy
 
+from lightning_hp.trial import trial_folder
 from tests.fit.fused.digits import Classifier, assert_the_same_alone, loaders, trained
 
 
@@ -288,3 +290,30 @@ def test_callbacks_see_the_same_metrics_at_the_same_time(tmp_path):
         # The fused fit's own Trainer makes, and forgets, its arguments too.
         seen.append([each for each in everyone if each])
     assert seen[0] == seen[1]
+
+
+def written(root):
+    """The tags and steps of all scalars of a trial, in the order in which they are in the file."""
+    (path,) = trial_folder(root, 0).glob("events.out.tfevents.*")
+    values = [(event.step, value.tag) for event in EventFileLoader(str(path)).Load() for value in event.summary.value]
+    return [(tag, step) for step, tag in values if "hparams" not in tag]
+
+
+def test_values_and_metric_objects_are_written_in_the_order_in_which_they_are_logged(tmp_path):
+    class Mixed(Classifier):
+        def __init__(self, **given):
+            super().__init__(**given)
+            self.first, self.last = MulticlassAccuracy(10), MulticlassAccuracy(10)
+
+        def validation_step(self, batch, batch_idx):
+            logits = self.net(batch[0])
+            self.first(logits, batch[1])
+            self.last(logits, batch[1])
+            self.log("first", self.first)
+            self.log("val_loss", nn.functional.cross_entropy(logits, batch[1]))
+            self.log("last", self.last)
+
+    assert_the_same_alone(Mixed, tmp_path, trainer={"max_epochs": 3})
+    alone = written(tmp_path / "alone")
+    assert [tag for tag, _ in alone if tag in ("first", "val_loss", "last")] == ["first", "val_loss", "last"] * 3
+    assert written(tmp_path / "fused") == alone

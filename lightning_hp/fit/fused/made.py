@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 from lightning_hp.fit.copies import lazy_copy
 from lightning_hp.fit.fused.errors import CannotFuseError
-from lightning_hp.fit.fused.state import MISSING, SIZE, Path, changes, find, holder, put, readable, same, state
+from lightning_hp.fit.fused.state import MISSING, SIZE, Path, changes, find, holder, kept, put, readable, same, state
+
+# How long the path of an attribute is, besides those of what it holds.
+_OF_ATTRIBUTE = 2
 
 
 class Made:
@@ -28,7 +31,7 @@ class Made:
 
     def before(self, name: str) -> dict[Path, Any] | None:
         """The template's state before a step first runs; None from then on."""
-        return state(self._template) if name not in self._ran else None
+        return kept(state(self._template)) if name not in self._ran else None
 
     def look(self, name: str, before: Mapping[Path, Any] | None, models: Sequence[nn.Module]) -> None:
         """Lets a step make nothing but what is the same for all rows, and plain values that stay.
@@ -58,6 +61,21 @@ class Made:
             self._ran.add(name)
         if changed:
             raise CannotFuseError(f"{name} changes {readable(changed[0])} of the module")
+
+    def refuse_late(self, model: nn.Module) -> None:
+        """Refuses what steps have made since they first ran and a model's hooks would look for in vain.
+
+        Args:
+            model: the first row's, which was as the template when hooks last ran.
+
+        Raises:
+            CannotFuseError: there is such a thing.
+        """
+        theirs = state(model)
+        for path, value in state(self._template).items():
+            known = path in theirs or len(path) == _OF_ATTRIBUTE
+            if known and isinstance(value, (int, float, str)) and not same(theirs.get(path, MISSING), value):
+                raise CannotFuseError(f"a step changes {readable(path)} of the module", anew=True)
 
     def scatter(self, models: Sequence[nn.Module]) -> bool:
         """Gives the models the tensors that steps have made last.

@@ -81,6 +81,11 @@ class Stack:
         self.follow_shared()
         self._follow_rows()
 
+    def follow_data(self) -> None:
+        """Does that where it was by ``tensor.data = ...``, as moving averages of weights do after each batch."""
+        self.follow_shared()
+        self._follow_rows()
+
     def follow_shared(self) -> None:
         """Does that with what has no rows. What is no longer the same in all models has rows from then on."""
         for name in self.shared.follow():

@@ -21,13 +21,16 @@ class Made:
 
     Args:
         template: which runs them.
+        model: the first row's, of which it is a copy.
     """
 
-    def __init__(self, template: nn.Module) -> None:
+    def __init__(self, template: nn.Module, model: nn.Module) -> None:
         self._template = template
         self._ran: set[str] = set()
         self._plain: dict[Path, Any] = {}
         self._tensors: set[Path] = set()
+        # In a template's metrics, some checks are off.
+        self._otherwise = set(self._differing(model))
 
     def before(self, name: str) -> dict[Path, Any] | None:
         """The template's state before a step first runs; None from then on."""
@@ -71,11 +74,16 @@ class Made:
         Raises:
             CannotFuseError: there is such a thing.
         """
-        theirs = state(model)
-        for path, value in state(self._template).items():
-            known = path in theirs or len(path) == _OF_ATTRIBUTE
-            if known and isinstance(value, (int, float, str)) and not same(theirs.get(path, MISSING), value):
+        for path in self._differing(model):
+            if path not in self._otherwise:
                 raise CannotFuseError(f"a step changes {readable(path)} of the module", anew=True)
+
+    def _differing(self, model: nn.Module) -> list[Path]:
+        """Where the template has other numbers and words than a model, or attributes that it has not."""
+        theirs = state(model)
+        plain = {path: value for path, value in state(self._template).items() if isinstance(value, (int, float, str))}
+        known = [path for path in plain if path in theirs or len(path) == _OF_ATTRIBUTE]
+        return [path for path in known if not same(theirs.get(path, MISSING), plain[path])]
 
     def scatter(self, models: Sequence[nn.Module]) -> bool:
         """Gives the models the tensors that steps have made last.

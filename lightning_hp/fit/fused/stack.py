@@ -165,10 +165,8 @@ class Stack:
 
     def _pairs(self, rows: int | None = None) -> Iterator[tuple[Tensor, list[Tensor]]]:
         """Each stacked tensor, and the models' own, of so many rows."""
-        for stacked, kind in ((self.parameters, nn.Module.named_parameters), (self.buffers, nn.Module.named_buffers)):
-            owns = [dict(kind(model)) for model in self.models[:rows]]
-            for name, tensor in stacked.items():
-                yield tensor, [own[name] for own in owns]
+        for name, tensor in (*self.parameters.items(), *self.buffers.items()):
+            yield tensor, self.shared.own(name, rows)
 
 
 def _refuse_differences(models: Sequence[Mapping[str, Tensor]]) -> None:

@@ -90,7 +90,7 @@ class FusedStep:
         self._paths = metric_paths(self.template)
         # Steps, in the circumstances in which they have run, of what is not the same for all rows.
         self._settled: set[tuple[Any, ...]] = set()
-        self._made = Made(self.template)
+        self._made = Made(self.template, stack.models[0])
         self._parts = list(self.template.modules())
         self._changes = 0
 

@@ -146,6 +146,13 @@ class Normed(Unregistered):
         return net
 
 
+class Normalized(Classifier):
+    """Has weights that each step makes of others, and leaves in the module."""
+
+    def make(self):
+        return nn.Sequential(nn.utils.spectral_norm(linear()))
+
+
 class Anchored(Classifier):
     """Is to stay near what it begins with, and has forgotten to copy that."""
 
@@ -192,6 +199,7 @@ class CountingLate(Classifier):
     [
         (Following, "teachers.0.weight differs (Parameter containing: tensor([[-0.000..., "),
         (Normed, "training_step changes teachers.0.0.num_batches_tracked of the module"),
+        (Normalized, "validation_step changes net.0.weight of the module"),
         (Anchored, "anchor.weight is in the memory of net.weight, which trains"),
         (Watching, "weights.0 is net.weight, which trains"),
         (CountingLate, "a step changes count of the module"),

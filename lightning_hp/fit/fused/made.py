@@ -12,7 +12,7 @@ from lightning_hp.fit.copies import lazy_copy
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.state import MISSING, SIZE, Path, changes, find, holder, kept, put, readable, same, state
 
-# How long the path of an attribute is, besides those of what it holds.
+# The length of an attribute's path; those of what it holds are longer.
 _OF_ATTRIBUTE = 2
 
 

@@ -152,7 +152,7 @@ class FusedStep:
         """What the template has in the place of a model's parts and tensors, by the ids of these."""
         kinds = (nn.Module.named_modules, nn.Module.named_parameters, nn.Module.named_buffers)
         owns, theirs = ({kind: dict(kind(each)) for kind in kinds} for each in (self.template, model))
-        found = {id(each): owns[kind][name] for kind in kinds for name, each in theirs[kind].items()}
+        found = {id(each): owns[kind][name] for kind in kinds for name, each in theirs[kind].items() if name in owns[kind]}
         return {**found, id(model.trainer): self.shared_trainer}
 
     def follow_batch_hooks(self) -> None:

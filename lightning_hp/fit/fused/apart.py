@@ -72,7 +72,7 @@ def _refusing(kind: Any, reasons: tuple[tuple[str, str], ...]) -> type:
 
     def read(self: Any, name: str) -> Any:
         if name in told:
-            raise CannotFuseError(told[name])
+            raise CannotFuseError(told[name], anew=True)
         return kind.__getattribute__(self, name)
 
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}

@@ -6,7 +6,7 @@ fused step it is a tensor with one value per row. What differs and is no number 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lightning_hp.fit.fused.apart import unread
 from lightning_hp.fit.fused.errors import CannotFuseError
-from lightning_hp.fit.fused.state import MISSING, SIZE, Path, changes, get, holder, put, readable, same, state
+from lightning_hp.fit.fused.state import MISSING, SIZE, Path, changes, get, holder, kept, put, readable, same, state
 
 
 class Carried:
@@ -24,13 +24,15 @@ class Carried:
     Args:
         models: one per row.
         device: where the step runs.
+        unseen: places of what a step would not see as it has become in each model, and what to say of it.
 
     Raises:
         CannotFuseError: parts of the models are of different classes.
     """
 
-    def __init__(self, models: Sequence[nn.Module], device: torch.device) -> None:
+    def __init__(self, models: Sequence[nn.Module], device: torch.device, unseen: Mapping[Path, str] | None = None) -> None:
         self._device = device
+        self.unseen = dict(unseen or {})
         self._values: dict[Path, Tensor] = {}
         self._differing: dict[Path, str] = {}
         self._seen: dict[Path, Any] = {}
@@ -46,12 +48,12 @@ class Carried:
             CannotFuseError: parts of the models are of different classes.
         """
         states = [state(model) for model in models]
-        self._values, self._differing = {}, {}
+        self._values, self._differing = {}, dict(self.unseen)
         for path in {path: None for each in states for path in each}:
             values = [each.get(path, MISSING) for each in states]
             if all(same(value, values[0]) for value in values):
                 continue
-            if path[-1] is SIZE or not all(map(_is_number, values)) or not _settable(models[0], path):
+            if SIZE in path or not all(map(_is_number, values)) or not _settable(models[0], path):
                 other = next(value for value in values if not same(value, values[0]))
                 self._differing[path] = f"{readable(path)} differs ({_short(values[0])}, {_short(other)})"
                 if path[1:] == ("__class__",):
@@ -60,12 +62,12 @@ class Carried:
             whole = all(isinstance(value, int) for value in values)
             dtype = torch.int64 if whole else torch.get_default_dtype()
             self._values[path] = torch.tensor(values, dtype=dtype, device=self._device)
-        seen, self._seen = self._seen, states[0]
+        seen, self._seen = self._seen, kept(states[0])
         return list({path[:2]: None for path in changes(seen, states[0])})
 
     def look(self, model: nn.Module) -> None:
         """Looks at the first model, so that `read` does not take what has changed by now for a change."""
-        self._seen = state(model)
+        self._seen = kept(state(model))
 
     def changed(self, model: nn.Module) -> bool:
         """Whether the first model has other values than when it was last looked at."""
@@ -122,5 +124,5 @@ def _settable(module: nn.Module, path: Path) -> bool:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return text if len(text) <= 40 else f"{text[:37]}..."

@@ -18,7 +18,7 @@ from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.lists import Added, Growth, rows
 from lightning_hp.fit.fused.metrics import metrics
 from lightning_hp.fit.fused.overrides import Vectorizable
-from lightning_hp.fit.fused.state import MISSING, Path, changes, find, leaves, readable, same, state
+from lightning_hp.fit.fused.state import MISSING, Path, changes, find, kept, leaves, readable, same, state
 from lightning_hp.fit.fused.step import FusedStep, Logged, StepOutput, loss_of, metric_paths, step_log
 from lightning_hp.fit.fused.tf32 import without_tf32
 from lightning_hp.fit.fused.trees import put_together, taken_apart, unshared
@@ -217,7 +217,7 @@ def _unchanging(model: LightningModule, name: str, args: tuple[Any, ...]) -> Ste
     changed: list[Path] = []
     for _ in range(2):
         set_rng_states(states)
-        before = state(model)
+        before = kept(state(model))
         output = _ordinary(model, name, args)
         changed = changes(before, state(model))
         if not changed:
@@ -230,6 +230,8 @@ def _compare_values(name: str, own: Sequence[_Result], fused: _Result) -> None:
     for index, returned in enumerate(fused.returned):
         _compare(f"what {name} returns", torch.stack([each.returned[index] for each in own]), returned)
     for index, logged in enumerate(fused.logged):
+        if any(each.logged[index].name != logged.name for each in own):
+            raise CannotFuseError(f"{name} logs by names that differ, such as {own[0].logged[index].name}")
         if isinstance(logged.values, Tensor):
             values = [each.logged[index].values for each in own]
             _compare(f"the logged {logged.name}", torch.stack(values), logged.values)  # type: ignore[arg-type]

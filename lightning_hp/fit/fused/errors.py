@@ -13,11 +13,13 @@ class CannotFuseError(Exception):
     Args:
         reason: why, to stand behind ``not fused:``.
         by_numbers: whether it may be for numbers in which the models differ, so that those with the same ones might.
+        anew: whether they begin from nothing, since what keeps them apart is not in their checkpoints.
     """
 
-    def __init__(self, reason: str, by_numbers: bool = True) -> None:
+    def __init__(self, reason: str, by_numbers: bool = True, anew: bool = False) -> None:
         super().__init__(reason)
         self.by_numbers = by_numbers
+        self.anew = anew
 
 
 def place_of(error: BaseException) -> str:

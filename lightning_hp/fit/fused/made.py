@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 from lightning_hp.fit.copies import lazy_copy
 from lightning_hp.fit.fused.errors import CannotFuseError
-from lightning_hp.fit.fused.state import MISSING, SIZE, Path, changes, find, holder, put, readable, same, state
+from lightning_hp.fit.fused.state import MISSING, SIZE, Path, changes, find, holder, kept, put, readable, same, state
+
+# The length of an attribute's path; those of what it holds are longer.
+_OF_ATTRIBUTE = 2
 
 
 class Made:
@@ -18,17 +21,20 @@ class Made:
 
     Args:
         template: which runs them.
+        model: the first row's, of which it is a copy.
     """
 
-    def __init__(self, template: nn.Module) -> None:
+    def __init__(self, template: nn.Module, model: nn.Module) -> None:
         self._template = template
         self._ran: set[str] = set()
         self._plain: dict[Path, Any] = {}
         self._tensors: set[Path] = set()
+        # In a template's metrics, some checks are off.
+        self._otherwise = set(self._differing(model))
 
     def before(self, name: str) -> dict[Path, Any] | None:
         """The template's state before a step first runs; None from then on."""
-        return state(self._template) if name not in self._ran else None
+        return kept(state(self._template)) if name not in self._ran else None
 
     def look(self, name: str, before: Mapping[Path, Any] | None, models: Sequence[nn.Module]) -> None:
         """Lets a step make nothing but what is the same for all rows, and plain values that stay.
@@ -58,6 +64,26 @@ class Made:
             self._ran.add(name)
         if changed:
             raise CannotFuseError(f"{name} changes {readable(changed[0])} of the module")
+
+    def refuse_late(self, model: nn.Module) -> None:
+        """Refuses what steps have made since they first ran and a model's hooks would look for in vain.
+
+        Args:
+            model: the first row's, which was as the template when hooks last ran.
+
+        Raises:
+            CannotFuseError: there is such a thing.
+        """
+        for path in self._differing(model):
+            if path not in self._otherwise:
+                raise CannotFuseError(f"a step changes {readable(path)} of the module", anew=True)
+
+    def _differing(self, model: nn.Module) -> list[Path]:
+        """Where the template has other numbers and words than a model, or attributes that it has not."""
+        theirs = state(model)
+        plain = {path: value for path, value in state(self._template).items() if isinstance(value, (int, float, str))}
+        known = [path for path in plain if path in theirs or len(path) == _OF_ATTRIBUTE]
+        return [path for path in known if not same(theirs.get(path, MISSING), plain[path])]
 
     def scatter(self, models: Sequence[nn.Module]) -> bool:
         """Gives the models the tensors that steps have made last.

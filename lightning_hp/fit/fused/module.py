@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_hp.fit.attempt import out_of_memory
@@ -27,6 +27,7 @@ from lightning_hp.fit.fused.loss_scales import LossScales, loss_scales
 from lightning_hp.fit.fused.member import Member
 from lightning_hp.fit.fused.optimizer import FusedOptimizer, mismatch, row_norms, unscales_by_itself
 from lightning_hp.fit.fused.stack import Stack
+from lightning_hp.fit.fused.state import Path, aliases, find, readable
 from lightning_hp.fit.fused.step import FusedStep, StepOutput, loss_of
 from lightning_hp.fit.rng import kept_rngs
 
@@ -63,6 +64,7 @@ class FusedModule(LightningModule):
         self.babysitting = Babysitting([])
         # Ends the members that have failed before the training.
         self.let_failed_go: Callable[[], None] = lambda: None
+        self._aliases: dict[Path, tuple[str, Tensor]] = {}
         self.step: FusedStep
         # By the step's name, where the device has such a thing.
         self.graphs: dict[str, StepGraphs] = {}
@@ -75,9 +77,13 @@ class FusedModule(LightningModule):
             member.trainer.strategy.model_to_device()
             hold_once(member.model, self.members[0].model)
         models = [member.model for member in self.members]
+        # Before the stack has the parameters in memory of its own.
+        self._aliases = aliases(models[0])
         # First, since numbers that differ in models of different structure, such as a width, are no numbers to carry.
         stack = Stack(models)
-        carried = Carried(models, self.trainer.strategy.root_device)
+        kept_twice = {path: name for path, (name, tensor) in self._aliases.items() if isinstance(tensor, nn.Parameter)}
+        unseen = {path: f"{readable(path)} is {name}, which trains" for path, name in kept_twice.items()}
+        carried = Carried(models, self.trainer.strategy.root_device, unseen)
         self._setup_optimizers(stack, carried)
         models = [member.model for member in self.members]
         optimizers = [member.trainer.strategy.optimizers[0] for member in self.members]
@@ -161,10 +167,17 @@ class FusedModule(LightningModule):
             return
         self._checked.add((name, dataloader_idx))
         check(self.step, name, args)
+        self._refuse_aliases()
         # What the check's steps have made in the models is no doing of hooks.
         self.step.look()
         if name == "training_step":
             self._check_time(args)
+
+    def _refuse_aliases(self) -> None:
+        """Refuses what was in a parameter's memory and is no longer, unless steps make it anew, as spectral_norm does."""
+        for path, (name, tensor) in self._aliases.items():
+            if not isinstance(tensor, nn.Parameter) and find(self.members[0].model, path) is tensor:
+                raise CannotFuseError(f"{readable(path)} is in the memory of {name}, which trains", by_numbers=False)
 
     def _check_time(self, args: tuple[Any, ...]) -> None:
         fused, ordinary = (1e3 * each for each in seconds(self.step, args, partial(self._replayed, "training_step", args)))
@@ -226,7 +239,7 @@ class FusedModule(LightningModule):
         models = [member.model for member in self.members]
         lists = self.step.lists
         with lists.apart(models):
-            carried = Carried(models, self.trainer.strategy.root_device)
+            carried = Carried(models, self.trainer.strategy.root_device, self.step.carried.unseen)
             most, self.step = self.step.most, FusedStep(Stack(models), carried, lists.grown)
             self.step.most = most
         self.logs = {name: EpochLogs(logs.training) for name, logs in self.logs.items()}
@@ -272,6 +285,12 @@ class FusedModule(LightningModule):
             self._best.keep(self.step.stack, {row: member.attempt.trial.number for row, member in due.items()})
             for member in due.values():
                 member.keep_best(partial(self._best.of, member.attempt.trial.number))
+
+    def before_hooks(self) -> None:
+        """Gives the members what steps have made, for their hooks to look at."""
+        self.step.scatter()
+        if any(member.hooked for member in self.members):
+            self.step.refuse_late_changes()
 
     def follow_hooks(self) -> None:
         """Takes over what the members' hooks may have changed: numbers, modes, what is frozen or steps, metrics."""

@@ -123,7 +123,7 @@ class Relay(Callback):
         self._evaluated = members if seen else members[:1]
         for member in self._evaluated:
             member.evaluate()
-        self.module.step.scatter()
+        self.module.before_hooks()
         entries = self.module.logs["training_step"].entries
         for row, member in enumerate(self.module.members):
             member.journal.show_step(entries, row)
@@ -151,7 +151,7 @@ class Relay(Callback):
             self._log_step([entry for entry in entries if entry.dataloader_idx in (None, *loader)], True, step)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.module.step.scatter()
+        self.module.before_hooks()
         logs = self.module.logs["validation_step"].entries
         for row, member in enumerate(self.module.members):
             self._guarded(row, member.end_validation_epoch, logs, row)
@@ -167,7 +167,7 @@ class Relay(Callback):
             self._end_batch()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.module.step.scatter()
+        self.module.before_hooks()
         logs = self.module.logs["training_step"].entries
         with same_progress(self.module.members):
             for row, member in enumerate(self.module.members):

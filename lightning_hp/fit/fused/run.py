@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -84,6 +85,8 @@ def run_fused(
                 # Lightning passes over a fit without epochs or batches, and so over the end of its trials.
                 alone += attempts.leave(together)
     except CannotFuseError as reason:
+        if reason.anew:
+            attempts.forget()
         refused = attempts.leave(list(attempts.open.values()))
         names = differing([trial.hparams for trial in refused]) if reason.by_numbers else None
         if refused and always and not names:
@@ -123,6 +126,12 @@ class _Attempts:
         for attempt in left:
             attempt.logger.experiment.close()
         return [attempt.trial for attempt in left]
+
+    def forget(self) -> None:
+        """Gives up the checkpoints of those that have begun from nothing and are open still."""
+        for attempt in self.open.values():
+            if attempt.checkpoint is None and attempt.reporter.folder is not None:
+                shutil.rmtree(attempt.reporter.folder, ignore_errors=True)
 
     def finish(self, attempt: Attempt, error: BaseException | None, more: bool) -> None:
         """Ends a trial.

@@ -81,6 +81,11 @@ class Stack:
         self.follow_shared()
         self._follow_rows()
 
+    def follow_data(self) -> None:
+        """Does that where it was by ``tensor.data = ...``, as moving averages of weights do after each batch."""
+        self.follow_shared()
+        self._follow_rows()
+
     def follow_shared(self) -> None:
         """Does that with what has no rows. What is no longer the same in all models has rows from then on."""
         for name in self.shared.follow():
@@ -160,10 +165,8 @@ class Stack:
 
     def _pairs(self, rows: int | None = None) -> Iterator[tuple[Tensor, list[Tensor]]]:
         """Each stacked tensor, and the models' own, of so many rows."""
-        for stacked, kind in ((self.parameters, nn.Module.named_parameters), (self.buffers, nn.Module.named_buffers)):
-            owns = [dict(kind(model)) for model in self.models[:rows]]
-            for name, tensor in stacked.items():
-                yield tensor, [own[name] for own in owns]
+        for name, tensor in (*self.parameters.items(), *self.buffers.items()):
+            yield tensor, self.shared.own(name, rows)
 
 
 def _refuse_differences(models: Sequence[Mapping[str, Tensor]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,10 +10,13 @@ from enum import Enum
 from typing import Any, TypeAlias
 
 import cloudpickle
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torchmetrics import Metric, MetricCollection
+
+from lightning_hp.fit import copies
 
 # Where a value is: the module's name, its attribute, then keys, indices and attributes within that.
 Path: TypeAlias = tuple[Any, ...]
@@ -40,7 +44,7 @@ class _Mark:
 
 
 MISSING = _Mark("missing")
-# The key under which a container's size is a value of its own, or its keys are.
+# The key under which a container's size is a value of its own, or its keys are; below it, what a module holds that is no part.
 SIZE = _Mark("#")
 
 
@@ -57,20 +61,50 @@ def _attributes(modules: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[Path
 
 
 def state(model: nn.Module) -> dict[Path, Any]:
-    """All plain values in a module and its parts, by where they are; tensors registered with it excepted."""
-    found: dict[Path, Any] = {}
+    """All plain values in a module and its parts, by where they are; tensors registered with it excepted.
+
+    Of a module that is no part, such as one in a list, tensors are such values, too.
+    """
     # Some keep them in a list as well.
+    registered = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    return {path: value for path, value in _found(model).items() if id(value) not in registered}
+
+
+def aliases(model: nn.Module) -> dict[Path, tuple[str, Tensor]]:
+    """Where a module keeps a parameter that trains once more, or what is in its memory: the parameter's name, and that."""
+    # By their storages.
+    trained = {
+        parameter.untyped_storage()._cdata: name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and copies.possible(parameter)
+    }
+    tensors = ((path, value) for path, value in _found(model).items() if isinstance(value, Tensor) and copies.possible(value))
+    found = [(path, trained.get(tensor.untyped_storage()._cdata), tensor) for path, tensor in tensors]
+    return {path: (name, tensor) for path, name, tensor in found if name is not None}
+
+
+def _found(model: nn.Module) -> dict[Path, Any]:
+    found: dict[Path, Any] = {}
     modules = list(model.named_modules())
-    registered = {id(tensor) for _, part in modules for kept in (part._parameters, part._buffers) for tensor in kept.values()}
-    registered.discard(id(None))
     for name, module in modules:
         # A parametrized module has a class of its own, made of the true one; its parametrizations are parts like others.
         parametrized = parametrize.is_parametrized(module)
         found[name, "__class__"] = type(module).__base__ if parametrized else type(module)
-    seen: set[int] = set()
+    seen = {id(module) for _, module in modules}
     for path, value in _attributes(modules):
         _walk(value, path, found, seen)
-    return {path: value for path, value in found.items() if id(value) not in registered}
+    return found
+
+
+def kept(values: Mapping[Path, Any]) -> dict[Path, Any]:
+    """A state that stays, also where what it holds is changed in place."""
+    return {path: _kept(value) for path, value in values.items()}
+
+
+def _kept(value: Any) -> Any:
+    if isinstance(value, Tensor) and not _of_rows(value):
+        return copies.lazy_copy(value) if copies.possible(value) else value.detach().clone()
+    return copy.copy(value) if isinstance(value, (np.ndarray, set)) else value
 
 
 def leaves(value: Any) -> dict[Path, Any]:
@@ -89,7 +123,7 @@ def changes(before: Mapping[Path, Any], after: Mapping[Path, Any]) -> list[Path]
 def readable(path: Path) -> str:
     """A place as one would write it: ``net.drop.p``."""
     module, *rest = path
-    return ".".join(str(part) for part in ((module,) if module else ()) + tuple(rest) if part is not SIZE)
+    return ".".join(str(part) for part in (module, *rest) if part is not SIZE and part != "")
 
 
 def _is_of_metric(module: nn.Module, key: str, value: Any) -> bool:
@@ -103,10 +137,14 @@ def same(one: Any, other: Any) -> bool:
     """Whether two plain values are the same."""
     if one is other:
         return True
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        if _of_rows(one) or _of_rows(other):
+            return False
+        if copies.possible(one) and copies.possible(other):
+            return copies.same([one, other])
+        return one.shape == other.shape and torch.equal(one, other)
     if type(one) is not type(other):
         return False
-    if isinstance(one, Tensor):
-        return one.shape == other.shape and torch.equal(one, other)
     if one is MISSING or isinstance(one, (int, float, str, bytes, type)):
         return bool(one == other) or (one != one and other != other)
     try:
@@ -114,6 +152,11 @@ def same(one: Any, other: Any) -> bool:
         return bool(cloudpickle.dumps(one) == cloudpickle.dumps(other))
     except Exception:
         return False
+
+
+def _of_rows(tensor: Tensor) -> bool:
+    """Whether it is one that a step of all rows has left, which nothing can be done with once that is over."""
+    return torch._C._functorch.is_batchedtensor(tensor)
 
 
 def parts(value: Any) -> Iterable[tuple[Any, Any]] | None:
@@ -131,9 +174,12 @@ _FOREIGN = frozenset({"builtins", "functools", "weakref", "torch", "torchmetrics
 
 def _walk(value: Any, path: Path, found: dict[Path, Any], seen: set[int]) -> None:
     """Finds the values in a nest of containers and objects, which may refer to each other in circles."""
+    if isinstance(value, nn.Module):
+        _walk_module(value, (*path, SIZE), found, seen)
+        return
     held = parts(value) if len(path) < DEEPEST else None
     if held is None:
-        if not isinstance(value, (nn.Module, weakref.ref)):
+        if not isinstance(value, weakref.ref):
             found[path] = value
         return
     size: Path = (*path, SIZE)
@@ -148,6 +194,21 @@ def _walk(value: Any, path: Path, found: dict[Path, Any], seen: set[int]) -> Non
         seen.add(id(value))
     for key, each in held:
         _walk(each, (*path, key), found, seen)
+
+
+def _walk_module(module: nn.Module, path: Path, found: dict[Path, Any], seen: set[int]) -> None:
+    """Finds what a module holds that is no part of the one that is looked at."""
+    modules = [(name, part) for name, part in module.named_modules() if id(part) not in seen]
+    if not modules:
+        return
+    seen.update(id(part) for _, part in modules)
+    found[path] = repr([(type(part), part.training) for _, part in modules])
+    for name, part in modules:
+        for key, tensor in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)):
+            place: Path = (*path, name, key)
+            found[place] = tensor
+    for place, value in _attributes(modules):
+        _walk(value, (*path, *place), found, seen)
 
 
 def holder(module: nn.Module, path: Path) -> Any:

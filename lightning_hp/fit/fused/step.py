@@ -90,7 +90,7 @@ class FusedStep:
         self._paths = metric_paths(self.template)
         # Steps, in the circumstances in which they have run, of what is not the same for all rows.
         self._settled: set[tuple[Any, ...]] = set()
-        self._made = Made(self.template)
+        self._made = Made(self.template, stack.models[0])
         self._parts = list(self.template.modules())
         self._changes = 0
 
@@ -117,6 +117,16 @@ class FusedStep:
         if self._made.scatter(self.stack.models):
             self.look()
 
+    def refuse_late_changes(self) -> None:
+        """Refuses what steps have come to change that hooks may look at.
+
+        Raises:
+            CannotFuseError: there is such a thing.
+        """
+        model = self.stack.models[0]
+        with self.lists.apart((model, self.template)):
+            self._made.refuse_late(model)
+
     def follow_modes(self) -> None:
         """Takes over which parts of the models are in training mode: one that is frozen may stay in evaluation mode."""
         for own, other in zip(self.template.modules(), self.stack.models[0].modules(), strict=True):
@@ -131,19 +141,27 @@ class FusedStep:
             for name, key in changed:
                 own, theirs = vars(self.template.get_submodule(name)), vars(models[0].get_submodule(name))
                 if key in theirs:
-                    own[key] = _copied(theirs[key], {id(models[0]): self.template, id(models[0].trainer): self.shared_trainer})
+                    own[key] = _copied(theirs[key], self._counterparts(models[0]))
                 else:
                     own.pop(key, None)
         if changed:
             self._changes += 1
             self.lists.look()
 
+    def _counterparts(self, model: nn.Module) -> dict[int, Any]:
+        """What the template has in the place of a model's parts and tensors, by the ids of these."""
+        kinds = (nn.Module.named_modules, nn.Module.named_parameters, nn.Module.named_buffers)
+        owns, theirs = ({kind: dict(kind(each)) for kind in kinds} for each in (self.template, model))
+        found = {id(each): owns[kind][name] for kind in kinds for name, each in theirs[kind].items() if name in owns[kind]}
+        return {**found, id(model.trainer): self.shared_trainer}
+
     def follow_batch_hooks(self) -> None:
         """Does that where the first model has changed: to look through all takes as long as some steps of small ones.
 
-        Tensors that have no rows are looked at in all models.
+        Tensors are looked at in all models, and in the first which parts are in training mode.
         """
-        self.stack.follow_shared()
+        self.follow_modes()
+        self.stack.follow_data()
         with self.lists.apart(self.stack.models[:1]):
             changed = self.carried.changed(self.stack.models[0])
         if changed:

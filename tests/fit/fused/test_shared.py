@@ -113,8 +113,16 @@ def test_what_is_thawed_in_the_course_is_each_trials_own_from_then_on(train_bn, 
     assert not any(seen[:first])
 
 
+class Settling(Averaging):
+    """Its frozen network's averages stay as they are from the second epoch on."""
+
+    def on_train_epoch_start(self):
+        if self.current_epoch == 1:
+            self.backbone.eval()
+
+
 @pytest.mark.parametrize("epoch", [1, 2])
-@pytest.mark.parametrize("kind", [Averaging, Adapted, Thawed])
+@pytest.mark.parametrize("kind", [Averaging, Adapted, Thawed, Settling])
 def test_an_interrupted_job_ends_as_if_it_had_not_been(kind, epoch, tmp_path, monkeypatch):
     monkeypatch.setattr(saving, "PARTS", 0)
     interrupts = set()
@@ -123,6 +131,7 @@ def test_an_interrupted_job_ends_as_if_it_had_not_been(kind, epoch, tmp_path, mo
         def on_train_epoch_start(self):
             if self.current_epoch in interrupts:
                 raise KeyboardInterrupt
+            super().on_train_epoch_start()
 
     thaw = partial(BackboneFinetuning, unfreeze_backbone_at_epoch=1, verbose=False, train_bn=False)
     trainer = {**THREE, "callbacks": [thaw] if kind is Thawed else []}

@@ -48,12 +48,13 @@ root, context, epochs = sys.argv[1:]
 
 class Mine(LitDigits):
     def on_train_batch_start(self, batch, batch_idx):
-        if self.current_epoch == 1:
+        # A trial that goes on may have come further than to its second epoch.
+        if self.current_epoch:
             victim = Path(root).with_name("killed")
             if not victim.exists():
                 victim.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
-            print("epoch 1", flush=True)
+            print("trains on", flush=True)
 
 
 def data():
@@ -79,13 +80,13 @@ def test_nothing_is_left_by_killed_workers_and_killed_searches(tmp_path, tempora
 
     with start(1000) as search:
         for line in search.stderr:
-            if "epoch 1" in line:
+            if "trains on" in line:
                 break
         search.send_signal(signal.SIGKILL)
     assert left(temporary)
     with start(1000) as search:
         for line in search.stderr:
-            if "epoch 1" in line:
+            if "trains on" in line:
                 break
         assert len(left(temporary)) == 1
         search.send_signal(signal.SIGINT)

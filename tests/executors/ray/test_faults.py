@@ -112,7 +112,7 @@ def test_whatever_is_killed_its_trial_goes_on_elsewhere_and_a_machine_that_joins
         assert steps(study, number)[1] > 0
         assert Counter(note.epoch for note in notes if note.name == f"{number:06d}")[0] == 1
     assert {note.machine for note in notes} == marks
-    assert all(not alive(pid) for note in notes for pid in note.family)
+    wait_until(lambda: not any(alive(pid) for note in notes for pid in note.family))
 
 
 def test_trials_that_train_as_one_go_on_as_one_when_their_agent_is_killed(search, machines, tmp_path):

@@ -154,6 +154,11 @@ class FusedModule(LightningModule):
         takes_index = is_param_in_hook_signature(getattr(self.step.template, name), "batch_idx", min_args=2)
         return (batch, batch_idx) if takes_index else (batch,)
 
+    @property
+    def hooked(self) -> bool:
+        """Whether code of the user's runs between the epochs' steps of any member."""
+        return any(member.hooked for member in self.members)
+
     def has_checked(self, name: str) -> bool:
         """Whether steps of that name have been compared with the ordinary ones."""
         return any(name == each for each, _ in self._checked)
@@ -289,7 +294,7 @@ class FusedModule(LightningModule):
     def before_hooks(self) -> None:
         """Gives the members what steps have made, for their hooks to look at."""
         self.step.scatter()
-        if any(member.hooked for member in self.members):
+        if self.hooked:
             self.step.refuse_late_changes()
 
     def follow_hooks(self) -> None:
@@ -297,7 +302,7 @@ class FusedModule(LightningModule):
         self.step.follow_modes()
         self.step.metrics.gather()
         # To look through all models takes as long as some steps of small ones.
-        if any(member.hooked for member in self.members):
+        if self.hooked:
             self.step.follow_values()
             self.step.stack.follow()
             self.optimizer.follow()

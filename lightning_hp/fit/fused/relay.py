@@ -119,7 +119,7 @@ class Relay(Callback):
         self.module.babysitting.hand_on()
         members = self.module.members
         # Steps follow the first; the others are for the check, and for code of the user's.
-        seen = any(member.hooked for member in members) or not self.module.has_checked("validation_step")
+        seen = self.module.hooked or not self.module.has_checked("validation_step")
         self._evaluated = members if seen else members[:1]
         for member in self._evaluated:
             member.evaluate()

@@ -78,8 +78,7 @@ class Stack:
     def follow(self) -> None:
         """Takes over what a model's hooks have put in the place of its tensors, and what they have frozen or thawed."""
         self.shared.look(self.models)
-        self.follow_shared()
-        self._follow_rows()
+        self.follow_data()
 
     def follow_data(self) -> None:
         """Does that where it was by ``tensor.data = ...``, as moving averages of weights do after each batch."""

@@ -1,8 +1,8 @@
 """The babysitter: it watches one fit and changes learning rate and momentum when training stalls.
 
 `watch` finds each new value of the metric, `signals` says when something is wrong, `policy` what to do about it, `knobs` does
-it to optimizers and schedulers, `log` writes it down, and the callback carries the five through a Lightning fit. `nudge` lets
-a person do the same, by requests.
+it to optimizers and schedulers, `log` writes it down, and the callback carries the five through a Lightning fit. A person does
+the same by requests: `nudge` puts them into a fit's `mailbox`, `inbox` takes them out.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_hp.babysit import hands, log
 from lightning_hp.babysit.actions import Action
+from lightning_hp.babysit.inbox import Requests
 from lightning_hp.babysit.logbook import Logbook, made
-from lightning_hp.babysit.nudge import Requests
 from lightning_hp.babysit.policies.reduce import GOOD, START
 from lightning_hp.babysit.request import Bounds, Request, actions
 from lightning_hp.errors import ConfigError

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_hp.babysit.nudge import FOLDER, listens, send, wait, withdraw
+from lightning_hp.babysit.mailbox import FOLDER, listens
+from lightning_hp.babysit.nudge import send, wait, withdraw
 from lightning_hp.babysit.request import At, Change, Kind, Range, Request, parse_changes
 from lightning_hp.errors import ConfigError
 from lightning_hp.space import route

@@ -10,8 +10,9 @@ import pytest
 from lightning.pytorch import Callback
 
 from lightning_hp import Babysitter
-from lightning_hp.babysit import log, nudge
-from lightning_hp.babysit.nudge import FOLDER, Answer, listens, send, wait
+from lightning_hp.babysit import inbox, log
+from lightning_hp.babysit.mailbox import FOLDER, Answer, listens
+from lightning_hp.babysit.nudge import send, wait
 from lightning_hp.babysit.request import Change, Request
 
 HALVE = Request("nudge", lr=Change(0.5, factor=True))
@@ -20,7 +21,7 @@ HALVE = Request("nudge", lr=Change(0.5, factor=True))
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """Every batch is looked at."""
-    monkeypatch.setattr(nudge, "INTERVAL", 0.0)
+    monkeypatch.setattr(inbox, "INTERVAL", 0.0)
 
 
 class Person(Callback):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lightning_hp.babysit.log import FILE, read
-from lightning_hp.babysit.nudge import FOLDER, LOCK
+from lightning_hp.babysit.mailbox import FOLDER, LOCK
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 90

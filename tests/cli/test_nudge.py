@@ -11,12 +11,13 @@ from lightning.pytorch import Callback
 
 from examples.digits import DigitsData, LitDigits
 from lightning_hp import Babysitter, Log, ReverseLog, SearchLoop
-from lightning_hp.babysit import log, nudge
-from lightning_hp.babysit.nudge import FOLDER, LOCK, Requests
+from lightning_hp.babysit import inbox, log
+from lightning_hp.babysit.inbox import Requests
+from lightning_hp.babysit.mailbox import FOLDER, LOCK
 from lightning_hp.cli import main
 from lightning_hp.study.store import Store
 from lightning_hp.trial import Trial
-from tests.babysit.test_nudge import trainer_of
+from tests.babysit.test_inbox import trainer_of
 
 SPACE = {"lr": Log(0.01, 1.0), "momentum": ReverseLog(0.8, 0.95)}
 
@@ -44,7 +45,7 @@ class Steering(Callback):
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(nudge, "INTERVAL", 0.0)
+    monkeypatch.setattr(inbox, "INTERVAL", 0.0)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """A person at the wheel of a fit on a machine that does not see the study's folder: requests go there, answers come back.
 
-As long as such a fit takes requests, the search does so in its place, in the trial's folder; see `lightning_hp.babysit.nudge`.
+As long as such a fit takes requests, the search does so in its place, in the mailbox of the trial's folder.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_hp.babysit.nudge import FOLDER, LOCK, Answer, hold, let_go, take
+from lightning_hp.babysit.mailbox import FOLDER, LOCK, Answer, hold, let_go, take
 from lightning_hp.errors import StorageError
 from lightning_hp.study.files import write_whole
 from lightning_hp.trial import trial_folder

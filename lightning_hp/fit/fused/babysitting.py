@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_hp.babysit.nudge import INTERVAL
+from lightning_hp.babysit.inbox import INTERVAL
 from lightning_hp.babysit.series import EVERY
 from lightning_hp.fit.fused.member import Member
 from lightning_hp.fit.fused.optimizer import FusedOptimizer, row_norms

@@ -7,7 +7,8 @@ from dataclasses import asdict
 
 import pytest
 
-from lightning_hp.babysit.nudge import FOLDER, LOCK, Answer, hold, let_go, listens, send, take, wait, withdraw
+from lightning_hp.babysit.mailbox import FOLDER, LOCK, Answer, hold, let_go, listens, take
+from lightning_hp.babysit.nudge import send, wait, withdraw
 from lightning_hp.babysit.request import Request
 from lightning_hp.executors.ray.wheels import Answered, Asked, Desk, Listens, Wheels
 from lightning_hp.trial import trial_folder

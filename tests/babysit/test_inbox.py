@@ -10,8 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from lightning_hp.babysit import nudge
-from lightning_hp.babysit.nudge import FOLDER, LOCK, Answer, Requests, listens, send, wait, withdraw
+from lightning_hp.babysit import inbox, mailbox
+from lightning_hp.babysit.inbox import Requests
+from lightning_hp.babysit.mailbox import FOLDER, LOCK, Answer, listens
+from lightning_hp.babysit.nudge import send, wait, withdraw
 from lightning_hp.babysit.request import Change, Request
 
 REPOSITORY = Path(__file__).parents[2]
@@ -21,7 +23,7 @@ HALVE = Request("nudge", lr=Change(0.5, factor=True))
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """Every batch is looked at."""
-    monkeypatch.setattr(nudge, "INTERVAL", 0.0)
+    monkeypatch.setattr(inbox, "INTERVAL", 0.0)
 
 
 def trainer_of(rank=0, ranks=1, broadcast=lambda value: value):
@@ -86,7 +88,7 @@ def test_what_is_asked_for_an_epoch_waits_for_its_first_batch(requests, trainer,
 
 
 def test_between_two_looks_a_batch_costs_no_look(requests, trainer, tmp_path, monkeypatch):
-    monkeypatch.setattr(nudge, "INTERVAL", 1e9)
+    monkeypatch.setattr(inbox, "INTERVAL", 1e9)
     assert due(requests, trainer) == []
     send(tmp_path, Request("stop"))
     assert due(requests, trainer) == []
@@ -134,7 +136,7 @@ def test_it_is_known_who_listens(trainer, tmp_path):
 
 
 def test_a_second_fit_in_one_folder_trains_without_requests(requests, trainer, tmp_path, monkeypatch):
-    monkeypatch.setattr(nudge, "_LOCK_TIMEOUT", 0.0)
+    monkeypatch.setattr(mailbox, "_LOCK_TIMEOUT", 0.0)
     second = Requests(trainer, tmp_path)
     assert "another fit's" in second.problem
     sent = send(tmp_path, HALVE)
@@ -173,7 +175,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from lightning_hp.babysit.nudge import Requests
+from lightning_hp.babysit.inbox import Requests
 strategy = SimpleNamespace(broadcast=lambda value: value)
 requests = Requests(SimpleNamespace(is_global_zero=True, world_size=1, strategy=strategy), Path(sys.argv[1]))
 assert "torch" not in sys.modules
@@ -269,9 +271,9 @@ def test_several_processes_do_the_same_at_the_same_batches_and_speak_equally_oft
 
 @pytest.mark.parametrize(("seconds", "between"), [(1.0, [1, 1, 1]), (0.01, [25, 25, 25]), (1e-6, [100, 100, 100])])
 def test_several_processes_look_about_as_often_as_one_and_never_seldom(tmp_path, monkeypatch, seconds, between):
-    monkeypatch.setattr(nudge, "INTERVAL", 0.25)
+    monkeypatch.setattr(inbox, "INTERVAL", 0.25)
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(nudge, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(inbox, "time", SimpleNamespace(monotonic=lambda: clock.now))
     said = []
     trainer = trainer_of(0, 2, lambda value: said.append(value) or value)
     requests, looks = Requests(trainer, tmp_path), []

@@ -19,7 +19,8 @@ from lightning_hp.fit.fused.lists import Added, Growth, rows
 from lightning_hp.fit.fused.metrics import metrics
 from lightning_hp.fit.fused.overrides import Vectorizable
 from lightning_hp.fit.fused.state import MISSING, Path, changes, find, kept, leaves, readable, same, state
-from lightning_hp.fit.fused.step import FusedStep, Logged, StepOutput, loss_of, metric_paths, step_log
+from lightning_hp.fit.fused.step import FusedStep
+from lightning_hp.fit.fused.step_output import Logged, StepOutput, loss_of, metric_paths, step_log
 from lightning_hp.fit.fused.tf32 import without_tf32
 from lightning_hp.fit.fused.trees import put_together, taken_apart, unshared
 from lightning_hp.fit.rng import isolated_rngs, rng_states, set_rng_states

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from lightning_hp.fit.fused.metrics import States
 from lightning_hp.fit.fused.replayable import Unread, obstacle
-from lightning_hp.fit.fused.step import FusedStep, StepOutput, loss_of
+from lightning_hp.fit.fused.step import FusedStep
+from lightning_hp.fit.fused.step_output import StepOutput, loss_of
 from lightning_hp.fit.fused.trees import put_together, taken_apart
 
 T = TypeVar("T")

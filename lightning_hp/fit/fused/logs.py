@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.data import extract_batch_size
 from torch import Tensor
 
 from lightning_hp.fit.fused.errors import CannotFuseError
-from lightning_hp.fit.fused.step import Logged
+from lightning_hp.fit.fused.step_output import Logged
 
 _REDUCTIONS = {"mean": "mean", "avg": "mean", "sum": "sum", "min": "min", "max": "max"}
 _REDUCTIONS_BY_FUNCTION = {

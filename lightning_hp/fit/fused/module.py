@@ -28,7 +28,8 @@ from lightning_hp.fit.fused.member import Member
 from lightning_hp.fit.fused.optimizer import FusedOptimizer, mismatch, row_norms, unscales_by_itself
 from lightning_hp.fit.fused.stack import Stack
 from lightning_hp.fit.fused.state import Path, aliases, find, readable
-from lightning_hp.fit.fused.step import FusedStep, StepOutput, loss_of
+from lightning_hp.fit.fused.step import FusedStep
+from lightning_hp.fit.fused.step_output import StepOutput, loss_of
 from lightning_hp.fit.rng import kept_rngs
 
 # Milliseconds from which on it is told what batches take.

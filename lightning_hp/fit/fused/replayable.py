@@ -23,7 +23,8 @@ from torchmetrics.utilities import dim_zero_mean
 from lightning_hp.fit.fused.check import undone
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.state import same
-from lightning_hp.fit.fused.step import FusedStep, StepOutput
+from lightning_hp.fit.fused.step import FusedStep
+from lightning_hp.fit.fused.step_output import StepOutput
 from lightning_hp.fit.fused.trees import only_tensors, taken_apart
 from lightning_hp.fit.rng import isolated_rngs, rng_states, seed_cpu_rngs, set_rng_states
 

@@ -3,61 +3,29 @@
 from __future__ import annotations
 
 import copy
-import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.strategies import Strategy
+from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.func import vmap
-from torchmetrics import Metric
 
 from lightning_hp.fit.copies import hold_once
 from lightning_hp.fit.fused.carried import Carried
 from lightning_hp.fit.fused.errors import CannotFuseError, place_of
-from lightning_hp.fit.fused.lists import Added, Lists, marked
+from lightning_hp.fit.fused.lists import Lists, marked
 from lightning_hp.fit.fused.made import Made
-from lightning_hp.fit.fused.metrics import MetricStates, Pending, metrics
+from lightning_hp.fit.fused.metrics import MetricStates, Pending
 from lightning_hp.fit.fused.overrides import Vectorizable
 from lightning_hp.fit.fused.places import Places
+from lightning_hp.fit.fused.shared_trainer import SharedTrainer
 from lightning_hp.fit.fused.stack import Stack
 from lightning_hp.fit.fused.state import Path
+from lightning_hp.fit.fused.step_output import StepOutput, metric_paths, step_log
 from lightning_hp.fit.fused.trees import put_together, taken_apart, unshared
 from lightning_hp.fit.rng import rng_states, set_rng_states
-
-
-@dataclass(frozen=True)
-class Logged:
-    """What one call of ``self.log`` in a step has logged.
-
-    Attributes:
-        name: as the user gave it.
-        values: one per row; or the path of a metric that was logged itself; within the step, one that is to come.
-        options: the other arguments of ``log``.
-    """
-
-    name: str
-    values: Tensor | str | Pending
-    options: Mapping[str, Any]
-
-
-@dataclass
-class StepOutput:
-    """What a step has given for all rows.
-
-    Attributes:
-        output: the step's return value, its tensors with a first axis for the rows.
-        logged: in the order of the calls.
-        added: to lists that the module keeps.
-    """
-
-    output: Any
-    logged: list[Logged] = field(default_factory=list)
-    added: Added = field(default_factory=dict)
 
 
 class FusedStep:
@@ -80,7 +48,7 @@ class FusedStep:
         self.template = _template(stack.models[0])  # type: ignore[arg-type]
         hold_once(self.template, stack.models[0])
         # The module itself only refers to it weakly.
-        self.shared_trainer = _SharedTrainer(self.template.trainer)
+        self.shared_trainer = SharedTrainer(self.template.trainer)
         self.template.trainer = self.shared_trainer  # type: ignore[assignment]
         self.metrics = MetricStates(stack.models, self.template)
         self.lists = Lists(self.template, grown)
@@ -273,102 +241,6 @@ def first_line(error: BaseException) -> str:
     """An error's message as far as one line goes."""
     line = str(error).strip().partition("\n")[0].partition(". ")[0]
     return line if len(line) <= 160 else f"{line[:157]}..."
-
-
-class _SharedTrainer:
-    """What a step may see of the Trainer: what is the same for all trials.
-
-    Attributes:
-        read: the names of what has been read.
-    """
-
-    def __init__(self, trainer: Trainer) -> None:
-        self._trainer = trainer
-        self.read: set[str] = set()
-
-    def __getattr__(self, name: str) -> Any:
-        if name in _OF_ONE_TRIAL:
-            raise CannotFuseError(f"the step reads trainer.{name}")
-        if name == "strategy":
-            return _SharedStrategy(self._trainer.strategy)
-        self.read.add(name)
-        return getattr(self._trainer, name)
-
-
-_OF_ONE_TRIAL = frozenset(
-    {
-        *("optimizers", "lr_scheduler_configs", "lightning_module", "model", "callbacks", "should_stop"),
-        *("precision_plugin", "scaler"),
-        *("logger", "loggers", "log_dir", "callback_metrics", "logged_metrics", "progress_bar_metrics"),
-    }
-)
-
-
-class _SharedStrategy:
-    """What a step may see of the strategy: of which class it is, and where."""
-
-    def __init__(self, strategy: Strategy) -> None:
-        self._strategy = strategy
-
-    @property  # type: ignore[misc]
-    def __class__(self) -> type:
-        return type(self._strategy)
-
-    def __getattr__(self, name: str) -> Any:
-        if name not in ("root_device", "global_rank", "local_rank", "node_rank", "world_size", "is_global_zero"):
-            raise CannotFuseError(f"the step reads trainer.strategy.{name}")
-        return getattr(self._strategy, name)
-
-
-def metric_paths(module: nn.Module) -> dict[int, str]:
-    """Where a module's metrics are, by their ids."""
-    return {id(metric): path for path, metric in metrics(module).items()}
-
-
-@contextmanager
-def step_log(module: LightningModule, paths: Mapping[int, str]) -> Iterator[StepOutput]:
-    """Takes down what a module logs while a step runs.
-
-    Args:
-        module: which runs it.
-        paths: of its metrics, see `metric_paths`.
-    """
-    output = StepOutput(None)
-
-    def log(name: str, value: Any, prog_bar: bool = False, *args: Any, **options: Any) -> None:
-        options |= dict(zip(_LOG_ARGUMENTS, args, strict=False))
-        if isinstance(value, Metric):
-            values: Any = paths[id(value)]
-        elif isinstance(value, Pending):
-            values = value
-        else:
-            values = (value if isinstance(value, Tensor) else torch.tensor(float(value))).detach()
-            if values.numel() != 1:
-                raise ValueError(f"{name!r} is logged with {values.numel()} values")
-            values = values.squeeze()
-        output.logged.append(Logged(name, values, {"prog_bar": prog_bar, **options}))
-
-    module.log = log  # type: ignore[method-assign]
-    try:
-        yield output
-    finally:
-        del module.log
-
-
-# The arguments of log after prog_bar, by place.
-_LOG_ARGUMENTS = tuple(inspect.signature(LightningModule.log).parameters)[4:]
-
-
-def loss_of(output: StepOutput) -> Tensor:
-    """The loss in what a training step has returned.
-
-    Raises:
-        CannotFuseError: there is none, which tells Lightning to skip the batch.
-    """
-    loss = output.output["loss"] if isinstance(output.output, Mapping) else output.output
-    if not isinstance(loss, Tensor):
-        raise CannotFuseError("training_step returned no loss")
-    return loss
 
 
 def _template(model: LightningModule) -> LightningModule:

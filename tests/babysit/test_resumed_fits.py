@@ -18,6 +18,9 @@ from lightning_hp.babysit import log, logbook
 from lightning_hp.babysit.log import FILE
 
 EPOCHS = 12
+# Epochs after which fits stop: around the interventions in SCRIPT, and all the rest.
+SOME = (1, 3, 5, 8)
+OTHERS = tuple(epoch for epoch in range(1, EPOCHS) if epoch not in SOME)
 SCRIPT = [1.0, 0.9, 0.9, 0.9, 0.9, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8]
 
 
@@ -83,12 +86,13 @@ def babysitter(monitor):
     return Babysitter(monitor, patience=1, cooldown=1)
 
 
+@pytest.mark.parametrize("stops", [SOME, pytest.param(OTHERS, marks=pytest.mark.slow)], ids=["some", "others"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_fit_that_goes_on_is_babysat_as_one_in_one_go(fit, scripted, interventions, tmp_path, kind):
+def test_a_fit_that_goes_on_is_babysat_as_one_in_one_go(fit, scripted, interventions, tmp_path, kind, stops):
     monitor, make = KINDS[kind][0], KINDS[kind][1](scripted)
     whole = make(SCRIPT)
     expected = interventions(fit(whole, babysitter(monitor), epochs=EPOCHS, version="whole"))
-    for stop in range(1, EPOCHS):
+    for stop in stops:
         folder = f"stopped{stop}"
         first, second = make(SCRIPT), make(SCRIPT)
         stopped = fit(first, babysitter(monitor), epochs=stop, version=folder)
@@ -101,14 +105,15 @@ def test_a_fit_that_goes_on_is_babysat_as_one_in_one_go(fit, scripted, intervent
         assert first.momenta + second.momenta == pytest.approx(whole.momenta)
 
 
+@pytest.mark.parametrize("stops", [SOME, pytest.param(OTHERS, marks=pytest.mark.slow)], ids=["some", "others"])
 @pytest.mark.parametrize("kind", ["no schedule", "training metric", "training metric at the epoch's end"])
-def test_a_fit_that_goes_on_from_the_checkpoint_of_an_epochs_end_does_too(fit, scripted, interventions, tmp_path, kind):
+def test_a_fit_that_goes_on_from_the_checkpoint_of_an_epochs_end_does_too(fit, scripted, interventions, tmp_path, kind, stops):
     monitor, make = KINDS[kind][0], KINDS[kind][1](scripted)
     saved = ModelCheckpoint(tmp_path / "checkpoints", filename="{epoch}", save_top_k=-1, save_on_train_epoch_end=True)
     whole = fit(make(SCRIPT), babysitter(monitor), saved, epochs=EPOCHS, version="whole", enable_checkpointing=True)
     expected = interventions(whole)
     assert len(expected) >= 2
-    for epoch in range(EPOCHS - 1):
+    for epoch in (stop - 1 for stop in stops):
         checkpoint = tmp_path / f"checkpoints/epoch={epoch}.ckpt"
         resumed = fit(make(SCRIPT), babysitter(monitor), epochs=EPOCHS, version=f"from{epoch}", ckpt_path=checkpoint)
         assert interventions(resumed) == [each for each in expected if each.epoch > epoch]

@@ -105,6 +105,7 @@ def test_all_that_a_dying_worker_has_printed_is_heard_before_its_end(executor):
     assert finished.outcome.reason == "the worker process ended by itself with exit code 3; last words"
 
 
+@pytest.mark.slow
 def test_lines_with_nothing_in_them_are_not_passed_on(executor):
     def work(job, emit):
         os.write(2, b"\n  \nfirst\n\r\n\nsecond\n\n")
@@ -113,6 +114,7 @@ def test_lines_with_nothing_in_them_are_not_passed_on(executor):
     assert [event.line for event in events(executor, work) if isinstance(event, Printed)] == ["first", "second"]
 
 
+@pytest.mark.slow
 def test_a_warning_is_told_as_one_that_is_to_be_shown_once(executor):
     def work(job, emit):
         warnings.warn("it is old", FutureWarning, stacklevel=1)
@@ -181,6 +183,7 @@ def test_a_worker_waits_where_the_search_is_slow_to_listen_and_nothing_is_missed
     assert [event.epoch for event in heard[:-1]] == list(range(count))
 
 
+@pytest.mark.slow
 def test_who_waits_to_tell_a_search_that_has_ended_goes_on(executor, tmp_path, monkeypatch):
     monkeypatch.setattr(processes_module, "MOST_WAITING", 10)
     before = set(threading.enumerate())

@@ -8,6 +8,7 @@ from collections import Counter, OrderedDict
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -20,8 +21,10 @@ from lightning.pytorch.callbacks import (
     BatchSizeFinder,
     EarlyStopping,
     LearningRateFinder,
+    ModelPruning,
 )
 from torch import nn
+from torch.nn.utils import prune
 from torch.optim import lr_scheduler
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, Sampler, Subset, TensorDataset
 
@@ -64,6 +67,15 @@ class Estimating(Module):
         steps = self.trainer.estimated_stepping_batches
         schedule = lr_scheduler.OneCycleLR(optimizer, 0.4, total_steps=steps + 1)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class PruningItself(Module):
+    def on_train_epoch_end(self):
+        prune.l1_unstructured(self.net[-1], "weight", 0.3)
+
+
+# Where it takes weights back to what they began as, they share memory with what it keeps for that, and only till an interruption.
+Pruning = partial(ModelPruning, "l1_unstructured", amount=0.3, use_lottery_ticket_hypothesis=False)
 
 
 class Noisy(Dataset):
@@ -304,6 +316,11 @@ CASES = {
         "trainer": {"reload_dataloaders_every_n_epochs": 1, "num_sanity_val_steps": 0},
     },
     "random data": {"data": SubsetsData},
+    "pruned by a callback": {"trainer": {"callbacks": [Pruning]}},
+    "pruned by a callback, with masks in checkpoints": {
+        "trainer": {"callbacks": [partial(Pruning, make_pruning_permanent=False)]}
+    },
+    "pruned by the module": {"kind": PruningItself},
 }
 
 

@@ -22,6 +22,7 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from lightning_hp.errors import storage_errors
 from lightning_hp.fit.copies import apart
 from lightning_hp.fit.objects import HPARAMS, Objects
+from lightning_hp.fit.pruned import unpruned
 from lightning_hp.fit.safe import first_refused, load, why_not
 
 # What of a checkpoint holds no rows of a stack.
@@ -78,7 +79,8 @@ class TrialCheckpointIO(TorchCheckpointIO):
     ) -> dict[str, Any]:
         if Path(path).parent != self.folder:
             return super().load_checkpoint(path, map_location)
-        return self.objects.opened(moved(load(path, map_location or "cpu"), self.folder.parent))
+        checkpoint = self.objects.opened(moved(load(path, map_location or "cpu"), self.folder.parent))
+        return checkpoint | {"state_dict": unpruned(checkpoint["state_dict"], self.objects.module)}
 
 
 @dataclass(frozen=True)

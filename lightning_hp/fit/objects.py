@@ -87,15 +87,16 @@ class Objects:
     def _fingerprints(self, added: dict[str, Any]) -> dict[str, str]:
         """Of the objects in what the module has added to a checkpoint."""
         objects = _objects(added)
-        return fingerprints(objects, self._module) if objects else {}
+        return fingerprints(objects, self.module) if objects else {}
 
     @property
-    def _module(self) -> LightningModule:
+    def module(self) -> LightningModule:
+        """That is trained."""
         assert self.trainer is not None
         return self.trainer.lightning_module
 
     def _saves(self) -> bool:
-        return self.trainer is not None and is_overridden("on_save_checkpoint", self._module)
+        return self.trainer is not None and is_overridden("on_save_checkpoint", self.module)
 
     def _asked(self) -> dict[str, Any]:
         assert self.trainer is not None

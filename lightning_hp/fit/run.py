@@ -29,6 +29,7 @@ from lightning_hp.fit.circumstances import note_circumstances
 from lightning_hp.fit.fused.run import run_fused
 from lightning_hp.fit.loggers import lead
 from lightning_hp.fit.objects import tell_module
+from lightning_hp.fit.pruned import unpruned
 from lightning_hp.fit.recipe import Recipe
 from lightning_hp.fit.rng import isolated_rngs
 from lightning_hp.fit.safe import load
@@ -104,7 +105,7 @@ def load_model(recipe: Recipe, trial: Trial) -> LightningModule:
     # load_from_checkpoint would call the class with the hyperparameters that it saved, if it saved any.
     checkpoint = load(trial.checkpoint)
     tell_module(model, checkpoint)
-    model.load_state_dict(checkpoint["state_dict"], strict=model.strict_loading)
+    model.load_state_dict(unpruned(checkpoint["state_dict"], model), strict=model.strict_loading)
     return model.eval()
 
 

@@ -30,6 +30,7 @@ from lightning_hp.fit.finders import Found
 from lightning_hp.fit.frozen import Frozen
 from lightning_hp.fit.loggers import set_apart
 from lightning_hp.fit.objects import Objects
+from lightning_hp.fit.pruned import Pruned
 from lightning_hp.fit.quiet import quiet
 from lightning_hp.fit.signature import arguments
 from lightning_hp.fit.users_checkpoints import KeepApart
@@ -110,7 +111,7 @@ def make_trainer(
     objects = Objects()
     if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         plugins = [*plugins, TrialCheckpointIO(folder / "checkpoints", objects)]
-    callbacks = [*callbacks, KeepApart(folder / "checkpoints"), Found(), Frozen()]
+    callbacks = [*callbacks, KeepApart(folder / "checkpoints"), Found(), Pruned(), Frozen()]
     # The user's False turns off our files, but without a Checkpoint callback there would be no reporter either.
     kwargs["enable_checkpointing"] = True
     with _plugins_looked_up_once():

@@ -35,6 +35,7 @@ from lightning_hp.fit.fused.journal import Journal
 from lightning_hp.fit.fused.logs import Entry
 from lightning_hp.fit.fused.unsupported import unsupported
 from lightning_hp.fit.loggers import hold_back
+from lightning_hp.fit.pruned import Pruned
 from lightning_hp.fit.reporter import Reporter
 from lightning_hp.fit.rng import rng_states, set_rng_states
 from lightning_hp.fit.together import Part, cut_out
@@ -382,7 +383,7 @@ class Member:
         return whole(self._best | {"state_dict": self._best_weights()})
 
 
-_OURS = (Babysitter, Frozen, LearningRateMonitor, Reporter)
+_OURS = (Babysitter, Frozen, LearningRateMonitor, Pruned, Reporter)
 # When those that every trial has do something at a training batch; to ask each trial's own would take as long as a step.
 _DUE: dict[type[Callback], Callable[[Trainer, int], bool]] = {
     Reporter: Reporter.looks_at,

@@ -10,7 +10,7 @@ overrides   operations in forms that this takes; attention, recurrent, indexing 
 autocast    half precision in it, as in an ordinary step
 made        what a step makes in the module, such as a mask, which is the same for all rows
 state       the plain values in a module, by where they are, to see what differs and what changes
-carried     numbers that differ between the models and may be read in a step
+carried     numbers that differ between the models and may be read in a step, as what numbers says
 apart       what else differs, and may not
 lists       what the models' lists get of a step, for hooks at the end of the epoch
 graphs      steps recorded once and replayed, on CUDA devices

@@ -1,7 +1,8 @@
 """What differs between the models of a fused job besides their parameters: numbers that a step may read.
 
 A loss weight, a dropout probability or a label smoothing is a plain number in a module, in its ``hparams`` or in a list; in a
-fused step it is a tensor with one value per row. What differs and is no number keeps the models apart if the step reads it.
+fused step it is a tensor with one value per row, which ``isinstance`` takes for the number. What differs and is no number keeps
+the models apart if the step reads it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from lightning_hp.fit.fused.apart import unread
 from lightning_hp.fit.fused.errors import CannotFuseError
+from lightning_hp.fit.fused.numbers import Number, kind_of
 from lightning_hp.fit.fused.state import MISSING, SIZE, Path, changes, get, holder, kept, put, readable, same, state
 
 
@@ -34,6 +36,7 @@ class Carried:
         self._device = device
         self.unseen = dict(unseen or {})
         self._values: dict[Path, Tensor] = {}
+        self._kinds: dict[Path, type[Number] | None] = {}
         self._differing: dict[Path, str] = {}
         self._seen: dict[Path, Any] = {}
         self.read(models)
@@ -62,6 +65,7 @@ class Carried:
             whole = all(isinstance(value, int) for value in values)
             dtype = torch.int64 if whole else torch.get_default_dtype()
             self._values[path] = torch.tensor(values, dtype=dtype, device=self._device)
+            self._kinds[path] = kind_of(values)
         seen, self._seen = self._seen, kept(states[0])
         return list({path[:2]: None for path in changes(seen, states[0])})
 
@@ -105,9 +109,10 @@ class Carried:
         """
         places = [(holder(module, path), path[-1]) for path in self._values]
         own = [get(*place) for place in places]
+        kinds = [self._kinds[path] for path in self._values]
         try:
-            for place, number in zip(places, numbers, strict=True):
-                put(*place, number)
+            for place, number, kind in zip(places, numbers, kinds, strict=True):
+                put(*place, number if kind is None else number.as_subclass(kind))
             with unread(module, self._differing):
                 yield
         finally:

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from lightning_hp.fit.fused.attention import attention, multi_head_attention
 from lightning_hp.fit.fused.autocast import autocast
 from lightning_hp.fit.fused.indexing import index_select, scatter_add, scatter_add_
+from lightning_hp.fit.fused.numbers import Number, tensor_of
 from lightning_hp.fit.fused.recurrent import gru, lstm, rnn_relu, rnn_tanh
 
 
@@ -26,6 +27,7 @@ class Vectorizable(TorchFunctionMode):
     - rows are taken by an index, and summed up by one, for all rows at once where the index is the same for all;
     - a new tensor that is filled with random numbers, as torch.distributions do, gets each row's own;
     - ``embedding_bag`` of bags of equal size, and ``weight_norm``, would be done row by row;
+    - ``torch.as_tensor`` and ``torch.broadcast_tensors``, as torch.distributions use them, give tensors for numbers;
     - ``normalize(out=)``, as spectral_norm uses it, copies;
     - with torch.autocast, they are in the same precision as without vmap.
     """
@@ -121,6 +123,14 @@ def _setitem(tensor: Tensor, index: Any, value: Any) -> Any:
     return NotImplemented
 
 
+def _as_tensor(data: Any, **keywords: Any) -> Any:
+    return torch.as_tensor(tensor_of(data), **keywords) if isinstance(data, Number) else NotImplemented
+
+
+def _broadcast_tensors(*tensors: Any) -> Any:
+    return torch.broadcast_tensors(*map(tensor_of, tensors))  # type: ignore[no-untyped-call]
+
+
 def _embedding_bag(
     input: Tensor,
     weight: Tensor,
@@ -172,6 +182,8 @@ _REPLACEMENTS: dict[Any, Callable[..., Any]] = {
     functional.embedding_bag: _embedding_bag,
     torch._weight_norm: _weight_norm,
     functional.normalize: _normalize,
+    torch.as_tensor: _as_tensor,
+    torch.broadcast_tensors: _broadcast_tensors,
     torch.index_select: index_select,
     Tensor.index_select: index_select,
     torch.scatter_add: scatter_add,

@@ -74,7 +74,7 @@ class PruningItself(Module):
         prune.l1_unstructured(self.net[-1], "weight", 0.3)
 
 
-# Where it takes weights back to what they began as, they share memory with what it keeps for that, and only till an interruption.
+# By default Lightning trains the first weights along that it would go back to, but those of a new process only later.
 Pruning = partial(ModelPruning, "l1_unstructured", amount=0.3, use_lottery_ticket_hypothesis=False)
 
 

@@ -38,7 +38,7 @@ class Pruned(Callback):
             module = pl_module.get_submodule(part)
             for name, (original, mask) in pruned.items():
                 if not hasattr(module, f"{name}_mask"):
-                    prune.custom_from_mask(module, name, mask.to(pl_module.device))
+                    prune.custom_from_mask(module, name, mask.to(pl_module.device))  # type: ignore[no-untyped-call]
                     getattr(module, f"{name}_orig").data.copy_(original)
 
 

@@ -66,6 +66,7 @@ class FusedModule(LightningModule):
         # Ends the members that have failed before the training.
         self.let_failed_go: Callable[[], None] = lambda: None
         self._aliases: dict[Path, tuple[str, Tensor]] = {}
+        self._trained: frozenset[str] = frozenset()
         self.step: FusedStep
         # By the step's name, where the device has such a thing.
         self.graphs: dict[str, StepGraphs] = {}
@@ -80,11 +81,10 @@ class FusedModule(LightningModule):
         models = [member.model for member in self.members]
         # Before the stack has the parameters in memory of its own.
         self._aliases = aliases(models[0])
+        self._trained = _trained(models[0])
         # First, since numbers that differ in models of different structure, such as a width, are no numbers to carry.
         stack = Stack(models)
-        kept_twice = {path: name for path, (name, tensor) in self._aliases.items() if isinstance(tensor, nn.Parameter)}
-        unseen = {path: f"{readable(path)} is {name}, which trains" for path, name in kept_twice.items()}
-        carried = Carried(models, self.trainer.strategy.root_device, unseen)
+        carried = Carried(models, self.trainer.strategy.root_device, _kept_twice(self._aliases))
         self._setup_optimizers(stack, carried)
         models = [member.model for member in self.members]
         optimizers = [member.trainer.strategy.optimizers[0] for member in self.members]
@@ -304,6 +304,31 @@ class FusedModule(LightningModule):
         self.step.metrics.gather()
         # To look through all models takes as long as some steps of small ones.
         if self.hooked:
+            self._follow_thawed()
             self.step.follow_values()
             self.step.stack.follow()
             self.optimizer.follow()
+
+    def follow_batch_hooks(self) -> None:
+        """Does that between batches, as far as something has changed."""
+        self._follow_thawed()
+        self.step.follow_batch_hooks()
+
+    def _follow_thawed(self) -> None:
+        """Has steps refused that read by another place what has only now begun to train."""
+        trained = _trained(self.members[0].model)
+        if trained == self._trained:
+            return
+        self._trained, self._aliases = trained, aliases(self.members[0].model)
+        self.step.carried.unseen = _kept_twice(self._aliases)
+
+
+def _trained(model: nn.Module) -> frozenset[str]:
+    """The names of what trains by now."""
+    return frozenset(name for name, parameter in model.named_parameters() if parameter.requires_grad)
+
+
+def _kept_twice(found: Mapping[Path, tuple[str, Tensor]]) -> dict[Path, str]:
+    """What to say of each place besides its own where there is a parameter that trains."""
+    parameters = {path: name for path, (name, tensor) in found.items() if isinstance(tensor, nn.Parameter)}
+    return {path: f"{readable(path)} is {name}, which trains" for path, name in parameters.items()}

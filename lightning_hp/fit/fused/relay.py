@@ -221,7 +221,7 @@ class Relay(Callback):
             self._guarded(row, hook.call, *arguments(row))
         if looking:
             self.module.step.metrics.gather()
-            self.module.step.follow_batch_hooks()
+            self.module.follow_batch_hooks()
 
     def _loader(self, index: int) -> tuple[int, ...]:
         """A validation loader's number, where there are several."""

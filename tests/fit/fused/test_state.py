@@ -210,6 +210,40 @@ def test_what_a_step_of_all_trials_cannot_see_keeps_them_apart(kind, reason, tmp
     assert refused(recipe_of(kind, tmp_path, trainer={"max_epochs": 1})).reason.startswith(reason)
 
 
+class WatchingTheThawed(Classifier):
+    """Draws to zero what it has in a list, which is frozen and the same in all trials until a hook thaws it."""
+
+    def make(self):
+        self.scale = nn.Parameter(torch.ones(64), requires_grad=False)
+        self.others = [self.scale]
+        return linear()
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step((batch[0] * self.scale, batch[1]), batch_idx) + sum(map(torch.norm, self.others))
+
+    def on_train_epoch_start(self):
+        if self.current_epoch == 1:
+            self.scale.requires_grad_(True)
+            self.optimizers().add_param_group({"params": [self.scale]})
+
+
+class WatchingWhatABatchThaws(WatchingTheThawed):
+    def on_train_epoch_start(self):
+        pass
+
+    def on_train_batch_start(self, batch, batch_idx):
+        self.scale.requires_grad_(self.global_step > 9)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), self.lr)
+
+
+@pytest.mark.parametrize("kind", [WatchingTheThawed, WatchingWhatABatchThaws])
+def test_what_trains_only_after_a_hook_has_thawed_it_is_not_read_by_another_place(kind, tmp_path):
+    settings = {"trainer": {"max_epochs": 3}}
+    assert refused(recipe_of(kind, tmp_path, **settings)).reason == "others.0 is scale, which trains"
+
+
 class ParametersForTheOptimizer(Watching):
     training_step = Classifier.training_step
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.loops.utilities import _is_max_limit_reached
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
@@ -107,8 +109,7 @@ class Relay(Callback):
         losses = cache(lambda: self.module.losses if self._watched else self.module.losses.cpu())
         returned = lambda row: (self._returned(row, losses()[row]), batch, batch_idx)  # noqa: E731
         self._call("on_train_batch_end", returned, batch_idx)
-        connector = self.module.members[0].trainer._logger_connector
-        self._log_step(entries, connector.should_update_logs and not trainer.fit_loop._should_accumulate())
+        self._log_step(entries, () if trainer.fit_loop._should_accumulate() else self._logging())
         loop = trainer.fit_loop
         assert loop._data_fetcher is not None
         if not loop.epoch_loop._should_check_val_fx(loop._data_fetcher):
@@ -148,7 +149,7 @@ class Relay(Callback):
         if not trainer.sanity_checking:
             entries = self.module.logs["validation_step"].entries
             step = trainer.fit_loop.epoch_loop.val_loop._seen_batches_per_dataloader[dataloader_idx]
-            self._log_step([entry for entry in entries if entry.dataloader_idx in (None, *loader)], True, step)
+            self._log_step([entry for entry in entries if entry.dataloader_idx in (None, *loader)], self._all, step)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.module.before_hooks()
@@ -247,13 +248,23 @@ class Relay(Callback):
             return own
         return {**(own if isinstance(own, Mapping) else {}), "loss": loss}
 
-    def _log_step(self, entries: list[Entry], wanted: bool, step: int | None = None) -> None:
-        """Sends each member's loggers what a batch has logged, if it is wanted."""
-        logged = {e.step_name: e.numbers() for e in entries if e.stepped and e.options.get("logger", True)} if wanted else {}
-        for row, member in enumerate(self.module.members if wanted or self._watched else ()):
+    @property
+    def _all(self) -> Collection[int]:
+        return range(len(self.module.members))
+
+    def _logging(self) -> Collection[int]:
+        """The members whose loggers are told of this batch of training: all where it is time, else those about to stop."""
+        if self.module.trainer._logger_connector.should_update_logs:
+            return self._all
+        return [row for row, member in enumerate(self.module.members) if member.trainer.should_stop]
+
+    def _log_step(self, entries: list[Entry], rows: Collection[int], step: int | None = None) -> None:
+        """Sends these members' loggers what a batch has logged."""
+        logged = {e.step_name: e.numbers() for e in entries if e.stepped and e.options.get("logger", True)} if rows else {}
+        for row, member in enumerate(self.module.members if rows or self._watched else ()):
             own = member.journal.of_batch() if row in self._watched else {}
             values = {name: each[row] for name, each in logged.items()} | own
-            if wanted:
+            if row in rows:
                 member.journal.log_step(values, step)
 
     def _end_batch(self) -> None:
@@ -282,17 +293,21 @@ class Relay(Callback):
         ]
         if not rows:
             return
-        if not epoch_over:
-            self._end_epoch_early(rows)
-        self._leave(rows)
+        if epoch_over:
+            self._leave(rows)
+        else:
+            self._validate_last(rows)
+            with _batch_counted(loop.epoch_loop):
+                self._end_epoch(rows)
+                self._leave(rows)
         if self.module.members:
             self._collect_batch_hooks()
         else:
             self.module.trainer.should_stop = True
 
-    def _end_epoch_early(self, rows: list[int]) -> None:
-        """Ends the epoch for some members, as Lightning does where a fit is stopped within one: after a last validation."""
-        trainer, logs = self.module.trainer, self.module.logs["training_step"].entries
+    def _validate_last(self, rows: list[int]) -> None:
+        """Validates some members once more, as Lightning does where a fit is stopped within an epoch."""
+        trainer = self.module.trainer
         if not trainer.validating and trainer.enable_validation:
             self._stopping = True
             first_batch = trainer._logger_connector._first_loop_iter
@@ -303,6 +318,10 @@ class Relay(Callback):
                 trainer.training = True
             trainer._logger_connector._first_loop_iter = first_batch
             self._stopping = False
+
+    def _end_epoch(self, rows: list[int]) -> None:
+        """Ends the epoch for some members."""
+        logs = self.module.logs["training_step"].entries
         self.module.step.scatter()
         for row in rows:
             member = self.module.members[row]
@@ -347,3 +366,14 @@ class Relay(Callback):
                 member.interrupt(member.error)
             self._tell_loggers(member)
             self._finished(member, left > 0)
+
+
+@contextmanager
+def _batch_counted(loop: _TrainingEpochLoop) -> Iterator[None]:
+    """Has the present batch among those that have stepped, by which curves are numbered: after it Lightning counts it."""
+    stepped = 0 if loop._should_accumulate() else 1
+    loop._batches_that_stepped += stepped
+    try:
+        yield
+    finally:
+        loop._batches_that_stepped -= stepped

@@ -77,6 +77,9 @@ class FusedStep:
         self.carried.keep(rows)
         self.metrics.models = list(self.stack.models)
         self.metrics.gather()
+        if 0 not in rows:
+            # What the template has of the first model is that of another now.
+            self.follow_values()
 
     def scatter(self) -> None:
         """Gives the models what steps have made of all that is not a row of theirs, before hooks look at it."""

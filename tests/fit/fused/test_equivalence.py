@@ -15,7 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from lightning_hp import Babysitter, Linear, Log, ReverseLog
 from lightning_hp.samplers import Random
 from lightning_hp.space import Space
-from tests.fit.fused.digits import SPACE, Classifier, assert_alike, trained
+from tests.fit.fused.digits import SPACE, Classifier, assert_alike, assert_same_curves, trained
 
 
 class Convolutional(Classifier):
@@ -251,12 +251,29 @@ def test_trials_stop_within_an_epoch_each_for_itself(tmp_path):
                 assert outputs["loss"].dim() == 0
                 self.trainer.should_stop = True
 
-    trainer = {"max_epochs": 3}
-    fused = trained(Stopping, tmp_path / "fused", True, trials=4, trainer=trainer)
-    alone = trained(Stopping, tmp_path / "alone", False, trials=4, trainer=trainer)
+    assert_all_stop_early(Stopping, tmp_path)
+
+
+def test_trials_stop_at_a_validation_within_an_epoch_each_for_itself(tmp_path):
+    class Stopping(Classifier):
+        def on_validation_end(self):
+            if (
+                self.trainer.current_epoch == 1
+                and self.trainer.fit_loop.epoch_loop.batch_idx // 2 == int(self.momentum * 10) % 3
+            ):
+                self.trainer.should_stop = True
+
+    assert_all_stop_early(Stopping, tmp_path, val_check_interval=2, accumulate_grad_batches=2)
+
+
+def assert_all_stop_early(kind, root, **trainer):
+    settings = {"trials": 4, "trainer": {"max_epochs": 3, **trainer}}
+    fused = trained(kind, root / "fused", True, **settings)
+    alone = trained(kind, root / "alone", False, **settings)
     for number in alone:
         assert alone[number].epochs == 2
         assert_alike(fused[number], alone[number])
+        assert_same_curves(root / "fused", root / "alone", number)
 
 
 def test_a_diverging_trial_does_not_touch_the_others(tmp_path):

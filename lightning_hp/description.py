@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import timedelta
+from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -27,6 +28,8 @@ def described(value: Any) -> Any:
     >>> described({"max_epochs": 10, "callbacks": [partial(dict, patience=3)]})
     {'max_epochs': 10, 'callbacks': [{'dict': {'patience': 3}}]}
     """
+    if isinstance(value, Enum):
+        return label(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, np.generic):
@@ -61,6 +64,9 @@ def label(value: Any) -> bool | int | float | str | None:
     >>> label(0.1), label(dict), label(None)
     (0.1, 'dict', None)
     """
+    if isinstance(value, Enum):
+        # It may be a text or a number, too.
+        return f"{type(value).__qualname__}.{value.name}"
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, np.generic):

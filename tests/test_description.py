@@ -6,6 +6,7 @@ import functools
 import json
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import Enum, IntEnum
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,14 @@ class Settings:
     frame: Frame
 
 
+class Shape(str, Enum):
+    ROUND = "round"
+
+
+class Size(IntEnum):
+    SMALL = 1
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -37,6 +46,7 @@ class Settings:
         ((1, [2.0]), [1, [2.0]]),
         ({"max_time": timedelta(minutes=2)}, {"max_time": 120.0}),
         (Path("data"), "data"),
+        ([Shape.ROUND, Size.SMALL], ["Shape.ROUND", "Size.SMALL"]),
         (LitDigits, "LitDigits"),
         (functools.partial(LitDigits, hidden=3), {"LitDigits": {"hidden": 3}}),
         (functools.partial(LitDigits, 0.1, hidden=3), {"LitDigits": [0.1, {"hidden": 3}]}),

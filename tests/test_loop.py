@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import replace
+from enum import Enum
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +184,19 @@ def test_load_needs_no_saved_hyperparameters(search):
     assert isinstance(study.best.load().net[1], study.best.hparams["activation"])
     # Without the space there are only names.
     assert Study(study.root).best.hparams["activation"] in ("ReLU", "Tanh")
+
+
+class Activation(str, Enum):
+    RELU = "relu"
+    TANH = "tanh"
+
+
+def test_members_of_an_enum_of_texts_are_values_like_others(search):
+    space = {"lr": Log(1e-2, 1.0), "activation": Choice(*Activation)}
+    study = search(lambda lr, activation: LitDigits(lr, activation=activation.value), space=space).run()
+    assert {trial.hparams["activation"] for trial in study.trials} <= set(Activation)
+    assert rows(search(lambda lr, activation: LitDigits(lr, activation=activation.value), space=space).run()) == rows(study)
+    assert {trial.hparams["activation"] for trial in Study(study.root).trials} <= {"Activation.RELU", "Activation.TANH"}
 
 
 def test_the_same_search_gives_the_same_trials_anywhere(search, tmp_path):

@@ -274,7 +274,7 @@ def _check_values(trainer: Mapping[str, Any]) -> None:
     try:
         with quiet():
             Trainer(**{**plain, **ours})
-    except (ValueError, TypeError, MisconfigurationException) as error:
+    except (ValueError, TypeError, ImportError, MisconfigurationException) as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from None
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch._dynamo import OptimizedModule
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_hp.description import name_of
@@ -138,7 +139,10 @@ class Recipe:
         # One trial after another would train or change what is among the choices or in a partial: a backbone, a list.
         model = _own(self.model)(**copy.deepcopy(given))
         if not isinstance(model, LightningModule):
-            returned = f"a {type(model).__qualname__}, not a LightningModule{_foreign(type(model))}"
+            way_out = (
+                ": compile it in its place, model.compile()" if isinstance(model, OptimizedModule) else _foreign(type(model))
+            )
+            returned = f"a {type(model).__qualname__}, not a LightningModule{way_out}"
             raise TypeError(f"{name_of(self.model)} returned {returned}")
         if self.data is None and not is_overridden("train_dataloader", model):
             raise TypeError(_no_data(type(model).__qualname__))

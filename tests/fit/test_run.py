@@ -74,6 +74,11 @@ def test_ctrl_c_goes_through_wherever_it_strikes(search, where):
     assert [trial.state for trial in Study(loop.root).trials] in ([], ["waiting"])
 
 
+def test_a_model_that_torch_compile_has_wrapped_is_told_how_it_is_compiled_else(search):
+    study = search(lambda lr: torch.compile(LitDigits(lr)), space=SPACE, trials=1).run()
+    assert study.trials[0].reason.endswith("not a LightningModule: compile it in its place, model.compile()")
+
+
 def test_data_of_another_kind_fail_with_what_was_returned(search):
     study = search(space=SPACE, data=lambda: [1, 2, 3], trials=1).run()
     assert study.trials[0].reason.endswith("returned a list, not a LightningDataModule or a tuple (train, val) of loaders")

@@ -8,6 +8,8 @@ from lightning.pytorch.loggers import CometLogger
 from lightning.pytorch.plugins import DoublePrecision, MixedPrecision, Precision
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch import nn
+from torch._dynamo import OptimizedModule
 
 from lightning_hp.babysit import Babysitter
 
@@ -56,7 +58,15 @@ def _of_model(model: LightningModule, data_given: bool) -> str | None:
     for name, part in model.named_modules():
         if isinstance(part, torch.jit.ScriptModule):
             return f"{name} is compiled by torch.jit"
+        if _compiled(part):
+            return f"{name or 'the module'} is compiled by torch.compile"
     return None
+
+
+def _compiled(part: nn.Module) -> bool:
+    """Whether it was made by torch.compile, is a LightningModule out of one such, or was compiled in its place."""
+    in_place = vars(part).get("_compiled_call_impl") or vars(part).get("_compiler_ctx")
+    return isinstance(part, OptimizedModule) or in_place is not None
 
 
 _CHANGE_THE_LOOP = (

@@ -205,6 +205,17 @@ class Scripted(Classifier):
         return torch.jit.script(super().make())
 
 
+class Compiled(Classifier):
+    def make(self):
+        return torch.compile(super().make(), backend="eager")
+
+
+class CompiledInPlace(Classifier):
+    def __init__(self, lr, momentum):
+        super().__init__(lr, momentum)
+        self.compile(backend="eager")
+
+
 class Counting(Classifier):
     """Python keeps the count, which the fused step would not."""
 
@@ -262,6 +273,8 @@ CASES = {
     "other optimizers": (Otherwise, "optimizers of different classes", {}),
     "LBFGS": (Needy, "LBFGS calls the closure of its step", {}),
     "no optimizer": (Aimless, "configure_optimizers gives no optimizer", {}),
+    "torch.compile": (Compiled, "net is compiled by torch.compile", {}),
+    "torch.compile in place": (CompiledInPlace, "the module is compiled by torch.compile", {}),
     "TorchScript": (Scripted, "net is compiled by torch.jit", {}),
     "weights in half precision": (Classifier, "in precision bf16-true", {"trainer": {"precision": "bf16-true"}}),
     "a strategy": (Classifier, "the strategy DDPStrategy takes one model", {"trainer": {"strategy": "ddp"}}),

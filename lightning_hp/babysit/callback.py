@@ -36,7 +36,7 @@ from lightning_hp.trial import Mode
 class Babysitter(Callback):
     """Lowers lr when a metric stops improving, raises momentum if wanted, and goes back to a good state when training diverges.
 
-    Works with SGD, RMSprop and the Adam family (whose beta1 is the momentum), and with any torch schedule, which goes on from
+    Works with SGD, RMSprop and the Adam family (whose beta1 is the momentum), and with any schedule, which goes on from
     the new value. Beside a ReduceLROnPlateau the two share one patience: whichever acts first, the other starts counting anew.
     Lightning's StochasticWeightAveraging goes to its own swa_lrs when it starts, whatever was lowered before; from then on it
     is lowered like other schedules. All that it sees and does goes to babysit.jsonl in the logger's folder, each intervention
@@ -220,6 +220,7 @@ class Babysitter(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._losses.begin(trainer)
+        hands.resume(trainer)
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         babysitters = [each for each in callbacks if isinstance(each, Babysitter)]
         again = self._logbook.begin(trainer, shares=len(babysitters) > 1)

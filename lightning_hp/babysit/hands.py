@@ -14,7 +14,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
 
-from lightning_hp.babysit import knobs, snapshots
+from lightning_hp.babysit import foreign, knobs, snapshots
 from lightning_hp.babysit.actions import Action, Adjust, Knobs, Move, Rollback, Skip, Snapshot, Stop
 
 
@@ -26,6 +26,12 @@ def read(trainer: Trainer) -> list[Knobs]:
 def peaks(trainer: Trainer) -> list[Knobs]:
     """As `read`, but each momentum the highest of its schedule's cycle."""
     return [group for optimizer in trainer.optimizers for group in knobs.peaks(optimizer, _schedulers(trainer, optimizer))]
+
+
+def resume(trainer: Trainer) -> None:
+    """Has new schedulers go on from what was moved before, where a fit goes on. Call in ``on_train_start``."""
+    for optimizer in trainer.optimizers:
+        foreign.resume(optimizer, _schedulers(trainer, optimizer))
 
 
 def stop(trainer: Trainer) -> None:
@@ -150,7 +156,7 @@ def _apply(trainer: Trainer, moves: Sequence[Move]) -> None:
         if all(move.nothing for move in own):
             continue
         schedulers = _schedulers(trainer, optimizer)
-        knobs.apply(optimizer, schedulers, own)
+        (foreign if foreign.among(schedulers) else knobs).apply(optimizer, schedulers, own)
         for scheduler in knobs.plateau_schedulers(schedulers):
             # The two share one patience.
             scheduler.num_bad_epochs = 0

@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from lightning_hp.babysit.actions import Knobs, Move
 from lightning_hp.errors import ConfigError
 
-_GROUP_LRS = ("lr", "initial_lr", "max_lr", "min_lr", "swa_lr")
+_OF_SCHEDULES = ("initial_lr", "max_lr", "min_lr", "swa_lr")
 _GROUP_MOMENTA = ("base_momentum", "max_momentum")
 _SCHEDULER_LRS = ("base_lrs", "max_lrs", "_last_lr")
 _SCHEDULER_MOMENTA = ("base_momentums", "max_momentums")
@@ -59,17 +59,15 @@ def apply(optimizer: Optimizer, schedulers: list[Any], moves: list[Move]) -> Non
         ConfigError: a factor is not above 0 and finite. Nothing was changed.
     """
     _check(moves)
-    schedulers = list(_flat(schedulers))
+    schedulers = list(flat(schedulers))
     lrs = [_times(move.lr_factor) for move in moves]
-    momenta = [_towards_one(factor) for factor in _bounded(optimizer, schedulers, moves)]
+    momenta = [_towards_one(factor) for factor in bounded(optimizer, schedulers, moves)]
     changed: set[int] = set()
     # The groups are taken fresh: load_state_dict replaces their dicts.
     for group, new_lr, new_momentum in zip(optimizer.param_groups, lrs, momenta, strict=True):
-        _change_all(group, _GROUP_LRS, new_lr, changed)
-        _change_all(group, (*_GROUP_MOMENTA, "momentum"), new_momentum, changed)
-        if "betas" in group:
-            beta1, *rest = group["betas"]
-            group["betas"] = (_changed(beta1, new_momentum, changed), *rest)
+        _change_all(group, _OF_SCHEDULES, new_lr, changed)
+        _change_all(group, _GROUP_MOMENTA, new_momentum, changed)
+        _turn(group, new_lr, new_momentum, changed)
     for scheduler in schedulers:
         for key in _SCHEDULER_LRS:
             _change_list(scheduler, key, lrs, changed)
@@ -79,9 +77,16 @@ def apply(optimizer: Optimizer, schedulers: list[Any], moves: list[Move]) -> Non
             scheduler.eta_min = lrs[0](scheduler.eta_min)
 
 
+def turn(optimizer: Optimizer, moves: list[Move]) -> None:
+    """Makes one move per parameter group in its lr and momentum, and nowhere else."""
+    changed: set[int] = set()
+    for group, move in zip(optimizer.param_groups, moves, strict=True):
+        _turn(group, _times(move.lr_factor), _towards_one(move.momentum_factor), changed)
+
+
 def plateau_schedulers(schedulers: list[Any]) -> list[ReduceLROnPlateau]:
     """The schedulers that lower lr on a plateau by themselves."""
-    return [scheduler for scheduler in _flat(schedulers) if isinstance(scheduler, ReduceLROnPlateau)]
+    return [scheduler for scheduler in flat(schedulers) if isinstance(scheduler, ReduceLROnPlateau)]
 
 
 def look(scheduler: ReduceLROnPlateau) -> dict[str, Any]:
@@ -113,12 +118,12 @@ def _momentum(group: dict[str, Any]) -> float | None:
 
 def _cycle(index: int, group: dict[str, Any], schedulers: Iterable[Any], now: float) -> list[float]:
     """The momentum of a group now, and the ends of the cycles that it goes through."""
-    lists = [getattr(scheduler, key, None) for scheduler in _flat(schedulers) for key in _SCHEDULER_MOMENTA]
+    lists = [getattr(scheduler, key, None) for scheduler in flat(schedulers) for key in _SCHEDULER_MOMENTA]
     ends = [group.get(key) for key in _GROUP_MOMENTA] + [each[index] for each in lists if each and index < len(each)]
     return [now, *(float(momentum) for momentum in ends if momentum is not None)]
 
 
-def _bounded(optimizer: Optimizer, schedulers: list[Any], moves: list[Move]) -> Iterator[float]:
+def bounded(optimizer: Optimizer, schedulers: list[Any], moves: list[Move]) -> Iterator[float]:
     """The factors of 1 - momentum, none so large that a momentum would fall below 0."""
     for index, (group, move) in enumerate(zip(optimizer.param_groups, moves, strict=True)):
         now = _momentum(group)
@@ -133,7 +138,7 @@ def _check(moves: list[Move]) -> None:
             raise ConfigError(f"a move needs factors above 0 and finite, got {move}")
 
 
-def _flat(schedulers: Iterable[Any]) -> Iterator[Any]:
+def flat(schedulers: Iterable[Any]) -> Iterator[Any]:
     """The schedulers and those inside them, each once."""
     seen: set[int] = set()
     waiting = list(schedulers)
@@ -153,6 +158,14 @@ def _times(factor: float) -> Callable[[Any], Any]:
 def _towards_one(factor: float) -> Callable[[Any], Any]:
     # 1 - (1 - value) would round, and as far as to 0 it may round below.
     return (lambda value: value) if factor == 1.0 else (lambda value: max(0.0, 1.0 - (1.0 - value) * factor))
+
+
+def _turn(group: dict[str, Any], new_lr: Callable[[Any], Any], new_momentum: Callable[[Any], Any], changed: set[int]) -> None:
+    _change_all(group, ("lr",), new_lr, changed)
+    _change_all(group, ("momentum",), new_momentum, changed)
+    if "betas" in group:
+        beta1, *rest = group["betas"]
+        group["betas"] = (_changed(beta1, new_momentum, changed), *rest)
 
 
 def _change_all(group: dict[str, Any], keys: tuple[str, ...], change: Callable[[Any], Any], changed: set[int]) -> None:

@@ -94,6 +94,7 @@ class Replay(Callback):
             # What comes before a checkpoint of another callback's is done.
             self._next = sum(record.batch <= made(trainer) for record in self._records)
         self._check_length(trainer)
+        hands.resume(trainer)
         self._logbook.begin(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -36,6 +36,7 @@ class FusedOptimizer(Optimizer):
 
     Attributes:
         passed_over: other rows that make no step now.
+        losses: of the rows, in the last training step.
     """
 
     def __init__(self, stack: Stack, optimizers: Sequence[Optimizer], scales: LossScales | None = None) -> None:
@@ -43,9 +44,11 @@ class FusedOptimizer(Optimizer):
         self.optimizers = list(optimizers)
         self.scales = scales
         self.passed_over: Collection[int] = ()
+        self.losses = torch.zeros(len(optimizers))
         self.states: dict[str, State] = {}
         self.steps: dict[str, Steps] = {}
-        self._rule = RULES.get(type(optimizers[0])) if _plain(optimizers, stack) else None
+        rule = RULES.get(type(optimizers[0]))
+        self._rule = rule if rule is not None and _plain(optimizers, stack) else None
         self._updates = None if self._rule is None else Updates(self._rule.update)
         self._hyperparameters = self._followed()
         self._sums: dict[str, Tensor] = {}
@@ -217,7 +220,27 @@ class FusedOptimizer(Optimizer):
                 gradient = self.stack.parameters[name].grad
                 model.get_parameter(name).grad = None if gradient is None else gradient[row]
             if row not in skipped:
-                optimizer.step()
+                _step(optimizer, self.losses[row])
+
+
+def _step(optimizer: Optimizer, loss: Tensor) -> None:
+    """Has a row's optimizer make its step. The gradients are there: one that wants them by its closure wants them once."""
+    kind, versions = type(optimizer).__name__, _versions(optimizer)
+    called = False
+
+    def closure() -> Tensor:
+        nonlocal called
+        if called or _versions(optimizer) != versions:
+            asks = "more than once" if called else "for gradients elsewhere"
+            raise CannotFuseError(f"{kind} calls the closure of its step {asks}", by_numbers=False)
+        called = True
+        return loss
+
+    optimizer.step(closure)  # type: ignore[arg-type]
+
+
+def _versions(optimizer: Optimizer) -> list[int]:
+    return [parameter._version for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def row_norms(gradients: Sequence[Tensor]) -> Tensor:

@@ -205,6 +205,35 @@ class Scripted(Classifier):
         return torch.jit.script(super().make())
 
 
+class Sharpness(torch.optim.SGD):
+    """Steps by the gradient at a place nearby, as SAM does: by two calls of its closure, or by one that comes late."""
+
+    def __init__(self, *args, calls=2):
+        super().__init__(*args)
+        self.calls = calls
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        again = torch.enable_grad()(closure)
+        loss = again() if self.calls == 2 else None
+        for parameter in self.param_groups[0]["params"]:
+            parameter.mul_(1.01)
+        again()
+        super().step()
+        return loss
+
+
+class Sharp(Classifier):
+    calls = 2
+
+    def configure_optimizers(self):
+        return Sharpness(self.parameters(), self.lr, calls=self.calls)
+
+
+class SharpAhead(Sharp):
+    calls = 1
+
+
 class Compiled(Classifier):
     def make(self):
         return torch.compile(super().make(), backend="eager")
@@ -271,6 +300,8 @@ CASES = {
     "frozen in some": (Frozen, "some train a parameter that is frozen in others", {}),
     "frozen in some, later": (Thawing, "some train a parameter that is frozen in others", {}),
     "other optimizers": (Otherwise, "optimizers of different classes", {}),
+    "two calls of a closure": (Sharp, "Sharpness calls the closure of its step more than once", {}),
+    "a late call of a closure": (SharpAhead, "Sharpness calls the closure of its step for gradients elsewhere", {}),
     "LBFGS": (Needy, "LBFGS calls the closure of its step", {}),
     "no optimizer": (Aimless, "configure_optimizers gives no optimizer", {}),
     "torch.compile": (Compiled, "net is compiled by torch.compile", {}),

@@ -487,19 +487,43 @@ def test_a_learning_rate_of_numpys_is_gone_on_with(search, tmp_path):
     assert log.read_text().split() == ["0", "1", "1", "2", "3", "4"]
 
 
-def test_curves_go_on_without_what_the_lost_attempt_had_drawn(search, tmp_path):
+class Alternating(Module):
+    """Steps two optimizers in each batch."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.automatic_optimization = False
+
+    def training_step(self, batch, batch_idx):
+        for optimizer in self.optimizers():
+            optimizer.zero_grad()
+            self.manual_backward(super().training_step(batch, batch_idx))
+            optimizer.step()
+
+    def configure_optimizers(self):
+        return [torch.optim.SGD(part.parameters(), self.hparams.lr) for part in (self.net[0], self.net[1:])]
+
+
+@pytest.mark.parametrize("kind", [Module, Alternating])
+def test_curves_go_on_without_what_the_lost_attempt_had_drawn(search, tmp_path, kind):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    def curve(root):
+    def curves(root):
         events = EventAccumulator(str(root / "trials/000000"), size_guidance={"scalars": 0})
         events.Reload()
-        return [(event.step, event.value) for event in events.Scalars("val_loss")]
+        tags = [tag for tag in events.Tags()["scalars"] if tag != "hp_metric"]
+        return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
 
-    make(search, "plain", tmp_path / "whole").run()
+    def run(name, interrupt=None):
+        babysitter = Babysitter("val_loss", patience=1, min_delta=10.0)
+        return make(search, "plain", tmp_path / name, interrupt, kind=kind, babysit=babysitter).run()
+
+    run("whole")
     with pytest.raises(KeyboardInterrupt):
-        make(search, "plain", tmp_path / "study", 3).run()
-    make(search, "plain", tmp_path / "study").run()
-    assert curve(tmp_path / "study") == curve(tmp_path / "whole")
+        run("study", 3)
+    run("study")
+    assert curves(tmp_path / "study") == curves(tmp_path / "whole")
+    assert "babysit/interventions" in str(list(curves(tmp_path / "whole")))
 
 
 def test_a_trial_does_not_go_on_from_another_trials_checkpoint(search, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -176,7 +177,9 @@ class Logbook:
         changes = record.event == "request" or record.intervenes
         # A snapshot alone is no event to draw.
         if changes or record.event == "state":
-            log.show(record, trainer.loggers, self._interventions)
+            # As Lightning numbers curves, also where a batch has steps of several optimizers.
+            step = trainer.fit_loop.epoch_loop._batches_that_stepped
+            log.show(replace(record, step=step), trainer.loggers, self._interventions)
         self._waiting.append(record)
         if changes or self._shares or time.monotonic() >= self._next_write:
             self.flush()

@@ -128,7 +128,7 @@ def begin(recipe: Recipe, trial: Trial, emit: Emit, until: Rung | None = None) -
     if checkpoint is None and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         # What an interrupted attempt has left is of no use, and its curves would mix with the new ones.
         shutil.rmtree(folder, ignore_errors=True)
-    logger = TrialLogger(folder, resumed_step=checkpoint.step if checkpoint is not None else None)
+    logger = TrialLogger(folder, resumed_step=checkpoint.batches if checkpoint is not None else None)
     logger.begin(recipe.space, trial.hparams)
     return Attempt(trial, recipe.space.labels(trial.hparams), folder, reporter, logger, checkpoint)
 

@@ -85,10 +85,17 @@ class TrialCheckpointIO(TorchCheckpointIO):
 
 @dataclass(frozen=True)
 class Resumable:
-    """A checkpoint to go on from, and the optimizer steps that had been made."""
+    """A checkpoint to go on from.
+
+    Attributes:
+        path: of the file.
+        step: optimizer steps that had been made.
+        batches: that had ended with such steps, by which curves are numbered. In manual optimization one may have several.
+    """
 
     path: Path
     step: int
+    batches: int
 
 
 def resumable(folder: Path, identity: str) -> Resumable | None:
@@ -120,6 +127,7 @@ def _examined(path: Path, identity: str) -> Resumable | str:
         checkpoint = load(path, mmap=True)
         record = checkpoint["callbacks"]["Reporter"]
         whose, has_best, step = record["identity"], record["best"] is not None, checkpoint["global_step"]
+        batches = checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"]
     except Exception as error:
         return why_not(path, error)
     if whose != identity:
@@ -130,7 +138,7 @@ def _examined(path: Path, identity: str) -> Resumable | str:
             load(best, mmap=True)
     except Exception as error:
         return f"needs {BEST}, which {why_not(best, error)}"
-    return Resumable(path, step)
+    return Resumable(path, step, batches)
 
 
 def moved(checkpoint: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.plugins import DoublePrecision
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from lightning_hp.errors import disk_error, storage_errors
 from lightning_hp.fit.attempt import (
@@ -140,6 +143,7 @@ def _fit(recipe: Recipe, attempt: Attempt) -> None:
     model = make_model(recipe, attempt.trial)
     seeding = Seeding(recipe.seed, attempt.trial.seed)
     trainer = make_trial_trainer(recipe, attempt, seeding)
+    _warn_of_lost_average(trainer, model)
     tell_loggers(attempt, trainer, model)
     lead(users_loggers(attempt, trainer))
     note_circumstances(attempt.folder, trainer, together=1, step=attempt.step)
@@ -157,3 +161,15 @@ def _fit(recipe: Recipe, attempt: Attempt) -> None:
     if trainer.fit_loop.epoch_loop.batch_progress.total.ready == 0:
         # Lightning passes over such a fit, and then it would seem that the metric is missing.
         raise ValueError("there is no batch to train on: is batch_size above the size of the data, with drop_last=True?")
+
+
+def _warn_of_lost_average(trainer: Trainer, model: LightningModule) -> None:
+    """Says where what a callback makes of the weights comes after all that is validated and saved."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    averages = any(isinstance(callback, StochasticWeightAveraging) for callback in callbacks)
+    # For those Lightning trains an epoch more, with the average.
+    if averages and not any(isinstance(part, _BatchNorm) for part in model.modules()):
+        rank_zero_warn(
+            "StochasticWeightAveraging makes its average after the last validation: values and checkpoints are of the weights "
+            "before it. Lightning's WeightAveraging and EMAWeightAveraging have theirs validated and saved"
+        )

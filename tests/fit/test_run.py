@@ -8,6 +8,7 @@ import warnings
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import StochasticWeightAveraging
 from torch.utils.data import DataLoader, TensorDataset
 
 from examples.digits import LitDigits
@@ -150,3 +151,15 @@ def test_what_every_trial_warns_of_is_told_once(search, recwarn):
     warnings.simplefilter("default")
     search(Warns, space=SPACE, trials=3).run()
     assert [str(each.message) for each in recwarn] == ["odd"]
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+def test_an_average_that_comes_after_the_last_validation_is_told(search, recwarn, normalized):
+    def model(lr):
+        made = LitDigits(lr)
+        made.net.insert(0, torch.nn.BatchNorm1d(64) if normalized else torch.nn.Identity())
+        return made
+
+    averaging = {"max_epochs": 2, "accelerator": "cpu", "callbacks": [lambda: StochasticWeightAveraging(0.01, 1)]}
+    search(model, space=SPACE, trainer=averaging, trials=2).run()
+    assert sum("makes its average after the last validation" in str(each.message) for each in recwarn) == (not normalized)

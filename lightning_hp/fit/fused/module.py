@@ -120,7 +120,8 @@ class FusedModule(LightningModule):
 
     def backward(self, loss: Tensor, *args: Any, **keywords: Any) -> None:
         losses, self.losses = self.losses, self.losses.detach()
-        self.optimizer.losses = self.losses / self.trainer.accumulate_grad_batches
+        if not self.optimizer.vectorized:
+            self.optimizer.losses = self.losses / self.trainer.accumulate_grad_batches
         scales = self.optimizer.scales
         if self._gradients is not None:
             self.optimizer.take_gradients(self._gradients, self.trainer.accumulate_grad_batches > 1)

@@ -127,7 +127,8 @@ def _examined(path: Path, identity: str) -> Resumable | str:
         checkpoint = load(path, mmap=True)
         record = checkpoint["callbacks"]["Reporter"]
         whose, has_best, step = record["identity"], record["best"] is not None, checkpoint["global_step"]
-        batches = checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"]
+        loops = checkpoint.get("loops", {}).get("fit_loop", {})
+        batches = loops.get("epoch_loop.state_dict", {}).get("_batches_that_stepped", step)
     except Exception as error:
         return why_not(path, error)
     if whose != identity:

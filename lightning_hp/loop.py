@@ -30,6 +30,7 @@ from lightning_hp.search.ask import Ask, check_constraint
 from lightning_hp.search.checks import babysitter_of, check_pruning, checked_fuse, trials_in_all, why_apart
 from lightning_hp.search.dispatch import Dispatch
 from lightning_hp.search.earlier import earlier_roots, earlier_trials, queue_of
+from lightning_hp.search.garbage import little_garbage
 from lightning_hp.search.interrupts import interruptible
 from lightning_hp.search.ladder import Ladder
 from lightning_hp.search.plan import MOST_TOGETHER, Plan
@@ -362,7 +363,7 @@ class SearchLoop:
             plan=plan,
             **arguments,
         )
-        with search_run, progress, quiet(self.verbose):
+        with search_run, progress, quiet(self.verbose), little_garbage():
             self.executor.run(dispatch.next_job, Training(self.recipe, self.fuse == "always"), dispatch.take)
             show_pictures(self.root / "search", self._study())
 

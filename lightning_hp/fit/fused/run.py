@@ -76,6 +76,8 @@ def run_fused(
             if len(together) == 1:
                 alone += attempts.leave(together)
             elif not _fits(recipe, together, attempts, always):
+                # Also what was left before the search, by another perhaps.
+                gc.unfreeze()
                 _free_memory()
                 left = attempts.leave(together)
                 most = -(-len(left) // 2)

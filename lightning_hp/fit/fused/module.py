@@ -51,6 +51,8 @@ class FusedModule(LightningModule):
     def __init__(self, members: Sequence[Member], always: bool = False) -> None:
         super().__init__()
         self.always = always
+        # By the step's name.
+        self._takes_index: dict[str, bool] = {}
         self._checked: set[tuple[str, int]] = set()
         # By step and loader, what the tensors were when it was last found out how many rows it takes at once.
         self._measured: dict[tuple[str, int], int] = {}
@@ -73,6 +75,10 @@ class FusedModule(LightningModule):
         # Of the last training step, if it was a replay.
         self._gradients: Mapping[str, Tensor] | None = None
         self.optimizer: FusedOptimizer
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # nn.Module looks first whether it is a parameter or a part, of which there are none: Lightning sets some dozens a step.
+        object.__setattr__(self, name, value)
 
     def configure_optimizers(self) -> FusedOptimizer:
         for member in self.members:
@@ -154,8 +160,10 @@ class FusedModule(LightningModule):
         return self.graphs[name](args, factors, self.trainer.accumulate_grad_batches)
 
     def _arguments(self, name: str, batch: Any, batch_idx: int) -> tuple[Any, ...]:
-        takes_index = is_param_in_hook_signature(getattr(self.step.template, name), "batch_idx", min_args=2)
-        return (batch, batch_idx) if takes_index else (batch,)
+        if name not in self._takes_index:
+            step = getattr(self.step.template, name)
+            self._takes_index[name] = is_param_in_hook_signature(step, "batch_idx", min_args=2)
+        return (batch, batch_idx) if self._takes_index[name] else (batch,)
 
     @property
     def hooked(self) -> bool:

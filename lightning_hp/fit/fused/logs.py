@@ -83,10 +83,13 @@ class Entry:
         """A row's value of the epoch."""
         if not self._reduced:
             assert self.total is not None
-            reduced = self.total / self.weight if self.reduction == "mean" else self.total
-            # Those who read them want numbers: the device is waited for once for all rows.
-            self._reduced = reduced.cpu().unbind()
+            self.take(self.total / self.weight if self.reduction == "mean" else self.total)
         return self._reduced[row]
+
+    def take(self, values: Tensor) -> None:
+        """Takes the values of the epoch."""
+        # Those who read them want numbers: the device is waited for once for all rows.
+        self._reduced = values.cpu().unbind()
 
     def replay(self, fx: str, row: int, model: LightningModule, results: _ResultCollection) -> None:
         """Puts a row's value of the epoch into a trial's results, as its model's ``log`` would in a hook of that name."""
@@ -94,10 +97,11 @@ class Entry:
         if self._meta is None:
             # The same for all rows.
             self._meta = self._metadata(fx + loader)
-        value = (
-            EpochValue(self._meta, self.reduced(row)) if self.metric is None else EpochMetric(self._meta, model, self.metric)
-        )
-        results[f"{fx}.{self.name}{loader}"] = value
+        key = f"{fx}.{self.name}{loader}"
+        if self.metric is None or self._reduced:
+            results[key] = EpochValue(self._meta, self.reduced(row))
+        else:
+            results[key] = EpochMetric(self._meta, model, self.metric)
 
     def _metadata(self, fx: str) -> _Metadata:
         options = {key: value for key, value in self.options.items() if key in _OF_EPOCH and value is not None}

@@ -3,6 +3,9 @@
 States that are tensors are stacked and updated by the step itself, for all rows at once; between steps they are given back for
 all else. A metric that keeps lists of what it has seen cannot be stacked: the step only takes down what such a metric is called
 with, and each model's own is called with its row of that after the step.
+
+What a metric has come to at the end of an epoch is computed for all rows at once as well, where that gives what the models' own
+metrics give.
 """
 
 from __future__ import annotations
@@ -15,9 +18,11 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.func import vmap
 from torchmetrics import Metric, MetricCollection
 
 from lightning_hp.fit.fused.errors import CannotFuseError
+from lightning_hp.fit.fused.overrides import Vectorizable
 
 # By the metric's path in the module, then by the name of the state.
 States: TypeAlias = dict[str, dict[str, Tensor]]
@@ -71,6 +76,8 @@ class MetricStates:
         self.calls: list[Call] = []
         self.template = metrics(template)
         self._stacked = {path: metric for path, metric in self.template.items() if not _keeps_lists(metric)}
+        # Those that are computed for all rows at once, once it is known.
+        self._at_once: dict[str, bool] = {}
         self._defaults: dict[str, dict[str, Any]] = {path: metric._defaults for path, metric in self._stacked.items()}
         for metric in self._stacked.values():
             # Checks look at the values; the first batch is checked in the ordinary step.
@@ -83,10 +90,16 @@ class MetricStates:
             self._take_down_calls(path)
         self.gather()
 
-    def gather(self) -> None:
-        """Stacks the states that the models' metrics have now."""
+    def gather(self, computed: bool = True) -> None:
+        """Stacks the states that the models' metrics have now.
+
+        Args:
+            computed: also of those that are computed at once, whose models' own may be long out of date.
+        """
         self.values = {}
         for path, defaults in self._defaults.items():
+            if self._at_once.get(path) and not computed:
+                continue
             owns = self._owns(path)
             self.counts[path] = owns[0]._update_count
             self.states[path] = {name: torch.stack([getattr(own, name) for own in owns]) for name in defaults}
@@ -96,14 +109,62 @@ class MetricStates:
         """Whether the models have metrics at all."""
         return bool(self.template)
 
-    def scatter(self) -> None:
-        """Gives each model's metrics their row."""
+    def scatter(self, computed: bool = True) -> None:
+        """Gives each model's metrics their row.
+
+        Args:
+            computed: also those that are computed at once.
+        """
         for path, states in self.states.items():
+            if self._at_once.get(path) and not computed:
+                continue
             columns = {name: [row.clone() for row in tensor.unbind()] for name, tensor in states.items()}
             for row, own in enumerate(self._owns(path)):
                 given = {name: column[row] for name, column in columns.items()}
-                value = self.values[path][row] if path in self.values else own._forward_cache
+                value = self.values[path][row] if path in self.values else own._forward_cache if self.counts[path] else None
                 vars(own).update(given, _computed=None, _update_count=self.counts[path], _forward_cache=value)
+
+    def computed(self, path: str) -> Tensor | None:
+        """The values of a metric for all rows; None where each model's own is to be asked.
+
+        The first time, the models' own are to have their rows, to compare with.
+        """
+        if not self._at_once.get(path, path in self._stacked):
+            return None
+        try:
+            values = self._computed(path)
+            if path not in self._at_once:
+                owns = self._owns(path)
+                own = torch.stack([metric.compute() for metric in owns])
+                persistent = any(any(metric._persistent.values()) for metric in owns)
+                self._at_once[path] = not persistent and values.dim() == 1 and _alike(own, values)
+        except Exception:
+            # It does what vmap cannot, or fails, of which its own trial is to hear.
+            self._at_once[path] = False
+            self.scatter()
+        return values if self._at_once[path] else None
+
+    def reset(self, path: str) -> None:
+        """Has a metric of all rows begin anew, as its own ``reset`` does."""
+        _, resets = self.inputs
+        self.states[path] = {name: reset.clone() for name, reset in resets[path].items()}
+        self.counts[path] = 0
+        self.values.pop(path, None)
+
+    @torch.no_grad()
+    def _computed(self, path: str) -> Tensor:
+        metric, defaults = self._stacked[path], self._defaults[path]
+
+        def one(states: dict[str, Tensor]) -> Tensor:
+            vars(metric).update(states, _update_count=self.counts[path], _computed=None)
+            with Vectorizable():
+                return metric.compute()  # type: ignore[no-any-return]
+
+        try:
+            values: Tensor = vmap(one)(self.states[path])
+            return values
+        finally:
+            vars(metric).update(defaults, _computed=None)
 
     @property
     def inputs(self) -> tuple[States, States]:
@@ -210,6 +271,10 @@ def metrics(module: nn.Module) -> dict[str, Metric]:
 
 def _copied(states: States) -> States:
     return {path: {name: state.clone() for name, state in each.items()} for path, each in states.items()}
+
+
+def _alike(own: Tensor, at_once: Tensor) -> bool:
+    return own.dtype == at_once.dtype and torch.allclose(own, at_once, rtol=1e-4, equal_nan=True)
 
 
 def _keeps_lists(metric: Metric) -> bool:

@@ -22,7 +22,7 @@ from lightning_hp.fit.fused.check import check, most_at_once, seconds
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.feed import loading_seconds
 from lightning_hp.fit.fused.graphs import GRAPHS, StepGraphs
-from lightning_hp.fit.fused.logs import EpochLogs
+from lightning_hp.fit.fused.logs import Entry, EpochLogs
 from lightning_hp.fit.fused.loss_scales import LossScales, loss_scales
 from lightning_hp.fit.fused.member import Member
 from lightning_hp.fit.fused.optimizer import FusedOptimizer, mismatch, row_norms, unscales_by_itself
@@ -61,6 +61,8 @@ class FusedModule(LightningModule):
         self.members = list(members)
         self._best = BestWeights([member.attempt.trial.number for member in members])
         self.logs = {"training_step": EpochLogs(training=True), "validation_step": EpochLogs(training=False)}
+        # The metrics whose values of an epoch the members are about to be told.
+        self._told: set[str] = set()
         self.losses = torch.empty(0)
         self.returned: Any = None
         # The babysitters of those that train.
@@ -182,6 +184,7 @@ class FusedModule(LightningModule):
         if (name, dataloader_idx) in self._checked:
             return
         self._checked.add((name, dataloader_idx))
+        self.step.metrics.scatter()
         check(self.step, name, args)
         self._refuse_aliases()
         # What the check's steps have made in the models is no doing of hooks.
@@ -302,16 +305,29 @@ class FusedModule(LightningModule):
             for member in due.values():
                 member.keep_best(partial(self._best.of, member.attempt.trial.number))
 
+    def compute_metrics(self, logs: Sequence[Entry]) -> None:
+        """Computes the metric objects that were logged in an epoch, where that can be done for all members at once."""
+        for entry in logs if not self.hooked else ():
+            if entry.metric is not None and entry.on_epoch and (values := self.step.metrics.computed(entry.metric)) is not None:
+                entry.take(values)
+                self._told.add(entry.metric)
+
+    def reset_metrics(self) -> None:
+        """Has those begin anew, once all members have been told, and takes over that the members' own have."""
+        while self._told:
+            self.step.metrics.reset(self._told.pop())
+        self.step.metrics.gather(self.hooked)
+
     def before_hooks(self) -> None:
         """Gives the members what steps have made, for their hooks to look at."""
-        self.step.scatter()
+        self.step.scatter(self.hooked)
         if self.hooked:
             self.step.refuse_late_changes()
 
     def follow_hooks(self) -> None:
         """Takes over what the members' hooks may have changed: numbers, modes, what is frozen or steps, metrics."""
         self.step.follow_modes()
-        self.step.metrics.gather()
+        self.step.metrics.gather(self.hooked)
         # To look through all models takes as long as some steps of small ones.
         if self.hooked:
             self._follow_thawed()

@@ -154,12 +154,14 @@ class Relay(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.module.before_hooks()
         logs = self.module.logs["validation_step"].entries
+        self.module.compute_metrics(logs)
         for row, member in enumerate(self.module.members):
             self._guarded(row, member.end_validation_epoch, logs, row)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         with same_progress(self.module.members):
             self._each(lambda member: member.end_validation())
+        self.module.reset_metrics()
         self.module.keep_best()
         for member in self._evaluated:
             member.train_again()
@@ -170,9 +172,11 @@ class Relay(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.module.before_hooks()
         logs = self.module.logs["training_step"].entries
+        self.module.compute_metrics(logs)
         with same_progress(self.module.members):
             for row, member in enumerate(self.module.members):
                 self._guarded(row, member.end_training_epoch, logs, row)
+        self.module.reset_metrics()
         self.module.keep_best()
         self._let_go(epoch_over=True)
         loop = trainer.fit_loop

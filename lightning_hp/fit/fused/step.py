@@ -81,9 +81,13 @@ class FusedStep:
             # What the template has of the first model is that of another now.
             self.follow_values()
 
-    def scatter(self) -> None:
-        """Gives the models what steps have made of all that is not a row of theirs, before hooks look at it."""
-        self.metrics.scatter()
+    def scatter(self, computed: bool = True) -> None:
+        """Gives the models what steps have made of all that is not a row of theirs, before hooks look at it.
+
+        Args:
+            computed: also of metrics that are computed at once.
+        """
+        self.metrics.scatter(computed)
         self.stack.shared.hand_out()
         if self._made.scatter(self.stack.models):
             self.look()

@@ -5,6 +5,7 @@ They are dropped when a trial ends, so those that are there show all that have e
 
 from __future__ import annotations
 
+import io
 import struct
 import time
 import warnings
@@ -15,11 +16,11 @@ from typing import Any
 
 from tensorboard.compat.proto import summary_pb2
 from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from lightning_hp.errors import StorageError
 from lightning_hp.study import Study
 from lightning_hp.study.files import write_whole
-from lightning_hp.tracking.event_records import record
 
 # How the file's name ends, and those of no other.
 ENDING = ".pictures"
@@ -64,10 +65,12 @@ def _there(folder: Path) -> list[Path]:
 
 def _events(pictures: Iterable[tuple[str, bytes]]) -> bytes:
     """Pictures, by name and as PNG, as the content of an event file."""
-    records = [record(Event(wall_time=time.time(), file_version="brain.Event:2"))]
+    file = io.BytesIO()
+    records = RecordWriter(file)
+    records.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
     for name, content in pictures:
-        records.append(record(Event(wall_time=time.time(), summary=image(f"report/{name}", content))))
-    return b"".join(records)
+        records.write(Event(wall_time=time.time(), summary=image(f"report/{name}", content)).SerializeToString())
+    return file.getvalue()
 
 
 def image(tag: str, content: bytes) -> Any:

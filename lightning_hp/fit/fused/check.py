@@ -22,7 +22,7 @@ from lightning_hp.fit.fused.state import MISSING, Path, changes, find, kept, lea
 from lightning_hp.fit.fused.step import FusedStep
 from lightning_hp.fit.fused.step_output import Logged, StepOutput, loss_of, metric_paths, step_log
 from lightning_hp.fit.fused.tf32 import without_tf32
-from lightning_hp.fit.fused.trees import put_together, taken_apart, unshared
+from lightning_hp.fit.fused.trees import per_row, put_together, taken_apart, unshared
 from lightning_hp.fit.rng import isolated_rngs, rng_states, set_rng_states
 
 # Largest difference that is rounding: relative, and absolute in units of the largest value.
@@ -287,7 +287,7 @@ def _compare(what: str, own: Tensor, fused: Tensor, scale: Tensor | None = None)
     """Compares values of all rows; what is rounding goes by a scale of all, or of each row."""
     if not own.is_floating_point():
         own, fused = own.float(), fused.float()
-    scale = _scale(own) if scale is None else scale.view(-1, *[1] * (own.dim() - 1))
+    scale = _scale(own) if scale is None else per_row(scale, own)
     difference = (fused - own).abs()
     rounding = own.isfinite() & (difference <= TOLERANCE * (scale + own.abs()))
     if not (rounding | torch.isclose(fused, own, rtol=0, atol=0, equal_nan=True)).all():

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_hp.fit.fused.rules import Rule, Steps, Value, Values
+from lightning_hp.fit.fused.trees import per_row
 
 
 class Split:
@@ -43,8 +44,7 @@ class Split:
         """All of them, in the form of a parameter's rows."""
         if table is None:
             return self.plain
-        shape = -1, *[1] * (parameter.dim() - 1)
-        return {**self.plain, **{name: row.view(shape) for name, row in zip(self.names, table, strict=True)}}
+        return {**self.plain, **{name: per_row(row, parameter) for name, row in zip(self.names, table, strict=True)}}
 
 
 class Coefficients:

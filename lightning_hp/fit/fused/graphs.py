@@ -17,7 +17,7 @@ from lightning_hp.fit.fused.metrics import States
 from lightning_hp.fit.fused.replayable import Unread, obstacle
 from lightning_hp.fit.fused.step import FusedStep
 from lightning_hp.fit.fused.step_output import StepOutput, loss_of
-from lightning_hp.fit.fused.trees import put_together, taken_apart
+from lightning_hp.fit.fused.trees import per_row, put_together, taken_apart
 
 T = TypeVar("T")
 
@@ -218,7 +218,7 @@ class StepGraphs:
     ) -> dict[str, Tensor]:
         weights = torch.ones_like(losses)
         if factors is not None:
-            weights = weights * factors.to(losses.dtype).view(-1, *[1] * (losses.dim() - 1))
+            weights = weights * per_row(factors.to(losses.dtype), losses)
         with torch.autocast(losses.device.type, enabled=False):
             found = torch.autograd.grad(losses, list(trained.values()), weights / share, allow_unused=True)
         made = {name: gradient for name, gradient in zip(trained, found, strict=True) if gradient is not None}

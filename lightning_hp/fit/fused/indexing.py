@@ -12,17 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_hp.fit.fused.trees import has_rows
+
 
 def index_select(input: Tensor, dim: int, index: Tensor) -> Any:
     """As ``torch.index_select``, for one model."""
-    if dim not in (0, -input.dim()) or _is_batched(index) or not _is_batched(input):
+    if dim not in (0, -input.dim()) or has_rows(index) or not has_rows(input):
         return NotImplemented
     return _Beside.apply(input, index, Tensor.index_select)  # type: ignore[no-untyped-call]
 
 
 def scatter_add_(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Any:
     """As ``Tensor.scatter_add_``, for one model."""
-    return _scatter_add(input, dim, index, src, Tensor.add_) if _is_batched(input) else NotImplemented
+    return _scatter_add(input, dim, index, src, Tensor.add_) if has_rows(input) else NotImplemented
 
 
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Any:
@@ -31,7 +33,7 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Any:
 
 
 def _scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor, add: Callable[[Tensor, Tensor], Tensor]) -> Any:
-    if dim not in (0, -input.dim()) or _is_batched(index) or not (_is_batched(src) and _of_whole_rows(input, index, src)):
+    if dim not in (0, -input.dim()) or has_rows(index) or not (has_rows(src) and _of_whole_rows(input, index, src)):
         return NotImplemented
     places, size = index if index.dim() == 1 else index.flatten(1)[:, 0], len(input)
 
@@ -45,10 +47,6 @@ def _of_whole_rows(input: Tensor, index: Tensor, src: Tensor) -> bool:
     """Whether each of the rows goes to one place, by an index that has been expanded."""
     expanded = all(step == 0 or size == 1 for step, size in zip(index.stride()[1:], index.shape[1:], strict=True))
     return expanded and index.numel() > 0 and index.shape == src.shape and src.shape[1:] == input.shape[1:]
-
-
-def _is_batched(tensor: Tensor) -> bool:
-    return torch._C._functorch.is_batchedtensor(tensor)
 
 
 class _Beside(torch.autograd.Function):

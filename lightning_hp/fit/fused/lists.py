@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from lightning_hp.fit.copies import lazy_copy, possible
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.state import DEEPEST, MISSING, Path, attributes, find, holder, parts, put, readable
-from lightning_hp.fit.fused.trees import alike
+from lightning_hp.fit.fused.trees import alike, has_rows
 
 # What has been added to lists, by where they are.
 Added: TypeAlias = dict[Path, list[Any]]
@@ -192,7 +192,7 @@ def marked(added: Added) -> Added:
 
 def _marked(value: Any, path: Path) -> Any:
     if isinstance(value, Tensor):
-        return value if torch._C._functorch.is_batchedtensor(value) else Shared(value)
+        return value if has_rows(value) else Shared(value)
     if isinstance(value, _PLAIN):
         return Shared(value)
     if type(value) is dict:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.amp import GradScaler
 
 from lightning_hp.fit.fused.errors import CannotFuseError
+from lightning_hp.fit.fused.trees import per_row
 
 
 class LossScales:
@@ -39,7 +40,7 @@ class LossScales:
 
     def of(self, losses: Tensor) -> Tensor:
         """The scales, to multiply losses by, one per row."""
-        return _shaped(self.values.to(losses.device, losses.dtype), losses).expand_as(losses)
+        return per_row(self.values.to(losses.device, losses.dtype), losses).expand_as(losses)
 
     @torch.no_grad()
     def unscale(self, gradients: Sequence[Tensor]) -> None:
@@ -61,7 +62,7 @@ class LossScales:
         # As torch.amp, since a reciprocal in single precision may be imprecise.
         inverse = self.values.double().reciprocal().float()
         for gradient in gradients:
-            gradient.mul_(_shaped(inverse.to(gradient.device), gradient))
+            gradient.mul_(per_row(inverse.to(gradient.device), gradient))
 
     def update(self) -> None:
         """Shrinks the scales of the rows that have overflowed, and lets those of the others grow when it is time."""
@@ -116,7 +117,3 @@ def loss_scales(plugins: Sequence[Precision]) -> LossScales | None:
 
 # torch.amp's, and those that it has replaced.
 _SCALERS = (GradScaler, torch.cuda.amp.GradScaler, torch.cpu.amp.GradScaler)  # type: ignore[attr-defined]
-
-
-def _shaped(values: Tensor, like: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (like.dim() - 1))

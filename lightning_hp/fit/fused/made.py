@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from lightning_hp.fit.copies import lazy_copy
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.state import MISSING, SIZE, Path, changes, find, holder, kept, put, readable, same, state
+from lightning_hp.fit.fused.trees import has_rows
 
 # The length of an attribute's path; those of what it holds are longer.
 _OF_ATTRIBUTE = 2
@@ -52,7 +52,7 @@ class Made:
             after, others = state(self._template), list[dict[Path, Any]]()
             for path in changes(before, after):
                 value = after.get(path, MISSING)
-                if isinstance(value, Tensor) and not value.requires_grad and not torch._C._functorch.is_batchedtensor(value):
+                if isinstance(value, Tensor) and not value.requires_grad and not has_rows(value):
                     self._tensors.add(path)
                     continue
                 # Each model's own step, which the fused one is compared with, has been there before.

@@ -30,6 +30,7 @@ from lightning_hp.fit.fused.stack import Stack
 from lightning_hp.fit.fused.state import Path, aliases, find, readable
 from lightning_hp.fit.fused.step import FusedStep
 from lightning_hp.fit.fused.step_output import StepOutput, loss_of
+from lightning_hp.fit.fused.trees import per_row
 from lightning_hp.fit.rng import kept_rngs
 
 # Milliseconds from which on it is told what batches take.
@@ -227,7 +228,7 @@ class FusedModule(LightningModule):
         # As torch.nn.utils.clip_grad_norm_, for each row.
         scale = (gradient_clip_val / (row_norms(gradients) + 1e-6)).clamp(max=1.0)
         for gradient in gradients:
-            gradient.mul_(scale.view(-1, *[1] * (gradient.dim() - 1)).to(gradient.dtype))
+            gradient.mul_(per_row(scale, gradient).to(gradient.dtype))
 
     def _setup_optimizers(self, stack: Stack, carried: Carried) -> None:
         """Has each member make its own; those that fail leave."""

@@ -18,6 +18,7 @@ from lightning_hp.fit.fused.loss_scales import LossScales
 from lightning_hp.fit.fused.rules import BEGUN, FIRST, State, Steps, unchanged
 from lightning_hp.fit.fused.rules_adam import RULES, SWITCHES
 from lightning_hp.fit.fused.stack import Stack
+from lightning_hp.fit.fused.trees import per_row
 from lightning_hp.fit.fused.updates import Update, Updates
 from lightning_hp.fit.signature import arguments
 
@@ -180,7 +181,7 @@ class FusedOptimizer(Optimizer):
             state = {key: _rows(key, [own.get(key) for own in owns], parameter) for key in sorted(keys)}
             begun = [own.get("momentum_buffer") is not None for own in owns]
             if any(begun) and not all(begun):
-                state[BEGUN] = _shaped(torch.tensor(begun, device=parameter.device), parameter)
+                state[BEGUN] = per_row(torch.tensor(begun, device=parameter.device), parameter)
             if state:
                 self.states[name] = state
             else:
@@ -320,10 +321,6 @@ def _without(steps: Steps, rows: Collection[int], count: int) -> Steps:
     made = np.full(count, steps, dtype=np.int64)
     made[list(rows)] -= 1
     return _counts(made)
-
-
-def _shaped(value: Tensor, parameter: Tensor) -> Tensor:
-    return value.view(-1, *[1] * (parameter.dim() - 1))
 
 
 def _step_dtype() -> torch.dtype:

@@ -16,6 +16,7 @@ from lightning_hp.fit.fused.autocast import autocast
 from lightning_hp.fit.fused.indexing import index_select, scatter_add, scatter_add_
 from lightning_hp.fit.fused.numbers import Number, tensor_of
 from lightning_hp.fit.fused.recurrent import gru, lstm, rnn_relu, rnn_tanh
+from lightning_hp.fit.fused.trees import has_rows
 
 
 class Vectorizable(TorchFunctionMode):
@@ -101,7 +102,7 @@ def _uniform_(input: Tensor, from_: float = 0, to: float = 1, *, generator: torc
 
 
 def _is_fillable(input: Tensor, generator: torch.Generator | None) -> bool:
-    return generator is None and input.is_floating_point() and not torch._C._functorch.is_batchedtensor(input)
+    return generator is None and input.is_floating_point() and not has_rows(input)
 
 
 def _instead_of(input: Tensor, drawn: Tensor) -> Tensor:

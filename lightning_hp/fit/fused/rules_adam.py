@@ -10,6 +10,7 @@ from torch import Tensor, optim
 
 from lightning_hp.fit.fused import rules
 from lightning_hp.fit.fused.rules import Rule, State, Steps, Values, averaged, averaged_square, descend, entry, powers, prepared
+from lightning_hp.fit.fused.trees import per_row
 
 
 def adam_coefficients(h: Values, step: Steps, decoupled: bool = False) -> Values:
@@ -57,7 +58,7 @@ def nadam(parameter: Tensor, gradient: Tensor, state: State, c: Values) -> None:
     # One number per row, in torch's own shape: none.
     product = state.setdefault("mu_product", torch.full((len(parameter),), rules.FIRST["mu_product"], device=parameter.device))
     product.mul_(c["now"].flatten() if isinstance(c["now"], Tensor) else c["now"])
-    so_far = product.view(-1, *[1] * (parameter.dim() - 1))
+    so_far = per_row(product, parameter)
     denominator = (square / c["bias"]).sqrt_().add_(c["eps"])
     update = gradient * (c["gradient_rate"] / (1 - so_far)) + mean * (c["mean_rate"] / (1 - so_far * c["coming"]))
     parameter.sub_(update / denominator)

@@ -17,6 +17,7 @@ from torch.nn.utils import parametrize
 from torchmetrics import Metric, MetricCollection
 
 from lightning_hp.fit import copies
+from lightning_hp.fit.fused.trees import has_rows
 
 # Where a value is: the module's name, its attribute, then keys, indices and attributes within that.
 Path: TypeAlias = tuple[Any, ...]
@@ -102,7 +103,7 @@ def kept(values: Mapping[Path, Any]) -> dict[Path, Any]:
 
 
 def _kept(value: Any) -> Any:
-    if isinstance(value, Tensor) and not _of_rows(value):
+    if isinstance(value, Tensor) and not has_rows(value):
         return copies.lazy_copy(value) if copies.possible(value) else value.detach().clone()
     return copy.copy(value) if isinstance(value, (np.ndarray, set)) else value
 
@@ -138,7 +139,8 @@ def same(one: Any, other: Any) -> bool:
     if one is other:
         return True
     if isinstance(one, Tensor) and isinstance(other, Tensor):
-        if _of_rows(one) or _of_rows(other):
+        # What a step of all rows has left nothing can be done with once that is over.
+        if has_rows(one) or has_rows(other):
             return False
         if copies.possible(one) and copies.possible(other):
             return copies.same([one, other])
@@ -152,11 +154,6 @@ def same(one: Any, other: Any) -> bool:
         return bool(cloudpickle.dumps(one) == cloudpickle.dumps(other))
     except Exception:
         return False
-
-
-def _of_rows(tensor: Tensor) -> bool:
-    """Whether it is one that a step of all rows has left, which nothing can be done with once that is over."""
-    return torch._C._functorch.is_batchedtensor(tensor)
 
 
 def parts(value: Any) -> Iterable[tuple[Any, Any]] | None:

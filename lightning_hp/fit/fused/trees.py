@@ -1,4 +1,4 @@
-"""Nests of containers with tensors in them."""
+"""Tensors of all rows, and nests of containers with tensors in them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+
+def per_row(values: Tensor, like: Tensor) -> Tensor:
+    """One value per row, to go with a tensor whose first axis is that of the rows."""
+    return values.view(-1, *[1] * (like.dim() - 1))
+
+
+def has_rows(tensor: Tensor) -> bool:
+    """Whether a tensor within vmap is each row's own, and not the same for all."""
+    return torch._C._functorch.is_batchedtensor(tensor)
 
 
 @dataclass(frozen=True)
@@ -71,8 +81,7 @@ def unshared(tree: Any) -> Any:
 
 def in_common(tree: Any) -> bool:
     """Whether all rows have the tensors of a nest of containers in common, within vmap."""
-    functorch = torch._C._functorch
-    return functorch.maybe_current_level() is not None and not any(map(functorch.is_batchedtensor, taken_apart(tree)[1]))
+    return torch._C._functorch.maybe_current_level() is not None and not any(map(has_rows, taken_apart(tree)[1]))
 
 
 def only_tensors(tree: Any) -> bool:

@@ -6,7 +6,7 @@ shared      what is frozen and the same in all models, held once and computed wi
 step        the user's own training and validation step, run for all rows at once by torch.func.vmap
 step_output  what that gives: its return value, and what it logs
 shared_trainer  what it sees of the Trainer
-overrides   operations in forms that this takes; attention, recurrent, indexing are some
+overrides   operations in forms that this takes; dropout, attention, recurrent, indexing are some
 autocast    half precision in it, as in an ordinary step
 made        what a step makes in the module, such as a mask, which is the same for all rows
 state       the plain values in a module, by where they are, to see what differs and what changes

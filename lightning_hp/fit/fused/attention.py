@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import FunctionType
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lightning_hp.fit.fused.dropout import dropped
 from lightning_hp.fit.fused.trees import in_common
 
-Dropout: TypeAlias = Callable[[Tensor, Any, bool], Tensor]
 # Up to so many pairs of positions, the formula itself is faster on a CPU than torch's kernels, which go by blocks.
 SHORT = 1024
 
 
 def attention(
-    dropped: Dropout,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -38,24 +37,11 @@ def attention(
     short = query.device.type == "cpu" and query.shape[-2] * key.shape[-2] <= SHORT
     # torch's own would drop the same for all rows.
     if short or once or isinstance(dropout_p, Tensor):
-        return _formula(dropped, query, key, value, attn_mask, dropout_p, is_causal, scale)
+        return _formula(query, key, value, attn_mask, dropout_p, is_causal, scale)
     return _Folded.apply(query, key, value, attn_mask, dropout_p, is_causal, scale)  # type: ignore[no-untyped-call]
 
 
-def multi_head_attention(dropped: Dropout) -> Callable[..., Any]:
-    """``functional.multi_head_attention_forward`` with the attention of this module in it."""
-    theirs = functional.multi_head_attention_forward
-
-    def attended(*args: Any, **keywords: Any) -> Any:
-        found = attention(dropped, *args, **keywords)
-        return functional.scaled_dot_product_attention(*args, **keywords) if found is NotImplemented else found
-
-    names = {**vars(functional), "scaled_dot_product_attention": attended, "dropout": dropped}
-    return FunctionType(theirs.__code__, names, theirs.__name__, theirs.__defaults__)
-
-
 def _formula(
-    dropped: Dropout,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -112,3 +98,18 @@ def _torchs(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *opt
 def _folded(tensor: Tensor) -> Tensor:
     """With the four dimensions that torch's kernels take."""
     return tensor.flatten(0, max(tensor.dim() - 4, 0))
+
+
+def _attended(*args: Any, **keywords: Any) -> Any:
+    found = attention(*args, **keywords)
+    return functional.scaled_dot_product_attention(*args, **keywords) if found is NotImplemented else found
+
+
+_theirs = functional.multi_head_attention_forward
+# ``functional.multi_head_attention_forward`` with the attention of this module in it.
+multi_head_attention = FunctionType(
+    _theirs.__code__,
+    {**vars(functional), "scaled_dot_product_attention": _attended, "dropout": dropped},
+    _theirs.__name__,
+    _theirs.__defaults__,
+)

@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from lightning_hp.fit.fused.attention import attention, multi_head_attention
 from lightning_hp.fit.fused.autocast import autocast
+from lightning_hp.fit.fused.dropout import dropout
 from lightning_hp.fit.fused.indexing import index_select, scatter_add, scatter_add_
 from lightning_hp.fit.fused.numbers import Number, tensor_of
 from lightning_hp.fit.fused.recurrent import gru, lstm, rnn_relu, rnn_tanh
@@ -46,28 +47,6 @@ def _run(func: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
         if replaced is not NotImplemented:
             return replaced
     return func(*args, **keywords)
-
-
-def _dropout(dims: int) -> Callable[..., Any]:
-    """Dropout of all that the last so many dimensions hold, together."""
-
-    def dropout(input: Tensor, p: Any = 0.5, training: bool = True, inplace: bool = False) -> Any:
-        if not isinstance(p, Tensor):
-            return NotImplemented
-        if not training:
-            return input
-        like = input.flatten(input.dim() - dims)[..., 0] if dims else input
-        kept = (torch.rand_like(like) >= p).view(*like.shape, *[1] * dims)
-        # All dropped: nothing is left to scale.
-        return torch.where(kept, input / (1 - p).clamp(min=torch.finfo(input.dtype).tiny), 0.0)
-
-    return dropout
-
-
-def dropped(input: Tensor, p: Any, training: bool = True) -> Tensor:
-    """``functional.dropout``, within another operation."""
-    replaced = _REPLACEMENTS[functional.dropout](input, p, training)
-    return functional.dropout(input, p, training) if replaced is NotImplemented else replaced
 
 
 def _cross_entropy(
@@ -165,16 +144,16 @@ def _normalize(input: Tensor, *args: Any, out: Tensor | None = None, **keywords:
 
 
 _REPLACEMENTS: dict[Any, Callable[..., Any]] = {
-    functional.dropout: _dropout(0),
-    functional.dropout1d: _dropout(1),
-    functional.dropout2d: _dropout(2),
-    functional.dropout3d: _dropout(3),
-    functional.scaled_dot_product_attention: partial(attention, dropped),
-    functional.multi_head_attention_forward: multi_head_attention(dropped),
-    torch.lstm: partial(lstm, dropped),
-    torch.gru: partial(gru, dropped),
-    torch.rnn_tanh: partial(rnn_tanh, dropped),
-    torch.rnn_relu: partial(rnn_relu, dropped),
+    functional.dropout: dropout,
+    functional.dropout1d: partial(dropout, dims=1),
+    functional.dropout2d: partial(dropout, dims=2),
+    functional.dropout3d: partial(dropout, dims=3),
+    functional.scaled_dot_product_attention: attention,
+    functional.multi_head_attention_forward: multi_head_attention,
+    torch.lstm: lstm,
+    torch.gru: gru,
+    torch.rnn_tanh: rnn_tanh,
+    torch.rnn_relu: rnn_relu,
     functional.cross_entropy: _cross_entropy,
     Tensor.normal_: _normal_,
     Tensor.uniform_: _uniform_,

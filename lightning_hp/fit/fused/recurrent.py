@@ -15,49 +15,48 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lightning_hp.fit.fused.dropout import dropped
 from lightning_hp.fit.fused.trees import in_common
 
 # From the input's share of the gates, the state, and the weight and bias for the state, to the next state, whose first tensor
 # is the output.
 State: TypeAlias = tuple[Tensor, ...]
 Cell: TypeAlias = Callable[[Tensor, State, Tensor, Any], State]
-Dropout: TypeAlias = Callable[[Tensor, Any, bool], Tensor]
 
 
-def lstm(dropped: Dropout, input: Tensor, states: Any, *options: Any) -> Any:
+def lstm(input: Tensor, states: Any, *options: Any) -> Any:
     """As ``torch.lstm``; NotImplemented for packed sequences and projections."""
     if isinstance(states, Tensor):
         return NotImplemented
-    found = _run(_lstm_cell, dropped, input, tuple(states), *options)
+    found = _run(_lstm_cell, input, tuple(states), *options)
     return found if found is NotImplemented else (found[0], *found[1])
 
 
-def gru(dropped: Dropout, input: Tensor, state: Tensor, *options: Any) -> Any:
+def gru(input: Tensor, state: Tensor, *options: Any) -> Any:
     """As ``torch.gru``; NotImplemented for packed sequences."""
-    return _single(_gru_cell, dropped, input, state, *options)
+    return _single(_gru_cell, input, state, *options)
 
 
-def rnn_tanh(dropped: Dropout, input: Tensor, state: Tensor, *options: Any) -> Any:
+def rnn_tanh(input: Tensor, state: Tensor, *options: Any) -> Any:
     """As ``torch.rnn_tanh``; NotImplemented for packed sequences."""
-    return _single(_tanh_cell, dropped, input, state, *options)
+    return _single(_tanh_cell, input, state, *options)
 
 
-def rnn_relu(dropped: Dropout, input: Tensor, state: Tensor, *options: Any) -> Any:
+def rnn_relu(input: Tensor, state: Tensor, *options: Any) -> Any:
     """As ``torch.rnn_relu``; NotImplemented for packed sequences."""
-    return _single(_relu_cell, dropped, input, state, *options)
+    return _single(_relu_cell, input, state, *options)
 
 
-def _single(cell: Cell, dropped: Dropout, input: Tensor, state: Tensor, *options: Any) -> Any:
+def _single(cell: Cell, input: Tensor, state: Tensor, *options: Any) -> Any:
     if isinstance(options[0], Tensor):
         # Packed sequences come with their batch sizes before the state.
         return NotImplemented
-    found = _run(cell, dropped, input, (state,), *options)
+    found = _run(cell, input, (state,), *options)
     return found if found is NotImplemented else (found[0], found[1][0])
 
 
 def _run(
     cell: Cell,
-    dropped: Dropout,
     input: Tensor,
     states: State,
     weights: Sequence[Tensor],

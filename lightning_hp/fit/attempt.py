@@ -69,11 +69,6 @@ def make_model(recipe: Recipe, trial: Trial) -> LightningModule:
     return recipe.make_model(trial.hparams)
 
 
-def trainer_settings(recipe: Recipe, trial: Trial) -> dict[str, Any]:
-    """A trial's arguments of Trainer."""
-    return recipe.trainer_settings(trial.hparams)
-
-
 def make_trial_trainer(recipe: Recipe, attempt: Attempt, *first: Callback) -> TrialTrainer:
     """A trial's Trainer, which keeps its record; with the babysitter, if there is one.
 
@@ -85,7 +80,7 @@ def make_trial_trainer(recipe: Recipe, attempt: Attempt, *first: Callback) -> Tr
     babysitters = [recipe.babysitter()] if recipe.babysitter is not None else []
     trial, callbacks = attempt.trial, [*first, *babysitters]
     trainer = make_trainer(
-        trainer_settings(recipe, trial), trial, attempt.folder, attempt.logger, callbacks, last=attempt.reporter
+        recipe.trainer_settings(trial.hparams), trial, attempt.folder, attempt.logger, callbacks, last=attempt.reporter
     )
     if attempt.checkpoint is not None:
         expect_files(trainer.callbacks)  # type: ignore[attr-defined]
@@ -227,7 +222,7 @@ def _printable(text: str) -> str:
 
 
 def _reporter(recipe: Recipe, trial: Trial, emit: Emit, until: Rung | None) -> Reporter:
-    saving = trainer_settings(recipe, trial).get("enable_checkpointing") is not False
+    saving = recipe.trainer_settings(trial.hparams).get("enable_checkpointing") is not False
     return Reporter(
         recipe.monitor,
         recipe.mode,

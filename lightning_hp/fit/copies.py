@@ -45,6 +45,11 @@ def address(tensor: Tensor) -> int:
     return beginning + int(tensor.storage_offset()) * tensor.element_size()
 
 
+def place(tensor: Tensor) -> tuple[object, ...]:
+    """What is the same for a tensor and its views of the same kind, and for no other tensor."""
+    return address(tensor), tensor.dtype, tensor.shape, tensor.stride()
+
+
 def same(tensors: Sequence[Tensor]) -> bool:
     """Whether tensors are of the same kind and have the same values."""
     first = tensors[0]

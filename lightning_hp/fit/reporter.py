@@ -310,19 +310,23 @@ class Reporter(Checkpoint):
             stop(trainer)
 
     def _is_over(self, trainer: Trainer) -> bool:
-        """Whether this epoch was the fit's last. (Lightning's own ``done`` counts the epoch as completed.)"""
+        """Whether this epoch was the fit's last."""
         loop = trainer.fit_loop
         epochs, steps = loop.epoch_progress.current.processed, loop.epoch_loop.global_step  # type: ignore[attr-defined]
         least = self.least or (loop.min_epochs or 0, loop.epoch_loop.min_steps or 0)
-        return (
-            _is_max_limit_reached(steps, loop.max_steps)
-            or _is_max_limit_reached(epochs, -1 if loop.max_epochs is None else loop.max_epochs)
-            or (trainer.should_stop and epochs >= least[0] and steps >= least[1])
-        )
+        return at_limit(trainer) or (trainer.should_stop and epochs >= least[0] and steps >= least[1])
 
     def _report(self, epoch: int, metrics: Mapping[str, float]) -> None:
         if self.on_epoch is not None:
             self.on_epoch(epoch, metrics)
+
+
+def at_limit(trainer: Trainer) -> bool:
+    """Whether a fit has made all its steps, or with this epoch its last. (Lightning's ``done`` counts it as completed.)"""
+    loop = trainer.fit_loop
+    epochs = loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+    most = -1 if loop.max_epochs is None else loop.max_epochs
+    return _is_max_limit_reached(loop.epoch_loop.global_step, loop.max_steps) or _is_max_limit_reached(epochs, most)
 
 
 def _validates_seldom(trainer: Trainer) -> str:

@@ -18,7 +18,7 @@ from lightning_hp.fit.rng import kept_rngs
 
 def go_through(loader: object, epochs: int) -> None:
     """Has a loader's samplers go through so many epochs, if one of them may keep a state and has an end."""
-    if epochs == 0 or not isinstance(loader, DataLoader) or all(map(_is_torchs, _samplers(loader))):
+    if epochs == 0 or not isinstance(loader, DataLoader) or all(map(_is_torchs, samplers_in(loader))):
         return
     outermost: Any = loader.batch_sampler if loader.batch_sampler is not None else loader.sampler
     try:
@@ -32,12 +32,12 @@ def go_through(loader: object, epochs: int) -> None:
             deque(islice(iter(outermost), length + 1), maxlen=0)
 
 
-def _samplers(part: Any) -> Iterator[Any]:
+def samplers_in(part: Any) -> Iterator[Any]:
     """The samplers in a loader, those in others too."""
     for name, each in getattr(part, "__dict__", {}).items():
         if isinstance(each, Sampler) or name.endswith("sampler"):
             yield each
-            yield from _samplers(each)
+            yield from samplers_in(each)
 
 
 def _is_torchs(sampler: Any) -> bool:

@@ -20,11 +20,11 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from lightning_hp.fit.loading import end_seeding, seed_loading
 from lightning_hp.fit.rng import isolated_rngs, rng_states, seed_cpu_rngs, seed_rngs, seeded_states, set_rng_states
-from lightning_hp.fit.samplers import go_through
+from lightning_hp.fit.samplers import go_through, samplers_in
 from lightning_hp.seeds import batch_seed, data_seed, epoch_seed, loaders_seed, loading_seed, trial_epoch_seed
 
 
@@ -197,8 +197,4 @@ def _flat(loaders: Any) -> list[Any]:
 
 def _owners(loader: Any) -> Iterator[Any]:
     """A loader and the samplers in it, as far as they draw from a generator."""
-    if hasattr(loader, "generator"):
-        yield loader
-    for name, part in getattr(loader, "__dict__", {}).items():
-        if isinstance(part, Sampler) or name.endswith("sampler"):
-            yield from _owners(part)
+    return (each for each in (loader, *samplers_in(loader)) if hasattr(each, "generator"))

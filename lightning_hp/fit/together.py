@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lightning_hp.errors import disk_error, storage_errors
 from lightning_hp.fit.checkpoints import BEST, LAST, PREVIOUS, sync, write_beside
-from lightning_hp.fit.copies import address, is_lazy, possible
+from lightning_hp.fit.copies import is_lazy, place, possible
 from lightning_hp.fit.safe import load
 
 _TRIALS = "trials that train as one"
@@ -117,7 +117,7 @@ def _each_once(content: dict[str, Any]) -> dict[str, Any]:
     def one(tensor: Tensor) -> Tensor:
         if not possible(tensor) or not is_lazy(tensor):
             return tensor
-        key = address(tensor), tensor.dtype, tensor.shape, tensor.stride()
+        key = place(tensor)
         if key not in found:
             # To be saved, it gets memory of its own.
             found[key] = tensor.clone()

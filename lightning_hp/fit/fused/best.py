@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_hp.fit.copies import address
+from lightning_hp.fit.copies import place
 from lightning_hp.fit.fused.stack import Stack
 
 # By the keys of a model's state, the names in the stack.
@@ -77,14 +77,11 @@ class BestWeights:
 
 def _names(model: nn.Module, tensors: Mapping[str, Tensor]) -> Names | None:
     """Which tensors a model's state is made of; None if there is anything else in it."""
-    places = {_place(tensor): name for name, tensor in tensors.items()}
-    names = {key: places.get(_place(value)) for key, value in model.state_dict().items()}
+    places = {place(tensor): name for name, tensor in tensors.items()}
+    state = model.state_dict()
+    names = {key: places.get(place(value)) for key, value in state.items() if isinstance(value, Tensor)}
     found = {key: name for key, name in names.items() if name is not None}
-    return found if len(found) == len(names) else None
-
-
-def _place(value: Any) -> Any:
-    return (address(value), value.dtype, value.shape, value.stride()) if isinstance(value, Tensor) else None
+    return found if len(found) == len(state) else None
 
 
 def _copied(value: Any) -> Any:

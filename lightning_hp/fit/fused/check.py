@@ -304,7 +304,7 @@ def _scale(values: Tensor, dim: int = 0) -> Tensor:
 @contextmanager
 def undone(step: FusedStep, rows: int | None = None) -> Iterator[None]:
     """Changes back what steps change: the fused one, and the ordinary ones of so many models, from the first; None for all."""
-    restore_tensors = step.stack.snapshot()
+    tensors = step.stack.snapshot()
     gradients = {name: tensor.grad for name, tensor in step.stack.parameters.items()}
     restore_metrics = step.metrics.snapshot()
     randomness = step.randomness
@@ -313,7 +313,7 @@ def undone(step: FusedStep, rows: int | None = None) -> Iterator[None]:
     try:
         yield
     finally:
-        restore_tensors(rows)
+        step.stack.restore(tensors, rows)
         for name, gradient in gradients.items():
             step.stack.parameters[name].grad = gradient
         for model, mode in zip(models, modes, strict=True):

@@ -9,7 +9,6 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
-from lightning.pytorch.loops.utilities import _is_max_limit_reached
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from lightning_hp.fit.fused.logs import Entry
 from lightning_hp.fit.fused.member import BATCH_HOOKS, BatchHook, Member
 from lightning_hp.fit.fused.module import FusedModule
 from lightning_hp.fit.fused.saving import Saving, same_progress
+from lightning_hp.fit.reporter import at_limit
 from lightning_hp.fit.rng import kept_rngs
 from lightning_hp.fit.together import Part, write_together
 from lightning_hp.study.keep import Keep
@@ -44,7 +44,7 @@ class Relay(Callback):
         self._finished = finished
         self._batch_hooks: dict[str, list[tuple[int, BatchHook]]] = {}
         self._dues: dict[str, set[Callable[[Trainer, int], bool] | None]] = {}
-        self._scheduled: list[tuple[int, Member]] = []
+        self._scheduled: list[Member] = []
         self._watched: list[int] = []
         self._followed: list[int] = []
         self._evaluated: Sequence[Member] = ()
@@ -97,7 +97,7 @@ class Relay(Callback):
             # Now that a step has been made, these trials can train as one, and so many at a time.
             self._loggers_told = True
             self._each(self._tell_loggers)
-        for _, member in self._scheduled:
+        for member in self._scheduled:
             member.step_schedulers("step", plateaus=False)
             if trainer.fit_loop.epoch_loop._num_ready_batches_reached():
                 member.step_schedulers("epoch", plateaus=False)
@@ -156,7 +156,7 @@ class Relay(Callback):
         logs = self.module.logs["validation_step"].entries
         self.module.compute_metrics(logs)
         for row, member in enumerate(self.module.members):
-            self._guarded(row, member.end_validation_epoch, logs, row)
+            member.guarded(member.end_validation_epoch, logs, row)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         with same_progress(self.module.members):
@@ -175,15 +175,11 @@ class Relay(Callback):
         self.module.compute_metrics(logs)
         with same_progress(self.module.members):
             for row, member in enumerate(self.module.members):
-                self._guarded(row, member.end_training_epoch, logs, row)
+                member.guarded(member.end_training_epoch, logs, row)
         self.module.reset_metrics()
         self.module.keep_best()
         self._let_go(epoch_over=True)
-        loop = trainer.fit_loop
-        last = _is_max_limit_reached(loop.epoch_loop.global_step, loop.max_steps) or _is_max_limit_reached(
-            loop.epoch_progress.current.processed,  # type: ignore[attr-defined]
-            loop.max_epochs or -1,
-        )
+        last = at_limit(trainer)
         if self.saving.due and not last:
             with self.saving.timed():
                 self._write_together()
@@ -203,11 +199,8 @@ class Relay(Callback):
             member.tell_loggers()
 
     def _each(self, do: Callable[[Member], None]) -> None:
-        for row, member in enumerate(self.module.members):
-            self._guarded(row, do, member)
-
-    def _guarded(self, row: int, do: Callable[..., Any], *args: Any) -> None:
-        self.module.members[row].guarded(do, *args)
+        for member in self.module.members:
+            member.guarded(do, member)
 
     def _call(self, name: str, arguments: Callable[[int], tuple[Any, ...]], training_batch: int | None = None) -> None:
         """Calls a hook that runs once a batch, of those members that have it."""
@@ -223,7 +216,7 @@ class Relay(Callback):
         if looking:
             self.module.step.scatter()
         for row, hook in hooks:
-            self._guarded(row, hook.call, *arguments(row))
+            self.module.members[row].guarded(hook.call, *arguments(row))
         if looking:
             self.module.step.metrics.gather()
             self.module.follow_batch_hooks()
@@ -238,9 +231,7 @@ class Relay(Callback):
             for name in BATCH_HOOKS
         }
         self._dues = {name: {hook.due for _, hook in hooks} for name, hooks in self._batch_hooks.items()}
-        self._scheduled = [
-            (row, member) for row, member in enumerate(self.module.members) if member.trainer.lr_scheduler_configs
-        ]
+        self._scheduled = [member for member in self.module.members if member.trainer.lr_scheduler_configs]
         self._watched = [row for row, member in enumerate(self.module.members) if member.watched]
         self._followed = [row for row, member in enumerate(self.module.members) if member.follows_steps]
 
@@ -273,8 +264,8 @@ class Relay(Callback):
 
     def _end_batch(self) -> None:
         """What comes when a batch, and the validation after it if there is one, are over."""
-        for row, member in self._scheduled:
-            self._guarded(row, member.step_schedulers, "step", True)
+        for member in self._scheduled:
+            member.guarded(member.step_schedulers, "step", True)
         self._let_go()
 
     def _let_failed_go(self) -> None:
@@ -329,14 +320,14 @@ class Relay(Callback):
         self.module.step.scatter()
         for row in rows:
             member = self.module.members[row]
-            self._guarded(row, member.end_training_epoch, logs, row)
+            member.guarded(member.end_training_epoch, logs, row)
         self.module.keep_best()
 
     def _leave(self, rows: list[int]) -> None:
         leaving, gone = [self.module.members[row] for row in rows], set(rows)
         self._write(leaving)
-        for row in rows:
-            self._guarded(row, self.module.members[row].end)
+        for member in leaving:
+            member.guarded(member.end)
         self.module.keep([row for row in range(len(self.module.members)) if row not in gone])
         self._finish(leaving)
 
@@ -346,12 +337,10 @@ class Relay(Callback):
         kept = Keep(self._keep, self._mode)
         # Those that have paused may have to go on.
         over = [member for member in leaving if not (member.reporter.paused or member.runs_any(_AT_THE_END))]
-        last = set(leaving)
         lost = {number for member in over for number in kept.add(member.standing())}
         with same_progress(leaving):
-            for row, member in enumerate(self.module.members):
-                if member in last:
-                    self._guarded(row, member.drop if member.attempt.trial.number in lost else member.write_last)
+            for member in leaving:
+                member.guarded(member.drop if member.attempt.trial.number in lost else member.write_last)
 
     def _write_together(self) -> None:
         """Writes one file of what all trials need to go on."""

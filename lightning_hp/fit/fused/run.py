@@ -28,7 +28,6 @@ from lightning_hp.fit.attempt import (
     one_line,
     out_of_memory,
     outcome_of,
-    trainer_settings,
 )
 from lightning_hp.fit.circumstances import note_circumstances
 from lightning_hp.fit.copies import hold_once
@@ -211,7 +210,8 @@ def _fit(recipe: Recipe, together: Sequence[Attempt], attempts: _Attempts, alway
         own["limit_val_batches"] = 0
     # Those that stop early are not kept.
     del members
-    kwargs = trainer_kwargs({key: value for key, value in trainer_settings(recipe, first).items() if key not in own}, first)
+    settings = recipe.trainer_settings(first.hparams)
+    kwargs = trainer_kwargs({key: value for key, value in settings.items() if key not in own}, first)
     trainer = Trainer(**{**DEFAULTS, **kwargs, **own})
     name_profile(trainer)
     try:

@@ -5,8 +5,9 @@ What is frozen and the same in all models, and buffers that are, have no rows: t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,14 @@ from torch import Tensor, nn
 from lightning_hp.fit.copies import address
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.shared import Shared
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Copies of a stack's tensors: of its buffers, and of those that are shared."""
+
+    buffers: dict[str, Tensor]
+    shared: dict[str, Tensor]
 
 
 class Stack:
@@ -103,27 +112,20 @@ class Stack:
         rows = {name: tensor[row] for name, tensor in (*self.parameters.items(), *self.buffers.items())}
         return rows | self.shared.of(row)
 
-    def snapshot(self) -> Callable[..., None]:
-        """Keeps what steps may change in place, but for the parameters.
+    def snapshot(self) -> Snapshot:
+        """Keeps what steps may change in place, but for the parameters."""
+        return Snapshot({name: tensor.clone() for name, tensor in self.buffers.items()}, self.shared.kept())
 
-        Returns:
-            What brings it back, also where the models' own steps have run: by default of all models, else of so many, from the
-            first.
-        """
-        buffers = {name: tensor.clone() for name, tensor in self.buffers.items()}
-        kept = self.shared.kept()
-
-        def restore(rows: int | None = None) -> None:
-            # A step may have made a model's buffer anew.
-            self._follow_rows(rows)
-            for name, tensor in buffers.items():
-                self.buffers[name].copy_(tensor)
-            self.shared.put_back(kept)
-            self.shared.notice(rows)
-            for name in kept.keys() - self.shared.tensors.keys():
-                (self.parameters if name in self.parameters else self.buffers)[name].detach().copy_(kept[name])
-
-        return restore
+    def restore(self, snapshot: Snapshot, rows: int | None = None) -> None:
+        """Brings that back, also where the models' own steps have run: of all, or of so many models, from the first."""
+        # A step may have made a model's buffer anew.
+        self._follow_rows(rows)
+        for name, tensor in snapshot.buffers.items():
+            self.buffers[name].copy_(tensor)
+        self.shared.put_back(snapshot.shared)
+        self.shared.notice(rows)
+        for name in snapshot.shared.keys() - self.shared.tensors.keys():
+            (self.parameters if name in self.parameters else self.buffers)[name].detach().copy_(snapshot.shared[name])
 
     @contextmanager
     def as_new(self) -> Iterator[None]:

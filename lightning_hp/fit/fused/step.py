@@ -211,12 +211,11 @@ class FusedStep:
         Returns:
             What brings it back, and gives rows to what the step may have been unable to do for all rows alike.
         """
-        restore_tensors, restore_metrics, states = self.stack.snapshot(), self.metrics.snapshot(), rng_states()
-        kept = self.stack.shared.kept()
+        tensors, restore_metrics, states = self.stack.snapshot(), self.metrics.snapshot(), rng_states()
 
         def undo() -> None:
-            self.stack.separate(self.stack.shared.doubtful(kept))
-            restore_tensors()
+            self.stack.separate(self.stack.shared.doubtful(tensors.shared))
+            self.stack.restore(tensors)
             restore_metrics()
             set_rng_states(states)
 

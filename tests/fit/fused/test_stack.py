@@ -109,12 +109,12 @@ def test_each_model_keeps_its_values(kinds, rows, data):
             stack.replace({name: new})
             expected = [{**own, name: new[row]} for row, own in enumerate(expected)]
         else:
-            undo = stack.snapshot()
+            before = stack.snapshot()
             for tensor in (*stack.buffers.values(), *stack.shared.tensors.values()):
                 tensor.add_(1)
             stack.shared.stale = True
             if action == "undone step":
-                undo()
+                stack.restore(before)
             else:
                 step(stack, expected)
             stack.shared.hand_out()
@@ -192,10 +192,10 @@ def test_what_ordinary_steps_write_to_is_updated_by_steps_and_stays_shared():
     models = pair()
     stack = Stack(models)
     before = {name: tensor.clone() for name, tensor in stack.shared.tensors.items()}
-    undo = stack.snapshot()
+    before = stack.snapshot()
     for model in models:
         model(torch.rand(8, 4))
-    undo()
+    stack.restore(before)
     assert stack.shared.updated == {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
     assert all(torch.equal(tensor, before[name]) for name, tensor in stack.shared.tensors.items())
     for model in models:

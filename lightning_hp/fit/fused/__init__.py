@@ -23,7 +23,8 @@ coefficients  of the rules, from the hyperparameters that each row has at a step
 updates     the update of all parameters, replayed where that can be
 optimizer   one update for all rows, each by its own optimizer's current values
 member      one trial in the fit: its model, its optimizer and schedulers, its Trainer, its record
-hooks       calls of its hooks
+hooks       its hooks, the user's among them
+checkpoints its checkpoints, until it is time to write them
 best        the weights of each member's best epoch
 journal     what a member logs
 unsupported what a fused fit leaves to ordinary ones

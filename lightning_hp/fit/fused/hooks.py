@@ -1,18 +1,27 @@
-"""Calling the hooks of one trial's callbacks and model as Lightning does, but for those that do nothing.
+"""The hooks of one trial's callbacks and model, called as Lightning does, but for those that do nothing.
 
 Most do nothing, and to call them all takes longer than the rest of an epoch of a small model's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from lightning.fabric.utilities.device_dtype_mixin import _DeviceDtypeModuleMixin
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, LearningRateMonitor
+from lightning.pytorch.core.hooks import ModelHooks
 from lightning.pytorch.trainer import call
+
+from lightning_hp.babysit import Babysitter
+from lightning_hp.fit.frozen import Frozen
+from lightning_hp.fit.pruned import Pruned
+from lightning_hp.fit.reporter import Reporter
+
+# What has hooks in every trial, and changes no model in them.
+OURS = (Babysitter, Frozen, LearningRateMonitor, Pruned, Reporter)
 
 
 def own_hook(owner: Callback | LightningModule, name: str) -> Callable[..., Any] | None:
@@ -23,6 +32,19 @@ def own_hook(owner: Callback | LightningModule, name: str) -> Callable[..., Any]
         return None
     hook = getattr(owner, name)
     return hook if callable(hook) else None
+
+
+def runs_users(trainer: Trainer, hooks: Iterable[str]) -> bool:
+    """Whether code of the user's runs in any of these hooks of a trial."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    others = [callback for callback in callbacks if type(callback) not in (*OURS, EarlyStopping)]
+    theirs: list[Callback | LightningModule] = [trainer.lightning_module, *others]
+    return any(own_hook(each, hook) for hook in hooks for each in theirs)
+
+
+def runs_users_between_steps(trainer: Trainer) -> bool:
+    """Whether code of the user's runs between the epochs' steps of a trial, which may change its model."""
+    return runs_users(trainer, [name for name in (*vars(ModelHooks), *vars(Callback)) if name.startswith("on_")])
 
 
 def call_callbacks(trainer: Trainer, name: str, monitoring: bool | None = None) -> None:

@@ -7,16 +7,14 @@ is otherwise its own: what the trial's hooks, callbacks and logs do through it i
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor
-from lightning.pytorch.core.hooks import ModelHooks
+from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers.utilities import _log_hyperparams
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.trainer import call
@@ -27,18 +25,23 @@ from lightning.pytorch.utilities.model_helpers import _ModuleMode
 from lightning_hp.babysit import Babysitter
 from lightning_hp.errors import disk_error
 from lightning_hp.fit.attempt import Attempt, outcome_of, tell_loggers, users_loggers
-from lightning_hp.fit.checkpoints import BEST, LAST, PREVIOUS, warn_if_refused, whole
-from lightning_hp.fit.frozen import Frozen
+from lightning_hp.fit.fused.checkpoints import Checkpoints
 from lightning_hp.fit.fused.errors import CannotFuseError
-from lightning_hp.fit.fused.hooks import call_callbacks, call_model, call_setup, own_hook
+from lightning_hp.fit.fused.hooks import (
+    OURS,
+    call_callbacks,
+    call_model,
+    call_setup,
+    own_hook,
+    runs_users,
+    runs_users_between_steps,
+)
 from lightning_hp.fit.fused.journal import Journal
 from lightning_hp.fit.fused.logs import Entry
 from lightning_hp.fit.fused.unsupported import unsupported
 from lightning_hp.fit.loggers import hold_back
-from lightning_hp.fit.pruned import Pruned
 from lightning_hp.fit.reporter import Reporter
 from lightning_hp.fit.rng import rng_states, set_rng_states
-from lightning_hp.fit.together import Part, cut_out
 from lightning_hp.fit.trainer import TrialTrainer
 from lightning_hp.trial import Outcome, Trial
 
@@ -69,7 +72,6 @@ class Member:
 
     Attributes:
         error: what a hook of this trial raised; it has failed then.
-        best_is_due: whether the weights that it has now are to be kept as the best.
         tell_loggers: has the user's loggers begin their runs, which wait for it.
     """
 
@@ -82,17 +84,9 @@ class Member:
         self.tell_loggers = hold_back(users_loggers(attempt, trainer))
         self.error: BaseException | None = None
         self._rng = rng_states()
-        # What the reporter wants to have written, until it is time.
-        self._best: dict[str, Any] | None = None
-        self._best_weights: Callable[[], dict[str, Any]] | None = None
-        self.best_is_due = False
-        self._last_is_due = False
-        self._shares_a_file = False
         self._mode = _ModuleMode()
         self.journal = Journal(trainer, model)
-        # Gives the trial's own model and optimizer what steps have made of what is held for all.
-        self.refresh: Callable[[], None] = lambda: None
-        trainer.save_checkpoint = self._save  # type: ignore[method-assign]
+        self.checkpoints = Checkpoints(trainer, self.reporter)
 
     def join(self, driver: Trainer) -> None:
         """Sets the trial up as Trainer.fit would, up to the optimizer."""
@@ -101,8 +95,7 @@ class Member:
         trainer.fit_loop = driver.fit_loop
         self.model.trainer = trainer
         trainer.strategy.connect(self.model)
-        write = trainer.strategy.save_checkpoint
-        trainer.strategy.save_checkpoint = lambda checkpoint, *args, **options: write(whole(checkpoint), *args, **options)  # type: ignore[method-assign]
+        self.checkpoints.connect()
         trainer._callback_connector._attach_model_callbacks()
         data_given = driver.fit_loop._data_source.instance is not driver.lightning_module
         reason = unsupported(trainer, data_given)
@@ -154,7 +147,7 @@ class Member:
             if type(callback) is not Babysitter and hook is not None:
                 method = partial(hook, self.trainer, self.model)
                 # Ours do not log by the model, which saves them time.
-                call = method if type(callback) in _OURS else self.journal.in_batch(name, method)
+                call = method if type(callback) in OURS else self.journal.in_batch(name, method)
                 found.append(BatchHook(call, _DUE.get(type(callback))))
         hook = own_hook(self.model, name)
         if hook is not None:
@@ -180,18 +173,12 @@ class Member:
     @property
     def watched(self) -> bool:
         """Whether code of the user's runs between batches."""
-        return self.runs_any(BATCH_HOOKS)
+        return runs_users(self.trainer, BATCH_HOOKS)
 
     @cached_property
     def hooked(self) -> bool:
         """Whether code of the user's runs between the epochs' steps, which may change its model."""
-        return self.runs_any([name for name in (*vars(ModelHooks), *vars(Callback)) if name.startswith("on_")])
-
-    def runs_any(self, hooks: Iterable[str]) -> bool:
-        """Whether code of the user's runs in any of these hooks."""
-        others = [callback for callback in self._callbacks if type(callback) not in (*_OURS, EarlyStopping)]
-        theirs: list[Callback | LightningModule] = [self.model, *others]
-        return any(own_hook(each, hook) for hook in hooks for each in theirs)
+        return runs_users_between_steps(self.trainer)
 
     @property
     def _callbacks(self) -> list[Callback]:
@@ -284,7 +271,7 @@ class Member:
 
     def interrupt(self, exception: BaseException) -> None:
         """What Lightning does where a fit ends by an exception."""
-        self.write_best()
+        self.checkpoints.write_best()
         with suppress(Exception):
             call._call_callback_hooks(self.trainer, "on_exception", exception)
         for logger in self.trainer.loggers:
@@ -305,85 +292,7 @@ class Member:
         outcome = outcome_of(self.reporter) if self.error is None else Outcome("failed")
         return replace(self.attempt.trial, state=outcome.state, value=outcome.value)
 
-    def drop(self) -> None:
-        """Gives up the trial's checkpoints."""
-        self._best, self._last_is_due, self.reporter.folder = None, False, None
-        self.best_is_due = False
 
-    def write_best(self) -> None:
-        """Writes the weights of the best epoch, if there are newer ones than on the disk."""
-        best = self._best_checkpoint()
-        if best is not None and self.reporter.best_path is not None:
-            self.trainer.strategy.checkpoint_io.save_checkpoint(best, self.reporter.best_path)
-            self._best, self.best_is_due = None, False
-
-    def write_last(self) -> None:
-        """Writes all that the trial needs to go on by itself, as of its last epoch."""
-        # First, since the other says that it is there.
-        self.write_best()
-        if self._last_is_due and self.reporter.last_path is not None:
-            self.refresh()
-            Trainer.save_checkpoint(self.trainer, self.reporter.last_path)
-            self._last_is_due = False
-            if self._shares_a_file:
-                self.reporter.last_path.with_name(PREVIOUS).unlink(missing_ok=True)
-
-    def leave_file(self) -> None:
-        """Has checkpoints of the trial's own in the place of those in a file of several trials."""
-        if self._shares_a_file and self.reporter.folder is not None:
-            cut_out(self.reporter.folder, self.reporter.identity)
-
-    def part(self) -> Part | None:
-        """The same as a part of a file of several trials; None if there is nothing to write."""
-        if not self._last_is_due or self.reporter.folder is None:
-            return None
-        objects = self.trainer.objects
-        last = objects.to_go_on(self.trainer._checkpoint_connector.dump_checkpoint(weights_only=False))
-        if not self._shares_a_file:
-            self._shares_a_file = True
-            warn_if_refused(last)
-        best = self._best_checkpoint()
-        return Part(self.reporter.folder, self.reporter.identity, last, objects.of_model(best) if best is not None else None)
-
-    def _save(self, filepath: Any, weights_only: bool | None = None, storage_options: Any = None) -> None:
-        """Stands in for the Trainer's: the reporter's two files wait until it is time, those of others are written at once."""
-        path = filepath if isinstance(filepath, Path) else Path(filepath)
-        if path.name not in (BEST, LAST) or path.parent != self.reporter.folder:
-            self.refresh()
-            Trainer.save_checkpoint(self.trainer, filepath, weights_only, storage_options)
-        elif path.name == BEST:
-            self._save_best()
-        else:
-            self._last_is_due = True
-
-    def _save_best(self) -> None:
-        connector = self.trainer._checkpoint_connector
-        if self.hooked:
-            # Code of the user's may change weights or checkpoint; Lightning asks callbacks only where it is more than weights.
-            checkpoint = connector.dump_checkpoint(weights_only=not self.runs_any(["on_save_checkpoint"]))
-            self._best, self._best_weights = whole(self.trainer.objects.kept(checkpoint)), None
-            self.best_is_due = False
-            return
-        # The weights are soon copied, of all trials at once.
-        connector._get_lightning_module_state_dict = dict  # type: ignore[method-assign]
-        try:
-            self._best = connector.dump_checkpoint(weights_only=True)
-        finally:
-            del connector._get_lightning_module_state_dict
-        self._best_weights, self.best_is_due = self.model.state_dict, True
-
-    def keep_best(self, weights: Callable[[], dict[str, Any]]) -> None:
-        """Tells where the weights of the best epoch are from now on."""
-        self._best_weights, self.best_is_due = weights, False
-
-    def _best_checkpoint(self) -> dict[str, Any] | None:
-        """That of the best epoch, unless it is on the disk."""
-        if self._best is None or self._best_weights is None:
-            return self._best
-        return whole(self._best | {"state_dict": self._best_weights()})
-
-
-_OURS = (Babysitter, Frozen, LearningRateMonitor, Pruned, Reporter)
 # When those that every trial has do something at a training batch; to ask each trial's own would take as long as a step.
 _DUE: dict[type[Callback], Callable[[Trainer, int], bool]] = {
     Reporter: Reporter.looks_at,

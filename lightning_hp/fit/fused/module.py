@@ -107,7 +107,7 @@ class FusedModule(LightningModule):
         if self.optimizer.scales is not None and unscales_by_itself(self.optimizer, bool(self.trainer.gradient_clip_val)):
             raise CannotFuseError("the optimizer unscales gradients by itself")
         for member, optimizer in zip(self.members, optimizers, strict=True):
-            member.refresh = partial(self._refresh, optimizer)
+            member.checkpoints.refresh = partial(self._refresh, optimizer)
         return self.optimizer
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -274,7 +274,7 @@ class FusedModule(LightningModule):
         """Has the members' babysitters begin, once their optimizers have what they go on from."""
         self.babysitting = Babysitting(self.members)
         for member in self.members:
-            connect(member, member.refresh, partial(self._follow_row, member))
+            connect(member, member.checkpoints.refresh, partial(self._follow_row, member))
 
     def _refresh(self, optimizer: Optimizer) -> None:
         self.step.stack.shared.hand_out()
@@ -300,11 +300,11 @@ class FusedModule(LightningModule):
 
     def keep_best(self) -> None:
         """Copies the weights of those members that are better than before."""
-        due = {row: member for row, member in enumerate(self.members) if member.best_is_due}
+        due = {row: member for row, member in enumerate(self.members) if member.checkpoints.best_is_due}
         if due:
             self._best.keep(self.step.stack, {row: member.attempt.trial.number for row, member in due.items()})
             for member in due.values():
-                member.keep_best(partial(self._best.of, member.attempt.trial.number))
+                member.checkpoints.keep_best(partial(self._best.of, member.attempt.trial.number))
 
     def compute_metrics(self, logs: Sequence[Entry]) -> None:
         """Computes the metric objects that were logged in an epoch, where that can be done for all members at once."""

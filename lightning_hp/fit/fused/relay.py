@@ -13,6 +13,7 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from lightning_hp.fit.fused.errors import CannotFuseError
+from lightning_hp.fit.fused.hooks import runs_users
 from lightning_hp.fit.fused.logs import Entry
 from lightning_hp.fit.fused.member import BATCH_HOOKS, BatchHook, Member
 from lightning_hp.fit.fused.module import FusedModule
@@ -336,18 +337,19 @@ class Relay(Callback):
         self.module.optimizer.distribute()
         kept = Keep(self._keep, self._mode)
         # Those that have paused may have to go on.
-        over = [member for member in leaving if not (member.reporter.paused or member.runs_any(_AT_THE_END))]
+        over = [member for member in leaving if not (member.reporter.paused or runs_users(member.trainer, _AT_THE_END))]
         lost = {number for member in over for number in kept.add(member.standing())}
         with same_progress(leaving):
             for member in leaving:
-                member.guarded(member.drop if member.attempt.trial.number in lost else member.write_last)
+                own = member.checkpoints
+                member.guarded(own.drop if member.attempt.trial.number in lost else own.write_last)
 
     def _write_together(self) -> None:
         """Writes one file of what all trials need to go on."""
         self.module.optimizer.distribute()
         parts: list[Part] = []
         with same_progress(self.module.members):
-            self._each(lambda member: parts.extend(filter(None, [member.part()])))
+            self._each(lambda member: parts.extend(filter(None, [member.checkpoints.part()])))
         if parts:
             write_together(parts)
 
@@ -355,7 +357,7 @@ class Relay(Callback):
         for left, member in zip(reversed(range(len(members))), members, strict=True):
             if member.error is not None:
                 # First, since there may be better weights by now.
-                member.leave_file()
+                member.checkpoints.leave_file()
                 member.interrupt(member.error)
             self._tell_loggers(member)
             self._finished(member, left > 0)

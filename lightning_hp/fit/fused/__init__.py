@@ -24,6 +24,7 @@ updates     the update of all parameters, replayed where that can be
 optimizer   one update for all rows, each by its own optimizer's current values
 member      one trial in the fit: its model, its optimizer and schedulers, its Trainer, its record
 hooks       its hooks, the user's among them
+batch_hooks those of all members that run once a batch
 checkpoints its checkpoints, until it is time to write them
 best        the weights of each member's best epoch
 journal     what a member logs

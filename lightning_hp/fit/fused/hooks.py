@@ -20,6 +20,7 @@ from lightning_hp.fit.frozen import Frozen
 from lightning_hp.fit.pruned import Pruned
 from lightning_hp.fit.reporter import Reporter
 
+BATCH_HOOKS = ("on_train_batch_start", "on_train_batch_end", "on_validation_batch_start", "on_validation_batch_end")
 # What has hooks in every trial, and changes no model in them.
 OURS = (Babysitter, Frozen, LearningRateMonitor, Pruned, Reporter)
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers.utilities import _log_hyperparams
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.trainer import call
@@ -28,7 +27,7 @@ from lightning_hp.fit.attempt import Attempt, outcome_of, tell_loggers, users_lo
 from lightning_hp.fit.fused.checkpoints import Checkpoints
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.hooks import (
-    OURS,
+    BATCH_HOOKS,
     call_callbacks,
     call_model,
     call_setup,
@@ -40,26 +39,9 @@ from lightning_hp.fit.fused.journal import Journal
 from lightning_hp.fit.fused.logs import Entry
 from lightning_hp.fit.fused.unsupported import unsupported
 from lightning_hp.fit.loggers import hold_back
-from lightning_hp.fit.reporter import Reporter
 from lightning_hp.fit.rng import rng_states, set_rng_states
 from lightning_hp.fit.trainer import TrialTrainer
 from lightning_hp.trial import Outcome, Trial
-
-
-@dataclass(frozen=True)
-class BatchHook:
-    """What a callback or a model does at each batch.
-
-    Attributes:
-        call: takes what the hook takes after the Trainer and the module.
-        due: where it is known, whether it does anything at a training batch; the same for all members.
-    """
-
-    call: Callable[..., Any]
-    due: Callable[[Trainer, int], bool] | None = None
-
-
-BATCH_HOOKS = ("on_train_batch_start", "on_train_batch_end", "on_validation_batch_start", "on_validation_batch_end")
 
 
 class Member:
@@ -139,25 +121,10 @@ class Member:
         finally:
             self._rng = rng_states()
 
-    def batch_hooks(self, name: str) -> list[BatchHook]:
-        """The callbacks' and the model's own versions of a hook that runs once a batch, but for `babysitters`."""
-        found = []
-        for callback in self._callbacks:
-            hook = own_hook(callback, name)
-            if type(callback) is not Babysitter and hook is not None:
-                method = partial(hook, self.trainer, self.model)
-                # Ours do not log by the model, which saves them time.
-                call = method if type(callback) in OURS else self.journal.in_batch(name, method)
-                found.append(BatchHook(call, _DUE.get(type(callback))))
-        hook = own_hook(self.model, name)
-        if hook is not None:
-            found.append(BatchHook(self.journal.in_batch(name, hook)))
-        return found
-
     @property
     def babysitters(self) -> list[Babysitter]:
         """Of its callbacks."""
-        return [callback for callback in self._callbacks if type(callback) is Babysitter]
+        return [callback for callback in self.callbacks if type(callback) is Babysitter]
 
     @property
     def changes_lr(self) -> bool:
@@ -181,7 +148,8 @@ class Member:
         return runs_users_between_steps(self.trainer)
 
     @property
-    def _callbacks(self) -> list[Callback]:
+    def callbacks(self) -> list[Callback]:
+        """Of its Trainer."""
         return self.trainer.callbacks  # type: ignore[attr-defined, no-any-return]
 
     def guarded(self, do: Callable[..., Any], *args: Any) -> None:
@@ -207,7 +175,7 @@ class Member:
         call_model(self.trainer, hook)
 
     def _has(self, hook: str) -> bool:
-        return own_hook(self.model, hook) is not None or any(own_hook(each, hook) for each in self._callbacks)
+        return own_hook(self.model, hook) is not None or any(own_hook(each, hook) for each in self.callbacks)
 
     def evaluate(self) -> None:
         """Switches the model to evaluation."""
@@ -291,10 +259,3 @@ class Member:
         """The trial as it would end now, without what it has written."""
         outcome = outcome_of(self.reporter) if self.error is None else Outcome("failed")
         return replace(self.attempt.trial, state=outcome.state, value=outcome.value)
-
-
-# When those that every trial has do something at a training batch; to ask each trial's own would take as long as a step.
-_DUE: dict[type[Callback], Callable[[Trainer, int], bool]] = {
-    Reporter: Reporter.looks_at,
-    LearningRateMonitor: lambda trainer, batch_idx: trainer._logger_connector.should_update_logs,
-}

@@ -12,10 +12,11 @@ from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
+from lightning_hp.fit.fused.batch_hooks import BatchHooks
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.hooks import runs_users
 from lightning_hp.fit.fused.logs import Entry
-from lightning_hp.fit.fused.member import BATCH_HOOKS, BatchHook, Member
+from lightning_hp.fit.fused.member import Member
 from lightning_hp.fit.fused.module import FusedModule
 from lightning_hp.fit.fused.saving import Saving, same_progress
 from lightning_hp.fit.reporter import at_limit
@@ -43,11 +44,8 @@ class Relay(Callback):
         self._mode = module.members[0].reporter.mode
         self.saving = Saving(len(module.members))
         self._finished = finished
-        self._batch_hooks: dict[str, list[tuple[int, BatchHook]]] = {}
-        self._dues: dict[str, set[Callable[[Trainer, int], bool] | None]] = {}
-        self._scheduled: list[Member] = []
-        self._watched: list[int] = []
-        self._followed: list[int] = []
+        # Of those that train now.
+        self._batch_hooks = BatchHooks([])
         self._evaluated: Sequence[Member] = ()
         self._least: tuple[int, int] = (0, 0)
         self._stopping = False
@@ -66,7 +64,7 @@ class Relay(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         with kept_rngs():
             self._each(lambda member: member.begin())
-        self._collect_batch_hooks()
+        self._batch_hooks = BatchHooks(self.module.members)
         self.module.optimizer.collect()
         self.module.babysit()
 
@@ -98,16 +96,16 @@ class Relay(Callback):
             # Now that a step has been made, these trials can train as one, and so many at a time.
             self._loggers_told = True
             self._each(self._tell_loggers)
-        for member in self._scheduled:
+        for member in self._batch_hooks.scheduled:
             member.step_schedulers("step", plateaus=False)
             if trainer.fit_loop.epoch_loop._num_ready_batches_reached():
                 member.step_schedulers("epoch", plateaus=False)
         entries = self.module.logs["training_step"].entries
-        for row in self._followed:
+        for row in self._batch_hooks.followed:
             self.module.members[row].journal.show_step(entries, row)
         self.module.babysitting.after_batch(self.module.losses, batch_idx, trainer.is_last_batch)
         # Where only the reporters look, which want numbers, the device is waited for once for all rows.
-        losses = cache(lambda: self.module.losses if self._watched else self.module.losses.cpu())
+        losses = cache(lambda: self.module.losses if self._batch_hooks.watched else self.module.losses.cpu())
         returned = lambda row: (self._returned(row, losses()[row]), batch, batch_idx)  # noqa: E731
         self._call("on_train_batch_end", returned, batch_idx)
         self._log_step(entries, () if trainer.fit_loop._should_accumulate() else self._logging())
@@ -205,19 +203,12 @@ class Relay(Callback):
 
     def _call(self, name: str, arguments: Callable[[int], tuple[Any, ...]], training_batch: int | None = None) -> None:
         """Calls a hook that runs once a batch, of those members that have it."""
-        hooks = self._batch_hooks.get(name, [])
-        # Of a trial that is about to stop, Lightning logs all batches.
-        if training_batch is not None and not any(member.trainer.should_stop for member in self.module.members):
-            trainer = self.module.members[0].trainer
-            idle = {due for due in self._dues[name] if due is not None and not due(trainer, training_batch)}
-            if idle == self._dues[name]:
-                return
-            hooks = [(row, hook) for row, hook in hooks if hook.due not in idle]
-        looking = bool(self._watched and hooks)
+        hooks = self._batch_hooks.at(name, training_batch)
+        looking = bool(self._batch_hooks.watched and hooks)
         if looking:
             self.module.step.scatter()
-        for row, hook in hooks:
-            self.module.members[row].guarded(hook.call, *arguments(row))
+        for hook in hooks:
+            self.module.members[hook.row].guarded(hook.call, *arguments(hook.row))
         if looking:
             self.module.step.metrics.gather()
             self.module.follow_batch_hooks()
@@ -226,19 +217,9 @@ class Relay(Callback):
         """A validation loader's number, where there are several."""
         return (index,) if len(self.module.trainer.num_val_batches) > 1 else ()
 
-    def _collect_batch_hooks(self) -> None:
-        self._batch_hooks = {
-            name: [(row, hook) for row, member in enumerate(self.module.members) for hook in member.batch_hooks(name)]
-            for name in BATCH_HOOKS
-        }
-        self._dues = {name: {hook.due for _, hook in hooks} for name, hooks in self._batch_hooks.items()}
-        self._scheduled = [member for member in self.module.members if member.trainer.lr_scheduler_configs]
-        self._watched = [row for row, member in enumerate(self.module.members) if member.watched]
-        self._followed = [row for row, member in enumerate(self.module.members) if member.follows_steps]
-
     def _returned(self, row: int, loss: Tensor | None = None) -> Any:
         """What a member's last step returned, for those who look; of a training step in a mapping with the loss."""
-        whole = self.module.returned if row in self._watched else None
+        whole = self.module.returned if row in self._batch_hooks.watched else None
         own = apply_to_collection(whole, Tensor, lambda tensor: tensor[row].detach())
         if loss is None:
             return own
@@ -257,15 +238,15 @@ class Relay(Callback):
     def _log_step(self, entries: list[Entry], rows: Collection[int], step: int | None = None) -> None:
         """Sends these members' loggers what a batch has logged."""
         logged = {e.step_name: e.numbers() for e in entries if e.stepped and e.options.get("logger", True)} if rows else {}
-        for row, member in enumerate(self.module.members if rows or self._watched else ()):
-            own = member.journal.of_batch() if row in self._watched else {}
+        for row, member in enumerate(self.module.members if rows or self._batch_hooks.watched else ()):
+            own = member.journal.of_batch() if row in self._batch_hooks.watched else {}
             values = {name: each[row] for name, each in logged.items()} | own
             if row in rows:
                 member.journal.log_step(values, step)
 
     def _end_batch(self) -> None:
         """What comes when a batch, and the validation after it if there is one, are over."""
-        for member in self._scheduled:
+        for member in self._batch_hooks.scheduled:
             member.guarded(member.step_schedulers, "step", True)
         self._let_go()
 
@@ -297,7 +278,7 @@ class Relay(Callback):
                 self._end_epoch(rows)
                 self._leave(rows)
         if self.module.members:
-            self._collect_batch_hooks()
+            self._batch_hooks = BatchHooks(self.module.members)
         else:
             self.module.trainer.should_stop = True
 
@@ -308,7 +289,7 @@ class Relay(Callback):
             self._stopping = True
             first_batch = trainer._logger_connector._first_loop_iter
             with self.module.only(rows):
-                self._collect_batch_hooks()
+                self._batch_hooks = BatchHooks(self.module.members)
                 trainer.validating = True
                 trainer.fit_loop.epoch_loop.val_loop.run()
                 trainer.training = True

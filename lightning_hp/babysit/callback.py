@@ -15,7 +15,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
 
-from lightning_hp.babysit import arguments, hands, log
+from lightning_hp.babysit import arguments, hands, log, settings
 from lightning_hp.babysit.actions import Action, Knobs, Rollback, Stop
 from lightning_hp.babysit.control import Control, intervenes
 from lightning_hp.babysit.logbook import Logbook
@@ -93,10 +93,11 @@ class Babysitter(Callback):
     ) -> None:
         arguments.check({name: value for name, value in locals().items() if name != "self"})
         self._asked: dict[str, Any] = {"monitor": monitor, "mode": mode, "policy": policy, "signals": signals}
-        self._settings = (float(factor), float(min_lr), float(momentum_factor), float(max_momentum))
+        bounds = {"factor": factor, "min_lr": min_lr, "momentum_factor": momentum_factor, "max_momentum": max_momentum}
+        self._bounds = {name: float(value) for name, value in bounds.items()}
         self.max_interventions = int(max_interventions)
         self.plateau = Plateau(mode or "min", int(patience), float(min_delta), int(cooldown))
-        self.policy = named(policy, *self._settings) if isinstance(policy, str) else policy
+        self.policy = named(policy, **self._bounds) if isinstance(policy, str) else policy
         self.monitor = monitor or "val_loss"
         self._start_afresh()
 
@@ -106,7 +107,7 @@ class Babysitter(Callback):
         >>> Babysitter(patience=3).for_search("val_acc", "max").state_key
         "Babysitter{'monitor': 'val_acc', 'mode': 'max'}"
         """
-        arguments.require("mode", mode, "'min' or 'max'", mode in ("min", "max"))
+        settings.require("Babysitter", "mode", mode, settings.MODE)
         own = copy.copy(self)
         own.monitor = self._asked["monitor"] or monitor
         if self._asked["mode"] is None and own.monitor == monitor:
@@ -121,9 +122,8 @@ class Babysitter(Callback):
         3
         """
         counts = {key: getattr(self.plateau, key) for key in ("patience", "min_delta", "cooldown")}
-        bounds = dict(zip(("factor", "min_lr", "momentum_factor", "max_momentum"), self._settings, strict=True))
         first, last = ({key: self._asked[key] for key in keys} for keys in (("monitor", "mode"), ("policy", "signals")))
-        return first | counts | bounds | last | {"max_interventions": self.max_interventions}
+        return first | counts | self._bounds | last | {"max_interventions": self.max_interventions}
 
     @staticmethod
     def replay(path: str | Path) -> Replay:
@@ -226,7 +226,7 @@ class Babysitter(Callback):
         again = self._logbook.begin(trainer, shares=len(babysitters) > 1)
         if self is babysitters[0]:
             # Of several in a fit one does what a person asks for.
-            bounds = Bounds(self._settings[1], self._settings[3])
+            bounds = Bounds(self._bounds["min_lr"], self._bounds["max_momentum"])
             self._wheel = Wheel(trainer, self._folder, self.hands, self._logbook, bounds, self.state_key, again)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

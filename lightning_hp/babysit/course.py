@@ -16,6 +16,8 @@ from typing import Any, TypeAlias
 import torch
 from torch.optim import Optimizer
 
+from lightning_hp.babysit.knobs import momentum
+
 # Of the value, and of its distance to 1, which is what counts for momentum.
 PRECISION = 1e-6
 # No optimizer's.
@@ -62,7 +64,8 @@ class Course:
         groups = [group for optimizer in optimizers for group in optimizer.param_groups]
         if at_check != any(isinstance(group["lr"], torch.Tensor) and group["lr"].device.type != "cpu" for group in groups):
             return
-        point = step, tuple([float(group["lr"]) for group in groups] + [_momentum(group) for group in groups])
+        momenta = [_NO_MOMENTUM if (own := momentum(group)) is None else own for group in groups]
+        point = step, tuple([float(group["lr"]) for group in groups] + momenta)
         if self._last is None:
             self._begin(point)
         elif step != self._last[0]:
@@ -135,12 +138,6 @@ def _narrowed(slopes: _Slopes, start: _Point, point: _Point) -> _Slopes:
             return []
         narrowed.append((max(low, slope - room), min(high, slope + room)))
     return narrowed
-
-
-def _momentum(group: dict[str, Any]) -> float:
-    if "betas" in group:
-        return float(group["betas"][0])
-    return float(group.get("momentum", _NO_MOMENTUM))
 
 
 def _knot(step: int, numbers: tuple[float, ...]) -> Knot:

@@ -63,11 +63,12 @@ class Requests:
             batch: training batches made so far, in all epochs.
             batch_idx: number of the coming one in its epoch.
         """
-        return self.coming(trainer, batch, batch_idx) if self.may_be_due(batch_idx) else ()
-
-    def may_be_due(self, batch_idx: int) -> bool:
-        """Whether it is time to look, so that the rest need not be asked at each batch; to be asked once a batch."""
-        return bool(self._again) or (self._listens and self._is_time(batch_idx == 0))
+        first = batch_idx == 0
+        if not self._again and not (self._listens and self._is_time(first)):
+            return ()
+        again = [request for place, request in self._again if place <= batch]
+        self._again = [each for each in self._again if each[0] > batch]
+        return self._coming(trainer, again, first)
 
     @property
     def quiet_until(self) -> float:
@@ -75,12 +76,6 @@ class Requests:
         if self._again or (self._listens and self._several):
             return -math.inf
         return self._next_look if self._listens else math.inf
-
-    def coming(self, trainer: Trainer, batch: int, batch_idx: int) -> Iterable[Request]:
-        """As `due`, where it is time."""
-        again = [request for place, request in self._again if place <= batch]
-        self._again = [each for each in self._again if each[0] > batch]
-        return self._coming(trainer, again, batch_idx == 0)
 
     @property
     def repeats(self) -> bool:

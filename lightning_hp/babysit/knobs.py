@@ -26,8 +26,8 @@ _SCHEDULER_MOMENTA = ("base_momentums", "max_momentums")
 
 
 def read(optimizer: Optimizer) -> list[Knobs]:
-    """lr and momentum of each parameter group as they stand. Momentum is SGD's and RMSprop's own, or Adam's beta1."""
-    return [Knobs(float(group["lr"]), _momentum(group)) for group in optimizer.param_groups]
+    """lr and momentum of each parameter group as they stand."""
+    return [Knobs(float(group["lr"]), momentum(group)) for group in optimizer.param_groups]
 
 
 def peaks(optimizer: Optimizer, schedulers: list[Any]) -> list[Knobs]:
@@ -110,7 +110,8 @@ def has_cut(scheduler: ReduceLROnPlateau, before: dict[str, Any]) -> bool:
     return was_due and counts_anew and any(lr < then for lr, then in zip(now["lrs"], before["lrs"], strict=True))
 
 
-def _momentum(group: dict[str, Any]) -> float | None:
+def momentum(group: dict[str, Any]) -> float | None:
+    """A parameter group's, SGD's and RMSprop's own or Adam's beta1; None where the optimizer has none."""
     if "betas" in group:
         return float(group["betas"][0])
     return float(group["momentum"]) if "momentum" in group else None
@@ -126,7 +127,7 @@ def _cycle(index: int, group: dict[str, Any], schedulers: Iterable[Any], now: fl
 def bounded(optimizer: Optimizer, schedulers: list[Any], moves: list[Move]) -> Iterator[float]:
     """The factors of 1 - momentum, none so large that a momentum would fall below 0."""
     for index, (group, move) in enumerate(zip(optimizer.param_groups, moves, strict=True)):
-        now = _momentum(group)
+        now = momentum(group)
         lowest = 0.0 if now is None else min(_cycle(index, group, schedulers, now))
         most = 1.0 / (1.0 - lowest) if lowest < 1.0 else math.inf
         yield move.momentum_factor if move.momentum_factor <= 1.0 else min(move.momentum_factor, most)

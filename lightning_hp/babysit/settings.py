@@ -1,49 +1,64 @@
-"""Whether the settings of signals, policies and the babysitter are what they have to be."""
+"""What the settings of signals, policies and the babysitter have to be."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from numbers import Integral, Real
+from typing import NamedTuple
 
 from lightning_hp.errors import ConfigError
 
-WHOLE = "a whole number of at least"
-POSITIVE = "a finite number above 0"
-NOT_NEGATIVE = "a finite number of at least 0"
+
+class Rule(NamedTuple):
+    """What a setting has to be: in words, and whether a value is that."""
+
+    wanted: str
+    holds: Callable[[object], bool]
 
 
-def check(owner: object, name: str, wanted: str, fine: bool) -> None:
-    """Raises a `ConfigError` that names the setting, unless it is fine."""
-    if not fine:
-        raise ConfigError(f"{type(owner).__name__} needs {name} to be {wanted}, got {getattr(owner, name)!r}")
+def whole(least: int = 0) -> Rule:
+    """A whole number of at least so much; True is none."""
+
+    def holds(value: object) -> bool:
+        return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+
+    return Rule(f"a whole number of at least {least}", holds)
 
 
-def check_mode(owner: object) -> None:
-    check(owner, "mode", "'min' or 'max'", getattr(owner, "mode") in ("min", "max"))  # noqa: B009
+def _number(wanted: str, low: float, high: float, *, above: bool = False, below: bool = False) -> Rule:
+    """A number between the two, or strictly ``above`` or ``below`` them; True is none."""
+
+    def holds(value: object) -> bool:
+        if not isinstance(value, Real) or isinstance(value, bool):
+            return False
+        real = float(value)
+        return low <= real <= high and not (above and real == low) and not (below and real == high)
+
+    return Rule(wanted, holds)
 
 
-def check_whole(owner: object, name: str, least: int) -> None:
-    check(owner, name, f"{WHOLE} {least}", whole(getattr(owner, name), least))
+MODE = Rule("'min' or 'max'", lambda value: value in ("min", "max"))
+POSITIVE = _number("a finite number above 0", 0, math.inf, above=True, below=True)
+NOT_NEGATIVE = _number("a finite number of at least 0", 0, math.inf, below=True)
+ABOVE_1 = _number("a finite number above 1", 1, math.inf, above=True, below=True)
+FROM_0_TO_1 = _number("a number from 0 to 1", 0, 1)
+FROM_0_TO_BELOW_1 = _number("a number from 0 to below 1", 0, 1, below=True)
+ABOVE_0_TO_1 = _number("a number above 0, at most 1", 0, 1, above=True)
+ABOVE_0_BELOW_1 = _number("a number above 0 and below 1", 0, 1, above=True, below=True)
 
 
-def check_positive(owner: object, *names: str) -> None:
-    for name in names:
-        check(owner, name, POSITIVE, number(getattr(owner, name), 0, math.inf, above=True, below=True))
+def check(owner: object, **rules: Rule) -> None:
+    """Checks the settings of a signal or a policy.
+
+    Raises:
+        ConfigError: naming the first that is not what it has to be.
+    """
+    for name, rule in rules.items():
+        require(type(owner).__name__, name, getattr(owner, name), rule)
 
 
-def check_not_negative(owner: object, *names: str) -> None:
-    for name in names:
-        check(owner, name, NOT_NEGATIVE, number(getattr(owner, name), 0, math.inf, below=True))
-
-
-def whole(value: object, least: int = 0) -> bool:
-    """Whether the value is a whole number of at least so much; True is none."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
-
-
-def number(value: object, low: float, high: float, *, above: bool = False, below: bool = False) -> bool:
-    """Whether the value lies between the two, or strictly ``above`` or ``below`` them; True is no number."""
-    if not isinstance(value, Real) or isinstance(value, bool):
-        return False
-    real = float(value)
-    return low <= real <= high and not (above and real == low) and not (below and real == high)
+def require(owner: str, name: str, value: object, rule: Rule) -> None:
+    """Raises a `ConfigError` that names a setting, unless it holds to its rule."""
+    if not rule.holds(value):
+        raise ConfigError(f"{owner} needs {name} to be {rule.wanted}, got {value!r}")

@@ -60,10 +60,8 @@ class Wheel:
 
     def before_batch(self, trainer: Trainer, batch_idx: int) -> list[Action]:
         """What was asked for and done, before a training batch."""
-        if not self._requests.may_be_due(batch_idx):
-            return []
-        coming = self._requests.coming(trainer, made(trainer), batch_idx)
-        return [action for request in coming for action in self._heed(trainer, request)]
+        due = self._requests.due(trainer, made(trainer), batch_idx)
+        return [action for request in due for action in self._heed(trainer, request)]
 
     def close(self, trainer: Trainer) -> None:
         """Ends, however the fit has ended; twice does no harm."""

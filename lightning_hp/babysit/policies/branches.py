@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from lightning_hp.babysit.actions import Knobs
-from lightning_hp.trial import Mode
+from lightning_hp.trial import Mode, is_better
 
 Steps: TypeAlias = list[float]
 Branches: TypeAlias = dict[str, Any]
@@ -116,21 +116,17 @@ def offset(probe: Branches) -> float:
     return max(lowest - _LEAN, -0.5)
 
 
-def better(value: float, than: float, mode: Mode) -> bool:
-    return value > than if mode == "max" else value < than
-
-
 def ties(value: float, other: float | None) -> bool:
     """Whether the difference is so small that it says little."""
     return other is not None and abs(value - other) <= _TIE * abs(other)
 
 
 def _leads(probe: Branches, value: float, mode: Mode) -> bool:
-    if probe["best"] is None or better(value, probe["best"], mode):
+    if is_better(value, probe["best"], mode):
         return True
     # What a higher lr gains, its noise hides, until lr is lowered again.
     raised = probe["running"][0] > 0 and probe["leader"] == STAY
-    return raised and probe["bar"] is not None and better(value, probe["bar"], mode)
+    return raised and probe["bar"] is not None and is_better(value, probe["bar"], mode)
 
 
 def _discredits(probe: Branches) -> bool:
@@ -156,7 +152,7 @@ def _queue(before: Branches, probe: Branches, value: float | None, mode: Mode) -
     if running == STAY:
         return list(queue)
     # The optimum lies further on, or between this one and those before; no further where only the bar was beaten.
-    gains = before["best"] is None or better(probe["best"], before["best"], mode)
+    gains = is_better(probe["best"], before["best"], mode)
     return [further(running)] if gains else []
 
 

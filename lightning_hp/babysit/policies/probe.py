@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from lightning_hp.babysit.policies.branches import LR_DOWN, LR_HALF_UP, LR_UP, M
 from lightning_hp.babysit.policies.moves import adjust, times_distance, times_lr
 from lightning_hp.babysit.policies.policy import Decision, Look, State
 from lightning_hp.babysit.policies.reduce import GOING_BACK, GOOD, START, keep_best
-from lightning_hp.babysit.settings import check, check_not_negative, check_whole, number
+from lightning_hp.babysit.settings import ABOVE_0_TO_1, ABOVE_1, FROM_0_TO_1, FROM_0_TO_BELOW_1, NOT_NEGATIVE, check, whole
 from lightning_hp.babysit.signals import (
     Finding,
     Kind,
@@ -25,6 +24,7 @@ from lightning_hp.babysit.signals import (
     Stuck,
     TrendPlateau,
 )
+from lightning_hp.trial import is_better
 
 BASE, LEADER = "base", "leader"
 # Which moves a finding suggests, most likely first.
@@ -92,16 +92,19 @@ class Probe:
     max_momentum: float = 0.99
 
     def __post_init__(self) -> None:
-        check(self, "step", "a finite number above 1", number(self.step, 1, math.inf, above=True, below=True))
-        check_whole(self, "length", 1)
-        check(self, "share", "a number from 0 to 1", number(self.share, 0, 1))
-        check(self, "anneal", "a number from 0 to 1", number(self.anneal, 0, 1))
-        check(self, "final", "a number above 0, at most 1", number(self.final, 0, 1, above=True))
-        check_not_negative(self, "min_lr")
-        check(self, "momentum_factor", "a number above 0, at most 1", number(self.momentum_factor, 0, 1, above=True))
-        check_whole(self, "steps", 1)
-        check_whole(self, "wait", 1)
-        check(self, "max_momentum", "a number from 0 to below 1", number(self.max_momentum, 0, 1, below=True))
+        check(
+            self,
+            step=ABOVE_1,
+            length=whole(1),
+            share=FROM_0_TO_1,
+            anneal=FROM_0_TO_1,
+            final=ABOVE_0_TO_1,
+            min_lr=NOT_NEGATIVE,
+            momentum_factor=ABOVE_0_TO_1,
+            steps=whole(1),
+            wait=whole(1),
+            max_momentum=FROM_0_TO_BELOW_1,
+        )
 
     def signals(self, plateau: Plateau) -> Sequence[Signal]:
         mode = plateau.mode
@@ -243,7 +246,7 @@ class Probe:
         if not queue:
             return state, Decision(actions, "; ".join(reasons)) if actions else None
         # Where lr is too high the last checks may have done harm.
-        harmed = finding.kind != "slow" and state["back"] == GOOD and not branches.better(look.value, state["best"], look.mode)
+        harmed = finding.kind != "slow" and state["back"] == GOOD and not is_better(look.value, state["best"], look.mode)
         base = GOOD if harmed and look.value != state["best"] else BASE
         actions += [Snapshot(BASE)] if base == BASE else []
         bar = look.value if finding.kind == "slow" else None
@@ -256,7 +259,7 @@ class Probe:
         # All checks up to now may come to be lost.
         if first is None or state["scheduled"] or look.checks >= self.share * _length(look):
             return {**state, "first": None}, False
-        if branches.better(value, first["value"], look.mode) and not branches.ties(value, first["value"]):
+        if is_better(value, first["value"], look.mode) and not branches.ties(value, first["value"]):
             return {**state, "first": {**first, "value": value, "checks": 0}}, False
         checks = first["checks"] + 1
         return {**state, "first": {**first, "checks": checks}}, checks == _STALL and self._affords(state, look, [LR_DOWN])
@@ -274,7 +277,7 @@ class Probe:
         if state["trial"] is None or look.value is None or not look.interventions_left:
             return {**state, "trial": None}, None
         checks, bad, raised = state["trial"]
-        better = state["best"] is None or branches.better(look.value, state["best"], look.mode)
+        better = state["best"] is None or is_better(look.value, state["best"], look.mode)
         trial = [checks + 1, 0 if better else bad + (not branches.ties(look.value, state["best"])), raised]
         if trial[1] < _PATIENCE or state["lost"] + _PATIENCE > self.share * _length(look):
             return {**state, "trial": trial if trial[0] < _TRIAL else None}, None

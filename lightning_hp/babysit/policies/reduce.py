@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from lightning_hp.babysit.actions import Action, Adjust, Knobs, Rollback, Snapshot, Stop
 from lightning_hp.babysit.policies.moves import adjust, times_distance, times_lr
 from lightning_hp.babysit.policies.policy import Decision, Look, State
-from lightning_hp.babysit.settings import check, check_not_negative, number
+from lightning_hp.babysit.settings import ABOVE_0_BELOW_1, ABOVE_0_TO_1, FROM_0_TO_BELOW_1, NOT_NEGATIVE, check
 from lightning_hp.babysit.signals import Finding, GradientDrift, Kind, NotFinite, Oscillation, Plateau, Signal, Spike, Stuck
+from lightning_hp.trial import is_better
 
 START, GOOD = "start", "good"
 GOING_BACK: tuple[Kind, ...] = ("divergence", "stuck", "spike", "drift")
@@ -49,10 +50,7 @@ class Reduce:
     max_momentum: float = 0.99
 
     def __post_init__(self) -> None:
-        check(self, "factor", "a number above 0 and below 1", number(self.factor, 0, 1, above=True, below=True))
-        check_not_negative(self, "min_lr")
-        check(self, "momentum_factor", "a number above 0, at most 1", number(self.momentum_factor, 0, 1, above=True))
-        check(self, "max_momentum", "a number from 0 to below 1", number(self.max_momentum, 0, 1, below=True))
+        check(self, factor=ABOVE_0_BELOW_1, min_lr=NOT_NEGATIVE, momentum_factor=ABOVE_0_TO_1, max_momentum=FROM_0_TO_BELOW_1)
 
     def signals(self, plateau: Plateau) -> Sequence[Signal]:
         divergence = (NotFinite("monitor"), NotFinite("loss"), Spike(), Stuck(), GradientDrift())
@@ -113,9 +111,6 @@ class Reduce:
 
 def keep_best(state: State, look: Look, value: float | None) -> tuple[State, list[Action], list[str]]:
     """A snapshot at each check that is better than all since the one to go back to."""
-    best = state["best"]
-    if value is None or not math.isfinite(value):
-        return state, [], []
-    if best is not None and not (value > best if look.mode == "max" else value < best):
+    if value is None or not math.isfinite(value) or not is_better(value, state["best"], look.mode):
         return state, [], []
     return {**state, "best": value, "back": GOOD}, [Snapshot(GOOD)], [f"best so far: {value:.4g}"]

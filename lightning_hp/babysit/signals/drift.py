@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from lightning_hp.babysit.settings import check, check_positive, check_whole, number
+from lightning_hp.babysit.settings import ABOVE_1, POSITIVE, check, whole
 from lightning_hp.babysit.signals.robust import theil_sen
 from lightning_hp.babysit.signals.signal import Finding, Source, State
 
@@ -35,9 +35,7 @@ class GradientDrift:
     deviations: float = 2.0
 
     def __post_init__(self) -> None:
-        check_whole(self, "window", 3)
-        check(self, "growth", "a finite number above 1", number(self.growth, 1, math.inf, above=True, below=True))
-        check_positive(self, "deviations")
+        check(self, window=whole(3), growth=ABOVE_1, deviations=POSITIVE)
 
     @property
     def source(self) -> Source:

@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lightning_hp.babysit.settings import check
+from lightning_hp.babysit.settings import Rule, check
 from lightning_hp.babysit.signals.signal import Finding, Source, State
+
+_NAMES: dict[Source, str] = {"monitor": "metric", "loss": "loss", "gradient_norm": "gradient's norm"}
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class NotFinite:
     source: Source = "loss"
 
     def __post_init__(self) -> None:
-        check(self, "source", "'monitor', 'loss' or 'gradient_norm'", self.source in ("monitor", "loss", "gradient_norm"))
+        check(self, source=Rule("'monitor', 'loss' or 'gradient_norm'", tuple(_NAMES).__contains__))
 
     def begin(self) -> State:
         return {}
@@ -33,8 +35,7 @@ class NotFinite:
     def observe(self, state: State, step: int, value: float) -> tuple[State, Finding | None]:
         if math.isfinite(value):
             return state, None
-        name = {"monitor": "metric", "loss": "loss", "gradient_norm": "gradient's norm"}[self.source]
-        return state, Finding("divergence", step, f"the {name} is {value}")
+        return state, Finding("divergence", step, f"the {_NAMES[self.source]} is {value}")
 
     def passed(self, state: State, values: Sequence[float]) -> State | None:
         return state

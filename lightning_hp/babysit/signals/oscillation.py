@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from lightning_hp.babysit.settings import check, check_mode, check_positive, check_whole, number
+from lightning_hp.babysit.settings import FROM_0_TO_1, MODE, POSITIVE, check, whole
 from lightning_hp.babysit.signals.robust import median, usable
 from lightning_hp.babysit.signals.signal import Finding, Source, State
 from lightning_hp.trial import Mode
@@ -38,10 +38,7 @@ class Oscillation:
     swing: float = 0.1
 
     def __post_init__(self) -> None:
-        check_mode(self)
-        check_whole(self, "window", 4)
-        check(self, "turns", "a number from 0 to 1", number(self.turns, 0, 1))
-        check_positive(self, "swing")
+        check(self, mode=MODE, window=whole(4), turns=FROM_0_TO_1, swing=POSITIVE)
 
     @property
     def source(self) -> Source:

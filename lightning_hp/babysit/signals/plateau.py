@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from lightning_hp.babysit.settings import check_mode, check_not_negative, check_whole
+from lightning_hp.babysit.settings import MODE, NOT_NEGATIVE, check, whole
 from lightning_hp.babysit.signals.signal import Finding, Source, State
 from lightning_hp.trial import Mode
 
@@ -40,10 +40,7 @@ class Plateau:
     cooldown: int = 0
 
     def __post_init__(self) -> None:
-        check_mode(self)
-        check_whole(self, "patience", 0)
-        check_not_negative(self, "min_delta")
-        check_whole(self, "cooldown", 0)
+        check(self, mode=MODE, patience=whole(), min_delta=NOT_NEGATIVE, cooldown=whole())
 
     @property
     def source(self) -> Source:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from lightning_hp.babysit.settings import check, check_mode, check_not_negative, check_whole, number
+from lightning_hp.babysit.settings import FROM_0_TO_1, MODE, NOT_NEGATIVE, check, whole
 from lightning_hp.babysit.signals.robust import deviation, usable
 from lightning_hp.babysit.signals.signal import Finding, Source, State
 from lightning_hp.trial import Mode
@@ -41,10 +41,7 @@ class Slow:
     noise: float = 0.5
 
     def __post_init__(self) -> None:
-        check_mode(self)
-        check_whole(self, "window", 5)
-        check(self, "straightness", "a number from 0 to 1", number(self.straightness, 0, 1))
-        check_not_negative(self, "noise")
+        check(self, mode=MODE, window=whole(5), straightness=FROM_0_TO_1, noise=NOT_NEGATIVE)
 
     @property
     def source(self) -> Source:

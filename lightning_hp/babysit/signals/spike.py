@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from lightning_hp.babysit.settings import check_not_negative, check_positive, check_whole
+from lightning_hp.babysit.settings import NOT_NEGATIVE, POSITIVE, check, whole
 from lightning_hp.babysit.signals.robust import deviation, median, usable
 from lightning_hp.babysit.signals.signal import Finding, Source, State
 
@@ -43,10 +43,7 @@ class Spike:
     undone: float = 0.3
 
     def __post_init__(self) -> None:
-        check_whole(self, "window", 2)
-        check_whole(self, "lasting", 1)
-        check_positive(self, "deviations")
-        check_not_negative(self, "undone")
+        check(self, window=whole(2), lasting=whole(1), deviations=POSITIVE, undone=NOT_NEGATIVE)
 
     @property
     def source(self) -> Source:

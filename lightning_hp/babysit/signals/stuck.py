@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import stdev
 
-from lightning_hp.babysit.settings import check_positive, check_whole
+from lightning_hp.babysit.settings import POSITIVE, check, whole
 from lightning_hp.babysit.signals.robust import median, theil_sen, usable
 from lightning_hp.babysit.signals.signal import Finding, Source, State
 
@@ -43,8 +43,7 @@ class Stuck:
     overshoot: float = 8.0
 
     def __post_init__(self) -> None:
-        check_whole(self, "window", 2)
-        check_positive(self, "overshoot")
+        check(self, window=whole(2), overshoot=POSITIVE)
 
     @property
     def source(self) -> Source:

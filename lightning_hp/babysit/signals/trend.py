@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lightning_hp.babysit.settings import check_mode, check_not_negative, check_positive, check_whole
+from lightning_hp.babysit.settings import MODE, NOT_NEGATIVE, POSITIVE, check, whole
 from lightning_hp.babysit.signals.robust import noise, theil_sen, usable
 from lightning_hp.babysit.signals.signal import Finding, Source, State
 from lightning_hp.trial import Mode
@@ -46,10 +46,7 @@ class TrendPlateau:
     deviations: float = 1.0
 
     def __post_init__(self) -> None:
-        check_mode(self)
-        check_whole(self, "window", 3)
-        check_not_negative(self, "negligible", "noise")
-        check_positive(self, "deviations")
+        check(self, mode=MODE, window=whole(3), negligible=NOT_NEGATIVE, noise=NOT_NEGATIVE, deviations=POSITIVE)
 
     @property
     def source(self) -> Source:

@@ -27,14 +27,22 @@ from lightning_hp.pruners import Pruner, pruner_for
 from lightning_hp.samplers import DEFAULT, Sampler, described_strategy, sampler_for
 from lightning_hp.search import budget
 from lightning_hp.search.ask import Ask, check_constraint
-from lightning_hp.search.checks import babysitter_of, check_pruning, checked_fuse, trials_in_all, why_apart
+from lightning_hp.search.checks import (
+    babysitter_of,
+    check_pruning,
+    checked_fuse,
+    finished_trial,
+    pruned_trial,
+    trials_in_all,
+    why_apart,
+)
 from lightning_hp.search.dispatch import Dispatch
 from lightning_hp.search.earlier import earlier_roots, earlier_trials, queue_of
 from lightning_hp.search.garbage import little_garbage
 from lightning_hp.search.interrupts import interruptible
 from lightning_hp.search.ladder import Ladder
 from lightning_hp.search.plan import MOST_TOGETHER, Plan
-from lightning_hp.search.rerun import Rerun, check_finished, rerun
+from lightning_hp.search.rerun import Rerun, rerun
 from lightning_hp.space import Declared, Space
 from lightning_hp.space.constraint import Constraint
 from lightning_hp.study import Recorder, Study
@@ -239,14 +247,7 @@ class SearchLoop:
         """
         Study(self.root)
         with self._recording() as recorder:
-            trials = {trial.number: trial for trial in recorder.trials()}
-            # Of one whose finishing was interrupted, only the pruner's decision is left.
-            going_on = [number in judged.going_on for judged in recorder.judged() if number in judged.values]
-            trial = trials.get(number)
-            if trial is None or not (trial.state == "pruned" or (trial.state == "waiting" and going_on[-1:] == [False])):
-                found = f"trial {number} is {trial.state}" if trial is not None else f"there is no trial {number!r}"
-                raise ConfigError(f"finish({number!r}) needs the number of a pruned trial, but {found}")
-            self._finish(recorder, trial)
+            self._finish(recorder, pruned_trial(recorder.trials(), recorder.judged(), number))
         return next(each for each in self._study().trials if each.number == number)
 
     def rerun(self, number: int, tolerance: float = TOLERANCE) -> Rerun:
@@ -270,7 +271,7 @@ class SearchLoop:
         study = self._study()
         if changes := asked_otherwise(study.asked, json.loads(json.dumps(self.asked())), _DECISIVE):
             raise ConfigError(f"{self.root} holds a study of another search: {'; '.join(changes)}")
-        trial = check_finished(study.trials, number)
+        trial = finished_trial(study.trials, number)
         progress = Progress(1, self.recipe.monitor, self.recipe.mode, [], self.progress)
         with interruptible(), progress, quiet(self.verbose):
             return rerun(self.recipe, self.executor, trial, progress.record, tolerance)
@@ -324,8 +325,11 @@ class SearchLoop:
             progress.tell_resumed(begun)
         if self.fuse == "auto" and self._apart is not None:
             progress.record(Unfused((), self._apart))
+        deadline = time.monotonic() + self.seconds if self.seconds is not None else None
         sinks = [Way(self.seconds, progress.tell).record] if self.seconds is not None else []
-        self._dispatch(recorder, progress, ask, finished, plan, sinks, trials=self.trials, begun=begun, ladder=ladder)
+        most = self.recipe.max_epochs
+        dispatch = Dispatch(ask, self.trials, deadline, self.retries, most, finished, plan=plan, begun=begun, ladder=ladder)
+        self._execute(dispatch, recorder, progress, sinks)
 
     def _finish(self, recorder: Recorder, trial: Trial) -> None:
         if not (trial_folder(self.root, trial.number) / "checkpoints").exists():
@@ -337,32 +341,17 @@ class SearchLoop:
         plan = self._plan()
         plan.add(Trial(trial.number, trial.hparams, trial.seed))
         progress = Progress(1, self.recipe.monitor, self.recipe.mode, [], self.progress)
-        self._dispatch(recorder, progress, Ask(self.space, self.sampler, self.seed), others, plan, [], trials=0)
+        ask = Ask(self.space, self.sampler, self.seed)
+        # No trial but this one begins.
+        dispatch = Dispatch(ask, 0, None, self.retries, self.recipe.max_epochs, others, plan=plan)
+        self._execute(dispatch, recorder, progress)
 
-    def _dispatch(
-        self,
-        recorder: Recorder,
-        progress: Progress,
-        ask: Ask,
-        finished: list[Trial],
-        plan: Plan,
-        sinks: Sequence[Emit],
-        **arguments: Any,
-    ) -> None:
-        search_run = SearchRun(self.root / "search", self.space, self.recipe.monitor, self.recipe.mode, finished)
-        best_runs = BestRuns(self.root, self.keep_runs, self.recipe.mode, finished)
+    def _execute(self, dispatch: Dispatch, recorder: Recorder, progress: Progress, sinks: Sequence[Emit] = ()) -> None:
+        search_run = SearchRun(self.root / "search", self.space, self.recipe.monitor, self.recipe.mode, dispatch.finished)
+        best_runs = BestRuns(self.root, self.keep_runs, self.recipe.mode, dispatch.finished)
         end = partial(end_runs, self.root)
-        dispatch = Dispatch(
-            ask,
-            deadline=time.monotonic() + self.seconds if self.seconds is not None else None,
-            retries=self.retries,
-            max_epochs=self.recipe.max_epochs,
-            finished=finished,
-            # First what is to be kept.
-            sinks=[recorder.record, search_run.record, progress.record, end, best_runs.record, *sinks],
-            plan=plan,
-            **arguments,
-        )
+        # First what is to be kept.
+        dispatch.sinks = [recorder.record, search_run.record, progress.record, end, best_runs.record, *sinks]
         with search_run, progress, quiet(self.verbose), little_garbage():
             self.executor.run(dispatch.next_job, Training(self.recipe, self.fuse == "always"), dispatch.take)
             show_pictures(self.root / "search", self._study())

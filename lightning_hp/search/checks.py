@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from lightning_hp.babysit import Babysitter
 from lightning_hp.description import described
 from lightning_hp.errors import ConfigError, one_of
@@ -9,8 +11,30 @@ from lightning_hp.fit import Recipe
 from lightning_hp.pruners import Pruner
 from lightning_hp.samplers import Grid, InRounds, Sampler
 from lightning_hp.space import Space
+from lightning_hp.trial import Judged, Trial
 
 FUSE = ("auto", "never", "always")
+
+
+def finished_trial(trials: Iterable[Trial], number: int) -> Trial:
+    """The trial of that number, to be trained once more. Raises ConfigError if there is none, or it has not finished."""
+    return _trial_for("rerun", "finished", trials, number, lambda trial: trial.finished)
+
+
+def pruned_trial(trials: Iterable[Trial], judged: Iterable[Judged], number: int) -> Trial:
+    """The trial of that number, to be trained to its end. Raises ConfigError if there is none, or it was not pruned."""
+    # Of one whose finishing was interrupted, only the pruner's decision is left.
+    going_on = [number in each.going_on for each in judged if number in each.values]
+    states = ("pruned", "waiting") if going_on[-1:] == [False] else ("pruned",)
+    return _trial_for("finish", "pruned", trials, number, lambda trial: trial.state in states)
+
+
+def _trial_for(call: str, wanted: str, trials: Iterable[Trial], number: int, fits: Callable[[Trial], bool]) -> Trial:
+    trial = next((each for each in trials if each.number == number), None)
+    if trial is None or not fits(trial):
+        found = f"trial {number} is {trial.state}" if trial is not None else f"there is no trial {number!r}"
+        raise ConfigError(f"{call}({number!r}) needs the number of a {wanted} trial, but {found}")
+    return trial
 
 
 def trials_in_all(space: Space, sampler: Sampler, trials: int | None, seconds: float | None, queued: int) -> int | None:

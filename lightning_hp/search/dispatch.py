@@ -32,7 +32,7 @@ class Dispatch:
         retries: how often a trial is tried again that was lost by no fault of the user's code.
         max_epochs: tells how many epochs a trial with such hyperparameters has.
         finished: the study's finished trials, by number.
-        sinks: take every event.
+        sinks: take every event; may be given later.
         plan: puts the trials into jobs.
         begun: hyperparameters, by number, of trials that were begun and not finished.
         ladder: knows which trials wait at a rung; None where no trial is pruned.
@@ -44,7 +44,7 @@ class Dispatch:
     retries: int
     max_epochs: Callable[[Hparams], int | None]
     finished: Sequence[Trial]
-    sinks: Sequence[Emit]
+    sinks: Sequence[Emit] = ()
     plan: Plan = field(default_factory=lambda: Plan(most=1))
     begun: Mapping[int, Hparams] = field(default_factory=dict)
     ladder: Ladder | None = None

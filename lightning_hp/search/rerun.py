@@ -8,7 +8,6 @@ from pathlib import Path
 
 from lightning_hp.attempts import Circumstances, read_circumstances
 from lightning_hp.babysit import log
-from lightning_hp.errors import ConfigError
 from lightning_hp.executors import Executor
 from lightning_hp.executors.scratch import scratch_folder
 from lightning_hp.fit import Recipe, Training
@@ -71,15 +70,6 @@ class Rerun:
     def _where(self) -> str:
         first = self.comparison.first
         return f" from epoch {first.epoch} on (the first is 0): {first}" if first is not None else ""
-
-
-def check_finished(trials: list[Trial], number: int) -> Trial:
-    """The trial of that number. Raises ConfigError if there is none, or it has not finished."""
-    trial = next((each for each in trials if each.number == number), None)
-    if trial is None or not trial.finished:
-        found = f"trial {number} is {trial.state}" if trial is not None else f"there is no trial {number!r}"
-        raise ConfigError(f"rerun({number!r}) needs the number of a finished trial, but {found}")
-    return trial
 
 
 def rerun(recipe: Recipe, executor: Executor, trial: Trial, sink: Emit, tolerance: float = TOLERANCE) -> Rerun:

@@ -1,4 +1,4 @@
-"""Whether bounds make a scale, whether values and positions belong to it, and whether a number is whole."""
+"""Whether bounds make a scale, whether values and positions belong to it, and what counts as a number."""
 
 from __future__ import annotations
 
@@ -50,6 +50,11 @@ def check_bounds(scale: Any, kind: type, size: float = NORMAL) -> None:
 def got(scale: Any) -> str:
     """A scale's bounds, for a message."""
     return f"got low={scale.low!r}, high={scale.high!r}"
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is one of Python's numbers; True is none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def whole_number(name: str, value: Any, least: int) -> int:

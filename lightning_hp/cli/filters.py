@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lightning_hp.bounds import is_number
 from lightning_hp.errors import ConfigError, did_you_mean
 from lightning_hp.space import route
 from lightning_hp.trial import Mode
@@ -126,7 +127,3 @@ def number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

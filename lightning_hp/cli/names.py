@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser
 
 from lightning_hp.cli.classes import KEYS, import_class
 from lightning_hp.errors import ConfigError, did_you_mean
-from lightning_hp.fit.signature import MOST_LISTED, arguments
+from lightning_hp.fit.signature import arguments, it_takes
 
 Config = dict[str, Any]
 Keys = tuple[str, ...]
@@ -155,20 +155,14 @@ def _kind(name: str, argument: str, class_path: str) -> str:
     if open_ended:
         return "dict_kwargs"
     short = class_path.rpartition(".")[2]
-    raise ConfigError(f"space[{name!r}]: {short} has no argument {argument!r}{did_you_mean(argument, known)}{_takes(known)}")
+    raise ConfigError(f"space[{name!r}]: {short} has no argument {argument!r}{did_you_mean(argument, known)}{it_takes(known)}")
 
 
 def _check_known(name: str, section: str, key: str, node: Any, known: Collection[str]) -> None:
     if node is None and not known and section != "model":
         raise ConfigError(f"space[{name!r}] needs a section {section}, which is missing")
     if known and key not in known:
-        raise ConfigError(f"space[{name!r}]: {section} has no argument {key!r}{did_you_mean(key, known)}{_takes(known)}")
-
-
-def _takes(known: Collection[str]) -> str:
-    if len(known) > MOST_LISTED:
-        return ""
-    return f"; it takes {', '.join(sorted(known)) or 'no arguments'}"
+        raise ConfigError(f"space[{name!r}]: {section} has no argument {key!r}{did_you_mean(key, known)}{it_takes(known)}")
 
 
 def _at(config: Any, keys: Keys) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 from lightning_hp.babysit.mailbox import FOLDER, listens
 from lightning_hp.babysit.nudge import send, wait, withdraw
 from lightning_hp.babysit.request import At, Change, Kind, Range, Request, parse_changes
+from lightning_hp.bounds import is_number
 from lightning_hp.errors import ConfigError
 from lightning_hp.space import route
 from lightning_hp.study.store import FILE as STUDY
@@ -136,5 +137,5 @@ def _range(knob: str, space: Mapping[str, Any]) -> Range | None:
         return None
     name, scale = found[0]
     ends = [scale["low"], scale["high"]] if "low" in scale else scale.get("values", [])
-    numbers = [float(end) for end in ends if isinstance(end, (int, float)) and not isinstance(end, bool)]
+    numbers = [float(end) for end in ends if is_number(end)]
     return Range(name, min(numbers), max(numbers)) if numbers and len(numbers) == len(ends) else None

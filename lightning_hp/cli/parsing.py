@@ -9,6 +9,7 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningCLI
 
+from lightning_hp.bounds import is_number
 from lightning_hp.cli.names import Config, Keys
 from lightning_hp.cli.unrun import fit_parser, says_all, told
 from lightning_hp.space import Hparams
@@ -63,7 +64,7 @@ def _numbers(value: Any) -> bool:
     """Whether a hyperparameter is a number, or a list of numbers."""
     if isinstance(value, list):
         return all(map(_numbers, value))
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number(value)
 
 
 def _copy(source: Namespace, to: Namespace, keys: Keys) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from lightning_hp.bounds import whole_number, whole_number_or_none
+from lightning_hp.bounds import is_number, whole_number, whole_number_or_none
 from lightning_hp.errors import ConfigError, one_of
 from lightning_hp.executors import Executor
 from lightning_hp.executors.inline import Inline
@@ -49,7 +47,7 @@ def executor_for(
     one_of("executor", name, EXECUTORS)
     workers = whole_number_or_none("workers", workers, 1)
     jobs_per_device = whole_number("jobs_per_device", jobs_per_device, 1)
-    if memory_limit is not None and not (_is_number(memory_limit) and memory_limit > 0):
+    if memory_limit is not None and not (is_number(memory_limit) and memory_limit > 0):
         raise ConfigError(f"memory_limit needs a number of GiB above 0, got {memory_limit!r}")
     limit = int(memory_limit * 2**30) if memory_limit is not None else None
     if name == "ray":
@@ -68,7 +66,3 @@ def executor_for(
     if name == "inline" or (name == "auto" and not needed and len(found) == 1):
         return Inline()
     return Processes(found, trial_timeout, limit, verbose=verbose)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

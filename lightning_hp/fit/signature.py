@@ -47,7 +47,7 @@ def check_call(function: Callable[..., Any], names: Mapping[str, str], sometimes
     for argument, full_name in names.items():
         if argument not in known and not open_ended:
             hint = did_you_mean(argument, known)
-            raise ConfigError(f"space[{full_name!r}]: {what} has no argument {argument!r}{hint}{_takes(known)}")
+            raise ConfigError(f"space[{full_name!r}]: {what} has no argument {argument!r}{hint}{it_takes(known)}")
     for argument in sorted(required & names.keys()):
         if names[argument] in sometimes:
             raise ConfigError(
@@ -72,11 +72,12 @@ def _check_fixed(function: Callable[..., Any]) -> None:
             hint = did_you_mean(argument, known)
             what = name_of(function.func)
             raise ConfigError(
-                f"functools.partial({what}, {argument}=...): {what} has no argument {argument!r}{hint}{_takes(known)}"
+                f"functools.partial({what}, {argument}=...): {what} has no argument {argument!r}{hint}{it_takes(known)}"
             )
 
 
-def _takes(known: Collection[str]) -> str:
+def it_takes(known: Collection[str]) -> str:
+    """What a callable takes, to stand behind a message; nothing where that is too much."""
     if len(known) > MOST_LISTED:
         return ""
     return f"; it takes {', '.join(sorted(known)) or 'no arguments'}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lightning_hp.bounds import is_number
 from lightning_hp.space.space import Hparams, split
 
 
@@ -23,7 +24,7 @@ def form_of(hparams: Hparams) -> str:
     True
     """
     parts = split(hparams)
-    model = {name: _form(value) for name, value in parts["model"].items() if not _is_number(value)}
+    model = {name: _form(value) for name, value in parts["model"].items() if not is_number(value)}
     # Choices may be anything, lists and objects too.
     return repr((model, parts["data"], parts["trainer"]))
 
@@ -48,16 +49,12 @@ def differing(several: Sequence[Hparams]) -> tuple[str, ...]:
     return tuple(name for name in names if any(each.get(name) != numbers[0].get(name) for each in numbers))
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
 def _is_list_of_numbers(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(map(_is_number, value))
+    return isinstance(value, list) and bool(value) and all(map(is_number, value))
 
 
 def _is_whole(value: Any) -> bool:
-    return any(isinstance(each, int) for each in (value if _is_list_of_numbers(value) else filter(_is_number, [value])))
+    return any(isinstance(each, int) for each in (value if _is_list_of_numbers(value) else filter(is_number, [value])))
 
 
 def _form(value: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_hp.bounds import is_number
 from lightning_hp.fit.fused.apart import unread
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.numbers import Number, kind_of
@@ -56,7 +57,7 @@ class Carried:
             values = [each.get(path, MISSING) for each in states]
             if all(same(value, values[0]) for value in values):
                 continue
-            if SIZE in path or not all(map(_is_number, values)) or not _settable(models[0], path):
+            if SIZE in path or not all(map(is_number, values)) or not _settable(models[0], path):
                 other = next(value for value in values if not same(value, values[0]))
                 self._differing[path] = f"{readable(path)} differs ({_short(values[0])}, {_short(other)})"
                 if path[1:] == ("__class__",):
@@ -118,10 +119,6 @@ class Carried:
         finally:
             for place, value in zip(places, own, strict=True):
                 put(*place, value)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _settable(module: nn.Module, path: Path) -> bool:

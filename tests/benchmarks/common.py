@@ -9,13 +9,13 @@ import statistics
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
@@ -25,10 +25,11 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_hp import Log, Random, ReverseLog, Space
+from lightning_hp import Log, Random, ReverseLog, SearchLoop, Space
 from lightning_hp.space.scales import Scale
 
 SPACE: dict[str, Scale] = {"lr": Log(1e-3, 1e-1), "momentum": ReverseLog(0.5, 0.9)}
+T = TypeVar("T")
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -105,6 +106,28 @@ def drawn(space: dict[str, Scale], trials: int) -> list[dict[str, Any]]:
     return list(Random().propose(Space(space), 0, range(trials), []))
 
 
+def random_search(
+    model: Callable[..., LightningModule],
+    data: Callable[[], tuple[Any, Any]],
+    trials: int,
+    root: Path,
+    space: dict[str, Scale] = SPACE,
+    **arguments: Any,
+) -> None:
+    """A random search for the lowest validation loss, whatever else it is asked for."""
+    SearchLoop(
+        model,
+        space=space,
+        data=data,
+        monitor="val_loss",
+        trials=trials,
+        strategy="random",
+        root_dir=root,
+        progress=False,
+        **arguments,
+    ).run()
+
+
 def optuna_study(
     space: dict[str, Scale], trials: int, root: Path, one_fit: Callable[[int, dict[str, float]], float], jobs: int = 1
 ) -> None:
@@ -142,6 +165,12 @@ def forked(run: Callable[..., Any], *arguments: Any) -> Any:
     """Calls a function in a process of its own, in which all is imported already; returns what it returns."""
     with ProcessPoolExecutor(1, mp_context=get_context("fork")) as alone:
         return alone.submit(run, *arguments).result()
+
+
+def in_turn(sides: Sequence[str], rounds: int, measure: Callable[[str], T]) -> Iterator[dict[str, T]]:
+    """What each side measures, round by round: every other one backwards, so that none always runs after the same one."""
+    for number in range(rounds):
+        yield {side: measure(side) for side in (sides if number % 2 == 0 else sides[::-1])}
 
 
 def told(values: Sequence[float], unit: str = "", digits: int = 2) -> str:

@@ -20,12 +20,10 @@ import time
 from pathlib import Path
 
 import torch
-from common import CORES, SPACE, Mlp, forked, silence, told, versions
+from common import CORES, Mlp, forked, in_turn, random_search, silence, told, versions
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
-
-from lightning_hp import SearchLoop
 
 # By the side, how trials go together, and whether each network has weights of its own.
 SIDES = {"one after another": ("never", False), "stacked": ("always", True), "shared": ("always", False)}
@@ -101,19 +99,9 @@ def run(side: str, network: str, trials: int, epochs: int, accelerator: str) -> 
     fuse, own = SIDES[side]
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        SearchLoop(
-            type("Head", (Head,), {"network": network, "own": own}),
-            space=SPACE,
-            data=loaders,
-            monitor="val_loss",
-            trials=trials,
-            strategy="random",
-            trainer={"max_epochs": epochs, "accelerator": accelerator},
-            executor="inline",
-            fuse=fuse,
-            root_dir=Path(folder) / "study",
-            progress=False,
-        ).run()
+        model = type("Head", (Head,), {"network": network, "own": own})
+        trainer = {"max_epochs": epochs, "accelerator": accelerator}
+        random_search(model, loaders, trials, Path(folder) / "study", trainer=trainer, executor="inline", fuse=fuse)
         seconds = time.perf_counter() - began
     on_host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return seconds, torch.cuda.max_memory_allocated() / 2**20 if accelerator == "gpu" else on_host
@@ -121,17 +109,17 @@ def run(side: str, network: str, trials: int, epochs: int, accelerator: str) -> 
 
 def compare(network: str, trials: int, epochs: int, rounds: int, accelerator: str, serial: int) -> None:
     print(f"\n{network}, K = {trials}, {epochs} epochs; trial-epochs a second, median of {rounds} rounds (min to max)")
-    rates: dict[str, list[float]] = {side: [] for side in SIDES}
-    memory = dict.fromkeys(SIDES, 0.0)
-    for number in range(rounds):
-        for side in SIDES if number % 2 == 0 else reversed(SIDES):
-            run_here = min(trials, serial) if side == "one after another" else trials
-            seconds, peak = forked(run, side, network, run_here, epochs, accelerator)
-            rates[side].append(run_here * epochs / seconds)
-            memory[side] = max(memory[side], peak)
-    for side, own in rates.items():
-        ratio = [a / b for a, b in zip(own, rates["one after another"], strict=True)]
-        print(f"  {side:<17} {told(own, digits=1)}; {told(ratio, 'x', 1)}; {memory[side]:.0f} MiB", flush=True)
+
+    def measure(side: str) -> tuple[float, float]:
+        run_here = min(trials, serial) if side == "one after another" else trials
+        seconds, peak = forked(run, side, network, run_here, epochs, accelerator)
+        return run_here * epochs / seconds, peak
+
+    found = list(in_turn(list(SIDES), rounds, measure))
+    for side in SIDES:
+        rates, peaks = zip(*(each[side] for each in found), strict=True)
+        ratio = [rate / each["one after another"][0] for rate, each in zip(rates, found, strict=True)]
+        print(f"  {side:<17} {told(rates, digits=1)}; {told(ratio, 'x', 1)}; {max(peaks):.0f} MiB", flush=True)
 
 
 def main() -> None:

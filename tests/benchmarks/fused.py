@@ -24,11 +24,24 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from common import CORES, SPACE, Cnn, Mlp, drawn, fit, forked, loaders, optuna_study, silence, told, versions
+from common import (
+    CORES,
+    SPACE,
+    Cnn,
+    Mlp,
+    drawn,
+    fit,
+    forked,
+    in_turn,
+    loaders,
+    optuna_study,
+    random_search,
+    silence,
+    told,
+    versions,
+)
 from torch import Tensor
 from torch.nn import functional
-
-from lightning_hp import SearchLoop
 
 MODELS: dict[str, type[Mlp]] = {"mlp": Mlp, "cnn": Cnn}
 # Trials of the search that is not timed: as many as have their pictures drawn.
@@ -36,19 +49,8 @@ SMALL = 12
 
 
 def search(executor: str, fuse: str, model: str, trials: int, epochs: int, accelerator: str, root: Path) -> None:
-    SearchLoop(
-        MODELS[model],
-        space=SPACE,
-        data=loaders,
-        monitor="val_loss",
-        trials=trials,
-        strategy="random",
-        trainer={"max_epochs": epochs, "accelerator": accelerator},
-        executor=executor,
-        fuse=fuse,
-        root_dir=root,
-        progress=False,
-    ).run()
+    trainer = {"max_epochs": epochs, "accelerator": accelerator}
+    random_search(MODELS[model], loaders, trials, root, trainer=trainer, executor=executor, fuse=fuse)
 
 
 def optuna(model: str, trials: int, epochs: int, accelerator: str, root: Path) -> None:
@@ -131,14 +133,14 @@ def run(side: str, model: str, trials: int, epochs: int, accelerator: str) -> tu
 
 def compare(model: str, trials: int, epochs: int, rounds: int, sides: list[str], accelerator: str, serial: int) -> None:
     print(f"\n{model}, K = {trials}, {epochs} epochs; trial-epochs a second, median of {rounds} rounds (min to max)")
-    rates: dict[str, list[float]] = {side: [] for side in sides}
-    memory: dict[str, float] = {}
-    for number in range(rounds):
-        for side in sides if number % 2 == 0 else sides[::-1]:
-            run_here = min(trials, serial) if side == "optuna" else trials
-            seconds, peak = forked(run, side, model, run_here, epochs, accelerator)
-            rates[side].append(run_here * epochs / seconds)
-            memory[side] = max(peak, memory.get(side, 0.0))
+
+    def measure(side: str) -> tuple[float, float]:
+        run_here = min(trials, serial) if side == "optuna" else trials
+        seconds, peak = forked(run, side, model, run_here, epochs, accelerator)
+        return run_here * epochs / seconds, peak
+
+    found = list(in_turn(sides, rounds, measure))
+    rates = {side: [each[side][0] for each in found] for side in sides}
     for side in sides:
         ratio = ""
         if side != "optuna" and "optuna" in sides:
@@ -146,7 +148,7 @@ def compare(model: str, trials: int, epochs: int, rounds: int, sides: list[str],
         if side.startswith("fused") and "floor" in sides:
             share = [a / b for a, b in zip(rates[side], rates["floor"], strict=True)]
             ratio += f"; of the floor {told([100 * each for each in share], '%', 0)}"
-        print(f"  {side:<17} {told(rates[side], digits=1)}{ratio}; {memory[side]:.0f} MiB", flush=True)
+        print(f"  {side:<17} {told(rates[side], digits=1)}{ratio}; {max(each[side][1] for each in found):.0f} MiB", flush=True)
 
 
 def main() -> None:

@@ -20,12 +20,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from common import drawn, fit, optuna_study, silence, versions
+from common import drawn, fit, optuna_study, random_search, silence, versions
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_hp import Log, ReverseLog, SearchLoop
+from lightning_hp import Log, ReverseLog
 from lightning_hp.space.scales import Scale
 
 # Gentle enough that every epoch improves, so that both sides write equally many checkpoints.
@@ -68,19 +68,7 @@ def bare(trials: int, epochs: int, root: Path) -> None:
 
 
 def search_loop(trials: int, epochs: int, root: Path) -> None:
-    SearchLoop(
-        Small,
-        space=SPACE,
-        data=loaders,
-        monitor="val_loss",
-        trials=trials,
-        strategy="random",
-        trainer={"max_epochs": epochs},
-        executor="inline",
-        fuse="never",
-        root_dir=root,
-        progress=False,
-    ).run()
+    random_search(Small, loaders, trials, root, SPACE, trainer={"max_epochs": epochs}, executor="inline", fuse="never")
 
 
 def optuna(trials: int, epochs: int, root: Path) -> None:

@@ -34,28 +34,17 @@ from typing import Any
 
 import torch
 from clusters import cluster, connected
-from common import SPACE, Mlp, child, drawn, fit, loaders, silence, told, versions
+from common import SPACE, Mlp, child, drawn, fit, loaders, random_search, silence, told, versions
 from lightning.pytorch import Callback, LightningModule, Trainer
 from throughput import CLOCK, Clock
 
-from lightning_hp import RayCluster, SearchLoop
+from lightning_hp import RayCluster
 
 
 def search_loop(executor: Any, options: argparse.Namespace) -> None:
-    SearchLoop(
-        Mlp,
-        space=SPACE,
-        data=loaders,
-        monitor="val_loss",
-        trials=options.trials,
-        strategy="random",
-        trainer={"max_epochs": options.epochs, "accelerator": "cpu", "callbacks": [Clock]},
-        executor=executor,
-        fuse="never",
-        workers=options.workers,
-        root_dir=options.root,
-        progress=False,
-    ).run()
+    trainer = {"max_epochs": options.epochs, "accelerator": "cpu", "callbacks": [Clock]}
+    how = {"trainer": trainer, "executor": executor, "fuse": "never", "workers": options.workers}
+    random_search(Mlp, loaders, options.trials, options.root, **how)
 
 
 class Report(Callback):

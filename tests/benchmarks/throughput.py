@@ -27,10 +27,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import CORES, SPACE, Mlp, child, drawn, fit, loaders, optuna_study, silence, told, versions
+from common import (
+    CORES,
+    SPACE,
+    Mlp,
+    child,
+    drawn,
+    fit,
+    in_turn,
+    loaders,
+    optuna_study,
+    random_search,
+    silence,
+    told,
+    versions,
+)
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lightning_hp import SearchLoop
 from lightning_hp.study.store import Store
 
 CLOCK = "clock.json"
@@ -52,21 +65,10 @@ def timed_fit(number: int, hparams: dict[str, float], epochs: int, root: Path) -
 
 
 def search_loop(executor: str, trials: int, epochs: int, root: Path) -> None:
-    SearchLoop(
-        Mlp,
-        space=SPACE,
-        data=loaders,
-        monitor="val_loss",
-        trials=trials,
-        strategy="random",
-        trainer={"max_epochs": epochs, "accelerator": "cpu", "callbacks": [Clock]},
-        executor=executor,
-        # How a fused search compares is told by fused.py.
-        fuse="never",
-        workers=CORES if executor == "processes" else None,
-        root_dir=root,
-        progress=False,
-    ).run()
+    trainer = {"max_epochs": epochs, "accelerator": "cpu", "callbacks": [Clock]}
+    workers = CORES if executor == "processes" else None
+    # How a fused search compares is told by fused.py.
+    random_search(Mlp, loaders, trials, root, trainer=trainer, executor=executor, fuse="never", workers=workers)
 
 
 def optuna(jobs: int, trials: int, epochs: int, root: Path) -> None:
@@ -168,11 +170,9 @@ def compare(seconds: float, epochs: int, sides: Sequence[str], trials: int, roun
         f"\nfits of {seconds:g} s ({epochs} epochs), {trials} trials; trials a second, median of {rounds} rounds (min to max)"
     )
     found: list[dict[str, dict[str, list[float]]]] = []
-    for number in range(rounds):
-        # Every other round backwards, so that none always runs after the same one.
-        order = sides if number % 2 == 0 else sides[::-1]
-        found.append({side: measure(side, trials, epochs) for side in order})
-        rates = (f"{side} {found[-1][side]['whole'][0]:.2f}/{found[-1][side]['steady'][0]:.2f}" for side in sides)
+    for number, each in enumerate(in_turn(sides, rounds, lambda side: measure(side, trials, epochs))):
+        found.append(each)
+        rates = (f"{side} {each[side]['whole'][0]:.2f}/{each[side]['steady'][0]:.2f}" for side in sides)
         print(f"  round {number}, whole/steady: {', '.join(rates)}", flush=True)
     for side in sides:
         whole, steady = ([each[side][what][0] for each in found] for what in ("whole", "steady"))

@@ -36,7 +36,7 @@ def check_bounds(scale: Any, kind: type, size: float = NORMAL) -> None:
             value = value.item()
         if isinstance(value, int) and abs(value) > sys.float_info.max:
             raise ConfigError(f"{name} needs {wanted} that a float can hold, got a {bound} of more than 308 digits")
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if not is_number(value) or not math.isfinite(value):
             raise ConfigError(f"{name} needs finite {wanted}, got {bound}={value!r}{_text_hint(value)}")
         if kind is int and value != int(value):
             raise ConfigError(f"{name} needs {wanted}, got {bound}={value!r}")

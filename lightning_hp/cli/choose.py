@@ -11,7 +11,7 @@ from rich.console import Console
 
 from lightning_hp.cli.filters import Row, column_of, parse_condition, sort_rows
 from lightning_hp.cli.table import print_rows, short_names, short_value
-from lightning_hp.space.scales import label
+from lightning_hp.description import label
 from lightning_hp.study import Study
 
 _HPARAMS = "hparams."

@@ -6,10 +6,10 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lightning_hp.description import label
 from lightning_hp.report.nameless import program
 from lightning_hp.report.searched import Searched
 from lightning_hp.space import split
-from lightning_hp.space.scales import label
 from lightning_hp.trial import Trial
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
+from lightning_hp.description import label
 from lightning_hp.report.style import cut
-from lightning_hp.space.scales import Choice, Int, Linear, Log, LogInt, ReverseLog, Scale, label
+from lightning_hp.space.scales import Choice, Int, Linear, Log, LogInt, ReverseLog, Scale
 
 # Labels nearer to each other than this part of the axis would touch.
 NEAREST = 0.15

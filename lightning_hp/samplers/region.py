@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_hp.description import label
 from lightning_hp.samplers.evidence import Evidence, features
 from lightning_hp.samplers.quasi import scrambled, sobol_hparams
 from lightning_hp.samplers.surrogate import Posterior, Surrogate, log_expected_improvement
 from lightning_hp.samplers.threads import one_thread
 from lightning_hp.space import Space
-from lightning_hp.space.scales import Choice, Int, LogInt, label
+from lightning_hp.space.scales import Choice, Int, LogInt
 
 Array = NDArray[np.float64]
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lightning_hp.bounds import check_bounds, check_points, checked_unit, checked_values, got
-from lightning_hp.description import label as label
+from lightning_hp.description import label
 from lightning_hp.errors import ConfigError
 from lightning_hp.space.rounding import round_decimals, round_significant
 from lightning_hp.space.scale import Scale as Scale

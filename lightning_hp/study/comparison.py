@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 
+from lightning_hp.bounds import is_number
 from lightning_hp.errors import ConfigError
 from lightning_hp.trial import Metrics
 
@@ -79,7 +80,7 @@ def compare(before: Metrics, after: Metrics, tolerance: float = TOLERANCE) -> Co
 
 def check_tolerance(tolerance: float) -> None:
     """Raises ConfigError unless values can lie so far apart."""
-    if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not tolerance >= 0:
+    if not is_number(tolerance) or not tolerance >= 0:
         raise ConfigError(f"tolerance needs a number of at least 0, got {tolerance!r}")
 
 

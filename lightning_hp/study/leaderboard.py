@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from lightning_hp.space.scales import label
+from lightning_hp.description import label
 from lightning_hp.trial import Trial
 
 

@@ -12,8 +12,9 @@ from tensorboard.compat.proto import summary_pb2
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from lightning_hp.description import label
 from lightning_hp.space import Hparams, Space
-from lightning_hp.space.scales import Choice, Int, Linear, Log, LogInt, ReverseLog, label
+from lightning_hp.space.scales import Choice, Int, Linear, Log, LogInt, ReverseLog
 
 
 def experiment(space: Space, objective: str, monitor: str) -> Any:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lightning_hp import Choice, ConfigError, Int, Linear, Log, LogInt, ReverseLog
-from lightning_hp.space.scales import label
+from lightning_hp.description import label
 
 UNITS = st.floats(0, 1) | st.sampled_from([0.0, 5e-324, 0.5, 1 - 2**-53, 1.0])
 SCALES = [

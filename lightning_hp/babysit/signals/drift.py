@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from lightning_hp.babysit.settings import ABOVE_1, POSITIVE, check, whole
 from lightning_hp.babysit.signals.robust import theil_sen
@@ -30,16 +31,13 @@ class GradientDrift:
     "the gradient's norm grew from 1 to 700"
     """
 
+    source: ClassVar[Source] = "gradient_norm"
     window: int = 20
     growth: float = 30.0
     deviations: float = 2.0
 
     def __post_init__(self) -> None:
         check(self, window=whole(3), growth=ABOVE_1, deviations=POSITIVE)
-
-    @property
-    def source(self) -> Source:
-        return "gradient_norm"
 
     def begin(self) -> State:
         return {"logs": []}

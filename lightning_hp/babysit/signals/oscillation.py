@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import ClassVar
 
 from lightning_hp.babysit.settings import FROM_0_TO_1, MODE, POSITIVE, check, whole
 from lightning_hp.babysit.signals.robust import median, usable
@@ -32,6 +33,7 @@ class Oscillation:
     'it swings by 0.6 between checks'
     """
 
+    source: ClassVar[Source] = "monitor"
     mode: Mode
     window: int = 6
     turns: float = 0.6
@@ -39,10 +41,6 @@ class Oscillation:
 
     def __post_init__(self) -> None:
         check(self, mode=MODE, window=whole(4), turns=FROM_0_TO_1, swing=POSITIVE)
-
-    @property
-    def source(self) -> Source:
-        return "monitor"
 
     def begin(self) -> State:
         return {"low": None, "high": None, "values": []}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from lightning_hp.babysit.settings import MODE, NOT_NEGATIVE, check, whole
 from lightning_hp.babysit.signals.signal import Finding, Source, State
@@ -34,6 +35,7 @@ class Plateau:
     '1 has not beaten 1 in 2 checks'
     """
 
+    source: ClassVar[Source] = "monitor"
     mode: Mode
     patience: int = 5
     min_delta: float = 1e-4
@@ -41,10 +43,6 @@ class Plateau:
 
     def __post_init__(self) -> None:
         check(self, mode=MODE, patience=whole(), min_delta=NOT_NEGATIVE, cooldown=whole())
-
-    @property
-    def source(self) -> Source:
-        return "monitor"
 
     def begin(self) -> State:
         return {"best": None, "bad_checks": 0, "cooldown_left": 0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import ClassVar
 
 from lightning_hp.babysit.settings import FROM_0_TO_1, MODE, NOT_NEGATIVE, check, whole
 from lightning_hp.babysit.signals.robust import deviation, usable
@@ -35,6 +36,7 @@ class Slow:
     'it went straight on from 2.3 to 1.92 in 5 checks, a higher lr may be faster'
     """
 
+    source: ClassVar[Source] = "monitor"
     mode: Mode
     window: int = 5
     straightness: float = 0.6
@@ -42,10 +44,6 @@ class Slow:
 
     def __post_init__(self) -> None:
         check(self, mode=MODE, window=whole(5), straightness=FROM_0_TO_1, noise=NOT_NEGATIVE)
-
-    @property
-    def source(self) -> Source:
-        return "monitor"
 
     def begin(self) -> State:
         return {"values": []}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from lightning_hp.babysit.settings import NOT_NEGATIVE, POSITIVE, check, whole
 from lightning_hp.babysit.signals.robust import deviation, median, usable
@@ -37,6 +38,7 @@ class Spike:
     'the loss jumped from 1.1 to 3.1'
     """
 
+    source: ClassVar[Source] = "loss"
     window: int = 50
     lasting: int = 5
     deviations: float = 6.0
@@ -44,10 +46,6 @@ class Spike:
 
     def __post_init__(self) -> None:
         check(self, window=whole(2), lasting=whole(1), deviations=POSITIVE, undone=NOT_NEGATIVE)
-
-    @property
-    def source(self) -> Source:
-        return "loss"
 
     def begin(self) -> State:
         return {"first": None, "losses": []}

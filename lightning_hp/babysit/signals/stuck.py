@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import stdev
+from typing import ClassVar
 
 from lightning_hp.babysit.settings import POSITIVE, check, whole
 from lightning_hp.babysit.signals.robust import median, theil_sen, usable
@@ -39,15 +40,12 @@ class Stuck:
     'the loss is 2.305, and 2.3 before the first step'
     """
 
+    source: ClassVar[Source] = "loss"
     window: int = 15
     overshoot: float = 8.0
 
     def __post_init__(self) -> None:
         check(self, window=whole(2), overshoot=POSITIVE)
-
-    @property
-    def source(self) -> Source:
-        return "loss"
 
     def begin(self) -> State:
         return {"first": None, "highest": None, "skip": self.window, "losses": []}

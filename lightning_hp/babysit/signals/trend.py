@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from lightning_hp.babysit.settings import MODE, NOT_NEGATIVE, POSITIVE, check, whole
 from lightning_hp.babysit.signals.robust import noise, theil_sen, usable
@@ -39,6 +40,7 @@ class TrendPlateau:
     'the trend of 4 checks at 1.01 promises no more than 0 from the next 4'
     """
 
+    source: ClassVar[Source] = "monitor"
     mode: Mode
     window: int = 8
     negligible: float = 0.01
@@ -47,10 +49,6 @@ class TrendPlateau:
 
     def __post_init__(self) -> None:
         check(self, mode=MODE, window=whole(3), negligible=NOT_NEGATIVE, noise=NOT_NEGATIVE, deviations=POSITIVE)
-
-    @property
-    def source(self) -> Source:
-        return "monitor"
 
     def begin(self) -> State:
         return {"first": None, "best": None, "values": []}

@@ -192,10 +192,10 @@ def test_what_ordinary_steps_write_to_is_updated_by_steps_and_stays_shared():
     models = pair()
     stack = Stack(models)
     before = {name: tensor.clone() for name, tensor in stack.shared.tensors.items()}
-    before = stack.snapshot()
+    snapshot = stack.snapshot()
     for model in models:
         model(torch.rand(8, 4))
-    stack.restore(before)
+    stack.restore(snapshot)
     assert stack.shared.updated == {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
     assert all(torch.equal(tensor, before[name]) for name, tensor in stack.shared.tensors.items())
     for model in models:

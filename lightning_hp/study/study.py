@@ -114,7 +114,9 @@ class Study:
 
     def findings(self) -> Findings:
         """What the finished trials say of their space; `advice`, `importance` and `zoom` are parts of it."""
-        return _found(self._searched(), self.trials, self.asked, self.rounds)
+        with self._open() as store:
+            asked, rounds, trials = store.asked(), store.rounds(), self._given(store.trials())
+        return _found(self._space_of(asked), trials, asked, rounds)
 
     def advice(self) -> list[Advice]:
         """What to change and to know after the search, in lines to print: ends to widen, bounds that avoid divergence, which
@@ -244,14 +246,14 @@ class Study:
         told = f"{self.root}: {headline(self.counts, asked['total'])}; best {asked['monitor']} first ({asked['mode']})"
         return leaderboard_html(told, asked["monitor"], list(asked["space"]), self.leaderboard(MOST_SHOWN))
 
-    def _searched(self) -> Space:
+    def _space_of(self, asked: Mapping[str, Any]) -> Space:
         """The space, with choices as the trials have them."""
-        return self._space if self._space is not None else Space(self.asked["space"])
+        return self._space if self._space is not None else Space(asked["space"])
 
     def _for_report(self) -> Searched:
         with self._open() as store:
             asked, rounds, times, trials = store.asked(), store.rounds(), store.times(), self._given(store.trials())
-        space = self._searched()
+        space = self._space_of(asked)
         found = _found(space, trials, asked, rounds)
         numbers = [trial.number for trial in trials]
         done, trained_on = interventions(self.root, numbers), machines(self.root, numbers)

@@ -16,6 +16,7 @@ lists       what the models' lists get of a step, for hooks at the end of the ep
 graphs      steps recorded once and replayed, on CUDA devices
 replayable  whether a step may be
 check       whether the fused step does what the ordinary ones do, and is faster; tf32 is off for that
+rows_at_once  for how many rows a step is run at once
 trees       tensors of all rows, and nests of containers with tensors in them
 rules       SGD and other optimizers on stacked parameters; Adam and its kin are in rules_adam
 loss_scales each row's own loss scale, where it trains in float16

@@ -11,13 +11,10 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-from torch.utils.weak import WeakIdKeyDictionary
 
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.lists import Added, Growth, rows
 from lightning_hp.fit.fused.metrics import metrics
-from lightning_hp.fit.fused.overrides import Vectorizable
 from lightning_hp.fit.fused.state import MISSING, Path, changes, find, kept, leaves, readable, same, state
 from lightning_hp.fit.fused.step import FusedStep
 from lightning_hp.fit.fused.step_output import Logged, StepOutput, loss_of, metric_paths, step_log
@@ -27,9 +24,6 @@ from lightning_hp.fit.rng import isolated_rngs, rng_states, set_rng_states
 
 # Largest difference that is rounding: relative, and absolute in units of the largest value.
 TOLERANCE = 1e-3
-# Bytes that a tensor of all rows may have on a CPU. Memory of large ones goes back to the system at once, and to get its pages
-# anew takes as long as the step itself.
-LARGEST = 8 * 2**20
 
 
 def check(step: FusedStep, name: str, args: tuple[Any, ...]) -> None:
@@ -84,58 +78,6 @@ def seconds(step: FusedStep, args: tuple[Any, ...], replay: Callable[[], StepOut
             torch.autograd.backward(loss_of(output))
 
         return _fastest(fused), _fastest(ordinary) * len(models)
-
-
-def most_at_once(step: FusedStep, name: str, args: tuple[Any, ...]) -> int | None:
-    """How many rows a step is to run for at once; None for all. What is computed once for all rows does not count.
-
-    By the sizes of its tensors and not by the time that it takes, so that the trials' random numbers are the same whenever they
-    are trained.
-    """
-    model: LightningModule = step.stack.models[0]  # type: ignore[assignment]
-    if model.device.type != "cpu":
-        return None
-    tensors = (*model.named_parameters(), *model.named_buffers())
-    largest = _Largest([tensor for name, tensor in tensors if name not in step.stack.shared.tensors])
-    with (
-        isolated_rngs(),
-        undone(step, rows=1),
-        Growth(model).taken(),
-        step_log(model, metric_paths(model)),
-        largest,
-        # In the forms that operations have in a fused step.
-        Vectorizable(),
-    ):
-        getattr(model, name)(unshared(args[0]), *args[1:])
-    return max(1, LARGEST // max(1, largest.size))
-
-
-class _Largest(TorchFunctionMode):
-    """Notes the size of the largest tensor, in bytes, that operations make of a row's own, besides views of these.
-
-    Args:
-        own: the tensors that are a row's own. So is what operations make of them, or draw.
-    """
-
-    def __init__(self, own: Sequence[Tensor]) -> None:
-        super().__init__()
-        self.size = 0
-        self._there = {tensor.untyped_storage()._cdata for tensor in own}
-        self._own = WeakIdKeyDictionary(dict.fromkeys(own))
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        drawn = torch.get_rng_state()
-        result = func(*args, **(kwargs or {}))
-        of_row = any(tensor in self._own for tensor in taken_apart((args, kwargs))[1]) or not torch.equal(
-            drawn, torch.get_rng_state()
-        )
-        for each in taken_apart(result)[1] if of_row else ():
-            self._own[each] = None
-            if (storage := each.untyped_storage())._cdata not in self._there:
-                self.size = max(self.size, min(each.nbytes, storage.nbytes()))
-        return result
 
 
 def _compare_steps(step: FusedStep, name: str, args: tuple[Any, ...]) -> None:

@@ -18,7 +18,7 @@ from lightning_hp.fit.copies import hold_once
 from lightning_hp.fit.fused.babysitting import Babysitting, connect
 from lightning_hp.fit.fused.best import BestWeights
 from lightning_hp.fit.fused.carried import Carried
-from lightning_hp.fit.fused.check import check, most_at_once, seconds
+from lightning_hp.fit.fused.check import check, seconds
 from lightning_hp.fit.fused.errors import CannotFuseError
 from lightning_hp.fit.fused.feed import loading_seconds
 from lightning_hp.fit.fused.graphs import GRAPHS, StepGraphs
@@ -26,6 +26,7 @@ from lightning_hp.fit.fused.logs import Entry, EpochLogs
 from lightning_hp.fit.fused.loss_scales import LossScales, loss_scales
 from lightning_hp.fit.fused.member import Member
 from lightning_hp.fit.fused.optimizer import FusedOptimizer, mismatch, row_norms, unscales_by_itself
+from lightning_hp.fit.fused.rows_at_once import most_at_once
 from lightning_hp.fit.fused.stack import Stack
 from lightning_hp.fit.fused.state import Path, aliases, find, readable
 from lightning_hp.fit.fused.step import FusedStep

@@ -8,7 +8,7 @@ from torch import nn
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
 
 from lightning_hp import Linear
-from lightning_hp.fit.fused import check
+from lightning_hp.fit.fused import rows_at_once
 from lightning_hp.fit.fused.step import FusedStep
 from tests.fit.fused.digits import SPACE, Classifier, assert_the_same_alone, trained
 
@@ -56,7 +56,7 @@ def rows_run(monkeypatch):
 @pytest.mark.parametrize("trials", [4, 5])
 def test_trials_in_parts_end_as_each_by_itself(trials, rows_run, tmp_path, monkeypatch):
     # A batch of 32 images in 4 channels of 6 x 6 pixels.
-    monkeypatch.setattr(check, "LARGEST", 2 * 4 * 32 * 4 * 6 * 6)
+    monkeypatch.setattr(rows_at_once, "LARGEST", 2 * 4 * 32 * 4 * 6 * 6)
     space = {**SPACE, "weight": Linear(0.5, 2.0)}
     assert_the_same_alone(Convolutional, tmp_path, trials=trials, space=space)
     assert (trials, 2) in rows_run
@@ -77,7 +77,7 @@ def test_random_numbers_are_each_rows_own_and_the_same_again(tmp_path, monkeypat
             nn.init.zeros_(layer.bias)
             return nn.Sequential(nn.Dropout(0.5), layer)
 
-    monkeypatch.setattr(check, "LARGEST", 1)
+    monkeypatch.setattr(rows_at_once, "LARGEST", 1)
     settings = {"space": {"lr": Linear(0.01, 0.0100001)}, "trainer": {"max_epochs": 1}}
     once, again = (trained(Dropping, tmp_path / name, True, **settings) for name in ("once", "again"))
     losses = [round(outcome.metrics["train_loss_epoch"][0], 3) for outcome in once.values()]

@@ -14,7 +14,7 @@ from lightning_hp import Log, ReverseLog
 from lightning_hp.fit import copies
 from lightning_hp.fit.checkpoints import LAST
 from lightning_hp.fit.copies import address
-from lightning_hp.fit.fused import check, saving
+from lightning_hp.fit.fused import rows_at_once, saving
 from lightning_hp.fit.fused.best import BestWeights
 from lightning_hp.fit.fused.stack import Stack
 from lightning_hp.fit.fused.step import FusedStep
@@ -76,7 +76,7 @@ def test_recorded_steps_take_what_is_shared_from_where_it_stays(kind, made, tmp_
 
 @pytest.mark.parametrize("kind", [Head, Averaging, Normed])
 def test_trials_in_parts_update_what_they_share_once(kind, tmp_path, monkeypatch):
-    monkeypatch.setattr(check, "LARGEST", 1)
+    monkeypatch.setattr(rows_at_once, "LARGEST", 1)
     assert_the_same_alone(kind, tmp_path)
 
 
@@ -89,7 +89,7 @@ def test_only_what_each_trial_has_of_its_own_counts_for_how_many_are_run_at_once
 
     monkeypatch.setattr(FusedStep, "_run_rows", noted)
     # What a head gives for a batch of 50; the network below makes more for each image.
-    monkeypatch.setattr(check, "LARGEST", 3 * 4 * 50 * 10)
+    monkeypatch.setattr(rows_at_once, "LARGEST", 3 * 4 * 50 * 10)
     trained(Head, tmp_path, True, trials=3)
     assert min(parts) >= 3
 

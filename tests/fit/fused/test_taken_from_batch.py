@@ -9,7 +9,7 @@ import pytest
 from torch import nn
 from torch.utils.data import DataLoader, default_collate
 
-from lightning_hp.fit.fused import check
+from lightning_hp.fit.fused import rows_at_once
 from tests.fit.fused.digits import Classifier, assert_the_same_alone, loaders
 
 
@@ -60,8 +60,8 @@ def collated(collate):
     [(Popping, as_dict), (Popping, as_mapping), (Overwriting, as_object)],
     ids=["dict", "mapping", "object"],
 )
-@pytest.mark.parametrize("rows_at_once", ["all", "one"])
-def test_what_a_step_takes_or_writes_is_of_that_run_alone(kind, collate, rows_at_once, tmp_path, monkeypatch):
-    if rows_at_once == "one":
-        monkeypatch.setattr(check, "LARGEST", 1)
+@pytest.mark.parametrize("at_once", ["all", "one"])
+def test_what_a_step_takes_or_writes_is_of_that_run_alone(kind, collate, at_once, tmp_path, monkeypatch):
+    if at_once == "one":
+        monkeypatch.setattr(rows_at_once, "LARGEST", 1)
     assert_the_same_alone(kind, tmp_path, data=collated(collate))

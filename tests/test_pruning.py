@@ -227,6 +227,17 @@ def test_with_the_whole_search_as_a_bracket_rounds_see_those_who_wait_and_the_be
     assert [round_.notes.get("trials_used") for round_ in study.rounds] == [None, 4, 7]
 
 
+def test_rungs_that_are_named_are_where_trials_pause(prune):
+    study = prune(model=Plain, strategy="quasi", trials=7, pruner=Halving(rungs=[1, 2, 4], factor=2, size="all")).run()
+    assert [(judged.rung, len(judged.values), len(judged.going_on)) for judged in study.rungs] == [
+        (1, 7, 3),
+        (2, 3, 1),
+        (4, 1, 1),
+    ]
+    assert sorted(trial.epochs for trial in study.trials) == [1, 1, 1, 1, 2, 2, 5]
+    assert study.asked["pruner"] == {"name": "halving", "factor": 2, "size": "all", "rungs": [1, 2, 4]}
+
+
 @pytest.mark.slow
 def test_an_interrupted_search_with_the_whole_of_it_as_a_bracket_ends_the_same(prune, monkeypatch):
     # How trials stand is written seldom.
@@ -361,6 +372,7 @@ def test_another_pruner_is_another_search_and_none_is_as_before(prune):
         ({"trainer": {"enable_checkpointing": False}}, r"leave trainer\['enable_checkpointing'\] out, or the pruner"),
         ({"trainer": {"max_epochs": 1}}, "with trainer max_epochs=1 none goes on from there"),
         ({"pruner": Halving(first=5)}, r"\{'name': 'halving', 'first': 5\} compares no trial before its end: .* max_epochs=5"),
+        ({"pruner": Halving(rungs=(2, 5))}, "pruner has a rung at 5, but trials end at trainer max_epochs=5: leave it out"),
         ({"pruner": "half"}, "pruner='half' is not one of halving, asha"),
     ],
 )

@@ -70,7 +70,7 @@ def pruner_for(pruner: str | Pruner | None) -> Pruner | None:
         ConfigError: there is no such pruner.
 
     >>> pruner_for("halving")
-    Halving(first=None, factor=4, unit='epochs', size=None)
+    Halving(first=None, factor=4, unit='epochs', size=None, rungs=None)
     """
     if pruner is None:
         return None

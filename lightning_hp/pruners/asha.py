@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lightning_hp.description import named
-from lightning_hp.pruners.standing import Standing, check, geometric_rung, judge_by_rank
+from lightning_hp.pruners.standing import Standing, check, judge_by_rank, rung_at
 from lightning_hp.trial import Mode, Unit
 
 
@@ -21,11 +21,12 @@ class Asha:
 
     Args:
         first: epochs or steps after which a trial is compared for the first time; by default so that there are two rungs.
-        factor: one in so many goes on, and trains so many times as long until it is compared again.
+        factor: one in so many goes on, and without ``rungs`` trains so many times as long until it is compared again.
         unit: ``"epochs"`` or ``"steps"``, as for `Halving`.
+        rungs: in place of ``first``, all of them: ``(6, 12)`` compares trials after 6 and after 12.
 
     Raises:
-        ConfigError: a number is not whole or too small, or there is no such unit.
+        ConfigError: a number is not whole or too small, rungs do not rise, or there is no such unit.
 
     >>> come = {0: Standing(0.5, goes_on=True), 1: Standing(0.4, goes_on=False)}
     >>> [Asha().judge({**come, 2: Standing(value)}, complete=False, mode="max") for value in (0.6, 0.3)]
@@ -35,6 +36,7 @@ class Asha:
     first: int | None = None
     factor: int = 4
     unit: Unit = "epochs"
+    rungs: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         check(self)
@@ -44,7 +46,7 @@ class Asha:
         return named("asha", self, Asha())
 
     def rung(self, index: int, most: int | None) -> int | None:
-        return geometric_rung(self.first, self.factor, index, most)
+        return rung_at(self, index, most)
 
     def bracket(self, number: int, round_: range) -> range:
         return range(sys.maxsize)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from lightning_hp.bounds import whole_number
 from lightning_hp.description import named
 from lightning_hp.errors import one_of
-from lightning_hp.pruners.standing import Standing, check, geometric_rung, judge_by_rank
+from lightning_hp.pruners.standing import Standing, check, judge_by_rank, rung_at
 from lightning_hp.trial import Mode, Unit
 
 # Trials of a bracket where the search has no number of trials.
@@ -32,14 +32,15 @@ class Halving:
 
     Args:
         first: epochs or steps after which trials are compared for the first time; by default so that there are two rungs.
-        factor: one in so many goes on, and trains so many times as long until it is compared again.
+        factor: one in so many goes on, and without ``rungs`` trains so many times as long until it is compared again.
         unit: ``"epochs"`` or ``"steps"`` of the optimizer. Trials are compared only at the end of an epoch, so a rung in steps
             is reached at the end of the first epoch that has come so far: choose rungs further apart than an epoch.
         size: trials of a bracket, or ``"all"``. Give one where a search without rounds has very many trials, or no number of
             them (then 32), or is to grow later: what has been decided in a bracket stays so, whoever comes to it afterwards.
+        rungs: in place of ``first``, all of them: ``(6, 12)`` compares trials after 6 and after 12.
 
     Raises:
-        ConfigError: a number is not whole or too small, or there is no such unit or size.
+        ConfigError: a number is not whole or too small, rungs do not rise, or there is no such unit or size.
 
     >>> standings = {0: Standing(0.5), 1: Standing(0.9), 2: Standing(0.7), 3: Standing(None)}
     >>> Halving(factor=2).judge(standings, complete=True, mode="max")
@@ -52,6 +53,7 @@ class Halving:
     factor: int = 4
     unit: Unit = "epochs"
     size: int | Literal["all"] | None = None
+    rungs: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         check(self)
@@ -65,7 +67,7 @@ class Halving:
         return named("halving", self, Halving())
 
     def rung(self, index: int, most: int | None) -> int | None:
-        return geometric_rung(self.first, self.factor, index, most)
+        return rung_at(self, index, most)
 
     def bracket(self, number: int, round_: range) -> range:
         if self.size == "all":

@@ -1,14 +1,15 @@
-"""How trials stand at a rung, and where rungs are that lie ever further apart."""
+"""How trials stand at a rung, and where the rungs are."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from lightning_hp.bounds import whole_number
-from lightning_hp.errors import one_of
+from lightning_hp.errors import ConfigError, one_of
 from lightning_hp.trial import Mode
 
 
@@ -50,26 +51,43 @@ def judge_by_rank(standings: Mapping[int, Standing], factor: int, mode: Mode) ->
     return {number: number in best for number, each in standings.items() if each.goes_on is None}
 
 
-def geometric_rung(first: int | None, factor: int, index: int, most: int | None) -> int | None:
-    """Rung number ``index`` of those at first, first * factor and so on; None if it is not below ``most``.
+def rung_at(pruner: Any, index: int, most: int | None) -> int | None:
+    """Rung number ``index`` of a pruner with ``first``, ``factor`` and ``rungs``; None if it is not below ``most``.
 
-    Without ``first`` there are two rungs, as far as ``most`` has room for them.
-
-    >>> [geometric_rung(1, 3, index, most=10) for index in range(4)]
-    [1, 3, 9, None]
-    >>> [geometric_rung(None, 4, index, most=27) for index in range(3)]
-    [2, 8, None]
+    Without any there are two, as far as ``most`` has room for them.
     """
-    if first is None:
-        first = max(1, round(most / factor**2)) if most is not None else 1
-    at = first * factor**index
-    return at if most is None or at < most else None
+    if pruner.rungs is not None:
+        at = pruner.rungs[index] if index < len(pruner.rungs) else None
+    else:
+        at = _first(pruner, most) * pruner.factor**index
+    return at if at is not None and (most is None or at < most) else None
+
+
+def _first(pruner: Any, most: int | None) -> int:
+    if pruner.first is not None:
+        first: int = pruner.first
+        return first
+    return max(1, round(most / pruner.factor**2)) if most is not None else 1
 
 
 def check(pruner: Any) -> None:
-    """Raises ConfigError unless a pruner has rungs: ``first``, ``factor`` and ``unit``."""
+    """Raises ConfigError unless a pruner has rungs: ``first`` or ``rungs``, ``factor``, ``unit``. Keeps ``rungs`` as a tuple."""
     name = type(pruner).__name__
     if pruner.first is not None:
         whole_number(f"{name}(first=)", pruner.first, 1)
+    if pruner.rungs is not None:
+        if pruner.first is not None:
+            raise ConfigError(
+                f"{name} takes first= or rungs=, got first={pruner.first} and rungs={pruner.rungs}: leave one out"
+            )
+        object.__setattr__(pruner, "rungs", _rising(f"{name}(rungs=)", pruner.rungs))
     whole_number(f"{name}(factor=)", pruner.factor, 2)
     one_of(f"{name}(unit=)", pruner.unit, ("epochs", "steps"))
+
+
+def _rising(what: str, rungs: object) -> tuple[int, ...]:
+    if isinstance(rungs, Sequence) and not isinstance(rungs, str) and rungs:
+        kept = tuple(whole_number(what, each, 1) for each in rungs)
+        if all(low < high for low, high in pairwise(kept)):
+            return kept
+    raise ConfigError(f"{what} needs whole numbers that rise, such as (6, 12), got {rungs!r}")

@@ -103,5 +103,8 @@ def check_pruning(pruner: Pruner | None, recipe: Recipe) -> None:
     unit, most = ("max_epochs", epochs) if pruner.unit == "epochs" else ("max_steps", steps)
     if not searched and most is not None and pruner.rung(0, most) is None:
         raise ConfigError(
-            f"pruner {described(pruner)} compares no trial before its end: let first= be below trainer {unit}={most}"
+            f"pruner {described(pruner)} compares no trial before its end: let its rungs be below trainer {unit}={most}"
         )
+    beyond = [rung for rung in getattr(pruner, "rungs", None) or () if most is not None and rung >= most]
+    if not searched and beyond:
+        raise ConfigError(f"pruner has a rung at {beyond[0]}, but trials end at trainer {unit}={most}: leave it out")

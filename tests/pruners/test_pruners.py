@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from optuna.pruners import MedianPruner
 
 from lightning_hp import Asha, ConfigError, Halving
+from lightning_hp.description import described
 from lightning_hp.pruners import Standing, pruner_for
 
 VALUES = st.dictionaries(
@@ -89,6 +90,16 @@ def test_rungs_lie_ever_further_apart_and_below_the_end(kind):
     assert kind().rung(0, 1) is None
 
 
+@pytest.mark.parametrize("kind", [Halving, Asha])
+def test_rungs_may_be_named_and_are_those_below_the_end(kind):
+    pruner = kind(rungs=[6, 12], factor=3)
+    assert [pruner.rung(index, 27) for index in range(3)] == [6, 12, None]
+    assert [pruner.rung(index, 12) for index in range(2)] == [6, None]
+    assert pruner.rung(1, None) == 12
+    assert pruner == kind(rungs=(6, 12), factor=3)
+    assert described(pruner) == {"name": kind.__name__.lower(), "factor": 3, "rungs": [6, 12]}
+
+
 def test_a_bracket_is_a_round_or_a_part_of_it():
     everything = range(sys.maxsize)
     assert Halving().bracket(20, range(16, 24)) == range(16, 24)
@@ -104,6 +115,15 @@ def test_a_bracket_is_a_round_or_a_part_of_it():
     [
         (lambda: Halving(first=0), r"Halving\(first=\) needs a whole number of at least 1, got 0"),
         (lambda: Asha(factor=1), r"Asha\(factor=\) needs a whole number of at least 2, got 1"),
+        (
+            lambda: Halving(rungs=(6, 6)),
+            r"Halving\(rungs=\) needs whole numbers that rise, such as .* got \(6, 6\)",
+        ),
+        (lambda: Halving(rungs=()), r"such as \(6, 12\), got \(\)"),
+        (lambda: Asha(rungs="6"), r"Asha\(rungs=\) needs whole numbers that rise, .* got '6'"),
+        (lambda: Asha(rungs=6), r"Asha\(rungs=\) needs whole numbers that rise, .* got 6"),
+        (lambda: Asha(rungs=[0, 6]), r"Asha\(rungs=\) needs a whole number of at least 1, got 0"),
+        (lambda: Halving(first=2, rungs=(2, 4)), r"takes first= or rungs=, got first=2 and rungs=\(2, 4\)"),
         (lambda: Halving(size=0), r"Halving\(size=\)"),
         (lambda: Halving(size="al"), r"Halving\(size=\)='al' is not one of all \(did you mean 'all'\?\)"),
         (lambda: Asha(unit="epoch"), r"Asha\(unit=\)='epoch' is not one of epochs, steps \(did you mean 'epochs'\?\)"),

@@ -107,7 +107,8 @@ def run(*args, **options):
 
 
 ALL = Halving(first=2, factor=3, size="all")
-PRUNERS = st.sampled_from([Halving(), Halving(factor=2), Halving(size=4), Halving(first=2, factor=4), ALL])
+NAMED = Halving(rungs=(2, 3, 7), factor=2, size="all")
+PRUNERS = st.sampled_from([Halving(), Halving(factor=2), Halving(size=4), Halving(first=2, factor=4), NAMED, ALL])
 
 
 @given(CURVES, PRUNERS, st.sampled_from([Random(), Rounds()]), st.integers(1, 5), st.integers(1, 6), st.data())

@@ -71,7 +71,7 @@ def _first(pruner: Any, most: int | None) -> int:
 
 
 def check(pruner: Any) -> None:
-    """Raises ConfigError unless a pruner has rungs: ``first`` or ``rungs``, ``factor``, ``unit``. Keeps ``rungs`` as a tuple."""
+    """Raises ConfigError unless a pruner has rungs: ``first`` or ``rungs``, ``factor``, ``unit``. Makes ``rungs`` a tuple."""
     name = type(pruner).__name__
     if pruner.first is not None:
         whole_number(f"{name}(first=)", pruner.first, 1)

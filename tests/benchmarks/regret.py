@@ -69,6 +69,7 @@ def replay(name: str, strategy: str, seed: int, trials: int) -> Record:
         "quasi": Quasi(),
         "grid": Grid(max(2, round(trials ** (1 / len(task.space))))),
         "coarse-to-fine": CoarseToFine(),
+        "coarse-to-fine-by-3": CoarseToFine(8, 3),
     }[named]
     spent: dict[int, int] = {}
 
@@ -144,14 +145,16 @@ def _suggested(trial: Any, name: str, scale: Any) -> float:
     return unit
 
 
-# Halving over the whole search: all trials to a first rung, and one in ten of all from there to the end.
-PRUNERS = {"halving-all": Halving(first=6, factor=10, size="all")}
+# Halving over the whole search: all trials to a first rung, one in six of all from there to the second, one in six of these to
+# the end.
+PRUNERS = {"halving-all": Halving(rungs=(6, 12), factor=6, size="all")}
 OURS = ("random", "quasi", "grid", "coarse-to-fine")
-PRUNED = (*(f"{each}+{pruner}" for pruner in ("halving", "asha") for each in OURS), "coarse-to-fine+halving-all")
+ALL = ("coarse-to-fine+halving-all", "coarse-to-fine-by-3+halving-all")
+PRUNED = (*(f"{each}+{pruner}" for pruner in ("halving", "asha") for each in OURS), *ALL)
 # Those that are pruned take fewer epochs each: in place of 64, this many.
 MORE_IF_PRUNED = 80
 # Halving over the whole search has its results at the end, which is to come after a quarter of the epochs.
-AT_ONCE = 54
+AT_ONCE = 59
 PEERS = ("tpe", "gp", "cma", "hyperband")
 
 

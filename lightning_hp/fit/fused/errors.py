@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import sys
 import traceback
 from pathlib import Path
 
@@ -23,18 +24,23 @@ class CannotFuseError(Exception):
 
 
 def place_of(error: BaseException) -> str:
-    """The line that has led to an error: the last one that is neither torch's nor ours, which the user may know to change."""
-    found = ""
+    """The line that has led to an error, which the user may know to change.
+
+    The last one of the user's own files; where there is none, of a package that is neither torch nor ours.
+    """
+    found, is_own = "", False
     for frame, number in traceback.walk_tb(error.__traceback__):
-        if str(frame.f_globals.get("__name__")).partition(".")[0] in _NOT_THE_USERS:
-            continue
         file = Path(frame.f_code.co_filename)
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        installed = not _INSTALLED.isdisjoint(file.parts)
+        if package in _NOT_THE_USERS or (installed and is_own):
+            continue
         code = linecache.getline(str(file), number, frame.f_globals).strip()
         shown = f": {code if len(code) <= _LONGEST_CODE else f'{code[: _LONGEST_CODE - 3]}...'}" if code else ""
-        found = f"{'/'.join(file.parts[-2:])}, line {number}{shown}"
+        found, is_own = f"{'/'.join(file.parts[-2:])}, line {number}{shown}", not installed
     return found
 
 
-# Of contextlib are the decorators of others, such as no_grad's.
-_NOT_THE_USERS = frozenset({"lightning_hp", "torch", "lightning", "contextlib"})
+_NOT_THE_USERS = frozenset({"lightning_hp", "torch", "lightning"}) | sys.stdlib_module_names
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
 _LONGEST_CODE = 60

@@ -1,8 +1,9 @@
 """The torchmetrics objects of a fused job's models.
 
 States that are tensors are stacked and updated by the step itself, for all rows at once; between steps they are given back for
-all else. A metric that keeps lists of what it has seen cannot be stacked: the step only takes down what such a metric is called
-with, and each model's own is called with its row of that after the step.
+all else. A metric that keeps lists of what it has seen cannot be stacked, and one that branches on what it is given, such as a
+mean that leaves out NaN, cannot be updated for all rows at once: of such a one the step only takes down what it is called with,
+and each model's own is called with its row of that after the step.
 
 What a metric has come to at the end of an epoch is computed for all rows at once as well, where that gives what the models' own
 metrics give.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, TypeAlias
 
@@ -56,7 +57,7 @@ class Pending:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise CannotFuseError("the step uses the value of a metric that keeps a list of all batches")
+        raise CannotFuseError("the step uses the value of a metric that is called for each trial after the step")
 
 
 class MetricStates:
@@ -65,6 +66,9 @@ class MetricStates:
     Args:
         models: one per row.
         template: the module that runs the steps.
+
+    Attributes:
+        failed: those whose calls within the step have failed, by path.
     """
 
     def __init__(self, models: Sequence[nn.Module], template: nn.Module) -> None:
@@ -86,8 +90,9 @@ class MetricStates:
         for part in template.modules():
             if isinstance(part, MetricCollection):
                 part._enable_compute_groups = False
-        for path in self.template.keys() - self._stacked.keys():
-            self._take_down_calls(path)
+        self.failed: set[str] = set()
+        for path in self.template:
+            (self._note_failures if path in self._stacked else self._take_down_calls)(path)
         self.gather()
 
     def gather(self, computed: bool = True) -> None:
@@ -143,6 +148,22 @@ class MetricStates:
             self._at_once[path] = False
             self.scatter()
         return values if self._at_once[path] else None
+
+    def call_apart(self) -> None:
+        """Has the metrics whose calls have failed within the step called for each row after it, from the next step on.
+
+        The models' own are to have their rows.
+        """
+        for path in self.failed:
+            del self._stacked[path], self._defaults[path]
+            self._take_down_calls(path)
+        self.failed = set()
+        self._keep_stacked()
+
+    def _keep_stacked(self) -> None:
+        self.states = {path: each for path, each in self.states.items() if path in self._stacked}
+        self.values = {path: each for path, each in self.values.items() if path in self._stacked}
+        self.counts = {path: each for path, each in self.counts.items() if path in self._stacked}
 
     def reset(self, path: str) -> None:
         """Has a metric of all rows begin anew, as its own ``reset`` does."""
@@ -204,7 +225,14 @@ class MetricStates:
         for path, (states, _) in after.items():
             self.states[path], self.counts[path] = states, self._counted[path]
         self.values = {path: value for path, (_, value) in after.items() if isinstance(value, Tensor)}
-        return [self._made(call, self._owns(call.path)) for call in calls]
+        values: list[Any] = []
+        for call in calls:
+            # One may take the value of another.
+            call = replace(call, arguments=_resolved(call.arguments, values))
+            values.append(self._made(call, self._owns(call.path)))
+            if call.method == "forward" and values[-1] is not None:
+                self.values[call.path] = values[-1]
+        return values
 
     @contextmanager
     def borrowed(self, states: States) -> Iterator[None]:
@@ -230,6 +258,8 @@ class MetricStates:
         def restore() -> None:
             self.states, self.values, self.counts = _copied(states), values, counts
             self.scatter()
+            # What is called apart by now has its rows.
+            self._keep_stacked()
             for metric, kept in lists:
                 vars(metric).update(kept)
 
@@ -240,6 +270,20 @@ class MetricStates:
         # To walk through all of a model's parts takes longer than what is done with the metric.
         return list(map(attrgetter(path), self.models))
 
+    def _note_failures(self, path: str) -> None:
+        def noted(call: Callable[..., Any]) -> Callable[..., Any]:
+            def run(*args: Any, **keywords: Any) -> Any:
+                try:
+                    return call(*args, **keywords)
+                except Exception:
+                    self.failed.add(path)
+                    raise
+
+            return run
+
+        metric = self.template[path]
+        vars(metric).update(update=noted(metric.update), forward=noted(metric.forward))
+
     def _take_down_calls(self, path: str) -> None:
         def update(*args: Any, **keywords: Any) -> None:
             self.calls.append(Call(path, "update", (args, keywords)))
@@ -249,7 +293,7 @@ class MetricStates:
             return Pending(len(self.calls) - 1)
 
         def other(*args: Any, **keywords: Any) -> Any:
-            raise CannotFuseError(f"the step resets or computes {path}, a metric that keeps a list of all batches")
+            raise CannotFuseError(f"the step resets or computes {path}, a metric that is called for each trial after the step")
 
         vars(self.template[path]).update(update=update, forward=forward, compute=other, reset=other)
 
@@ -279,6 +323,15 @@ def _alike(own: Tensor, at_once: Tensor) -> bool:
 
 def _keeps_lists(metric: Metric) -> bool:
     return any(isinstance(default, list) for default in metric._defaults.values())
+
+
+def _resolved(arguments: Any, values: Sequence[Any]) -> Any:
+    args, keywords = arguments
+    return tuple(_value_of(each, values) for each in args), {key: _value_of(each, values) for key, each in keywords.items()}
+
+
+def _value_of(argument: Any, values: Sequence[Any]) -> Any:
+    return values[argument.call] if isinstance(argument, Pending) else argument
 
 
 def _of_row(value: Any, row: int) -> Any:

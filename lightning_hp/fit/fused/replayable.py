@@ -93,7 +93,7 @@ def obstacle(step: FusedStep, name: str, batch: Any, others: int) -> str | None:
         return f"it calls {calls[0]}"
     if output.added:
         return "it adds to lists"
-    return "it calls metrics that keep lists" if step.metrics.calls else None
+    return "it calls the metrics of each trial" if step.metrics.calls else None
 
 
 # What does not change while a fit goes on.

@@ -185,9 +185,13 @@ class FusedStep:
         return StepOutput(output, logged, added)
 
     def _run(self, name: str, one: Callable[..., list[Tensor]]) -> list[Tensor]:
-        """Runs a step of a row for all rows. What cannot be the same for all of them, as is only found here, gets rows."""
+        """Runs a step of a row for all rows.
+
+        It is only found here what cannot be the same for all of them, and gets rows, and which metrics cannot be called for all
+        at once, and are called for each after the step.
+        """
         shared = self.stack.shared
-        settled = not shared.tensors or (name, self.randomness, self.version) in self._settled
+        settled = not (shared.tensors or self.metrics.any) or (name, self.randomness, self.version) in self._settled
         undo = None if settled else self._undo()
         while True:
             try:
@@ -196,25 +200,30 @@ class FusedStep:
             except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
                 if isinstance(error, torch.OutOfMemoryError):
                     raise
+                if undo is not None and self.metrics.failed:
+                    undo(separate=False)
+                    self.metrics.call_apart()
+                    continue
                 if undo is None or not shared.tensors:
                     place = f" ({where})" if (where := place_of(error)) else ""
                     raise CannotFuseError(f"{name} cannot be vectorized: {first_line(error)}{place}") from error
-                undo()
+                undo(separate=True)
         shared.stale = True
         if not settled:
             self._settled.add((name, self.randomness, self.version))
         return leaves
 
-    def _undo(self) -> Callable[[], None]:
+    def _undo(self) -> Callable[..., None]:
         """Keeps what a step changes.
 
         Returns:
-            What brings it back, and gives rows to what the step may have been unable to do for all rows alike.
+            What brings it back, and is told whether what the step may have been unable to do for all rows alike gets rows.
         """
         tensors, restore_metrics, states = self.stack.snapshot(), self.metrics.snapshot(), rng_states()
 
-        def undo() -> None:
-            self.stack.separate(self.stack.shared.doubtful(tensors.shared))
+        def undo(separate: bool) -> None:
+            if separate:
+                self.stack.separate(self.stack.shared.doubtful(tensors.shared))
             self.stack.restore(tensors)
             restore_metrics()
             set_rng_states(states)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import nn
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics import MaxMetric, MeanMetric, MetricCollection
+from torchmetrics.classification import BinaryAccuracy, BinaryAUROC, BinaryF1Score, MulticlassAccuracy
 
 from lightning_hp.fit.fused.metrics import MetricStates
 from tests.fit.fused.digits import Classifier, assert_the_same_alone, trained
@@ -109,3 +110,31 @@ def test_what_can_no_longer_be_computed_at_once_is_asked_of_the_models(tmp_path,
     monkeypatch.setattr(MetricStates, "_computed", twice)
     assert_the_same_alone(Metered, tmp_path, trainer={"max_epochs": 5})
     assert calls.count("train_acc") == 3
+
+
+class Choosy(Metered):
+    """Its metrics branch on what they are given, as a mean that leaves out NaN and binary metrics of scores do."""
+
+    def make_metric(self):
+        scores = [BinaryAccuracy(), BinaryF1Score(), BinaryAUROC(thresholds=None)]
+        return nn.ModuleDict({"scores": MetricCollection(scores), "loss": MeanMetric(), "worst": MaxMetric()})
+
+    def measured(self, name, metrics, batch):
+        logits = self.net(batch[0])
+        loss = nn.functional.cross_entropy(logits, batch[1])
+        metrics["worst"](metrics["loss"](loss))
+        metrics["scores"].update(logits.softmax(1)[:, 0], batch[1] == 0)
+        for key in ("loss", "worst"):
+            self.log(f"{name}_{key}", metrics[key], on_step=True, on_epoch=True)
+        self.log_dict({f"{name}_{key}": metric for key, metric in metrics["scores"].items()}, on_step=False, on_epoch=True)
+        return loss
+
+    def training_step(self, batch, batch_idx):
+        return self.measured("train", self.train_acc, batch)
+
+    def validation_step(self, batch, batch_idx):
+        self.measured("val", self.val_acc, batch)
+
+
+def test_metrics_that_branch_on_what_they_are_given_tell_the_same(tmp_path):
+    assert_the_same_alone(Choosy, tmp_path, monitor="val_loss_epoch")

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lightning_hp.description import name_of
 from lightning_hp.errors import ConfigError, did_you_mean
-from lightning_hp.fit.sharing import own_copy
+from lightning_hp.fit.sharing import own_copy, own_factory
 from lightning_hp.fit.signature import check_call
 from lightning_hp.fit.trainer import check_trainer, unwise
 from lightning_hp.space import Hparams, Space, split
@@ -136,8 +136,8 @@ class Recipe:
     def make_model(self, hparams: Hparams) -> LightningModule:
         """A trial's model."""
         given = hparams if takes_all(self.model) else split(hparams)["model"]
-        # One trial after another would train or change what is among the choices or in a partial: a backbone, a list.
-        model = _own(self.model)(**copy.deepcopy(given))
+        # One trial after another would change what is among the choices or comes with the function: a backbone, a list.
+        model = own_factory(self.model)(**copy.deepcopy(given))
         if not isinstance(model, LightningModule):
             way_out = (
                 ": compile it in its place, model.compile()" if isinstance(model, OptimizedModule) else _foreign(type(model))
@@ -218,8 +218,3 @@ def _foreign(kind: type) -> str:
         "; it comes from the package pytorch_lightning: import from lightning.pytorch, which is used here. For a library's, "
         "begin the script with: import sys, lightning.pytorch; sys.modules['pytorch_lightning'] = lightning.pytorch"
     )
-
-
-def _own(factory: Callable[..., Any]) -> Callable[..., Any]:
-    """A factory whose arguments no other trial has in its hands."""
-    return copy.deepcopy(factory) if isinstance(factory, partial) else factory

@@ -1,16 +1,19 @@
-"""A trial's own copy of data that all trials are given: what one trial changes in it, no other sees."""
+"""A trial's own copy of what all trials are given, data and modules: what one trial changes in it, no other sees."""
 
 from __future__ import annotations
 
 import copy
 import io
 import pickle
-from types import FunctionType, ModuleType
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from lightning.pytorch import Trainer
+from torch import nn
 
 T = TypeVar("T")
 # What is large, or is code, or belongs to another fit.
@@ -36,6 +39,55 @@ def own_copy(instance: T) -> T:
         # Anything may be raised by the objects' own ways of being pickled.
         return copy.copy(instance)
     return copied
+
+
+def own_factory(factory: Callable[..., Any]) -> Callable[..., Any]:
+    """A factory that has copies of what a model may take over from it.
+
+    That is a partial's arguments, and the modules that a function itself names: in its closure, or beside it in its script.
+
+    >>> teacher = nn.Linear(2, 2)
+    >>> own_factory(lambda: teacher)() is teacher
+    False
+    """
+    if isinstance(factory, partial):
+        return copy.deepcopy(factory)
+    if not isinstance(factory, FunctionType):
+        return factory
+    known: dict[int, Any] = {}
+    cells = tuple(_own_cell(cell, known) for cell in factory.__closure__ or ())
+    named = {name: factory.__globals__.get(name) for name in _names(factory.__code__)}
+    modules = {name: _own_module(value, known) for name, value in named.items() if isinstance(value, nn.Module)}
+    if not known:
+        return factory
+    names = {**factory.__globals__, **modules} if modules else factory.__globals__
+    own = FunctionType(factory.__code__, names, factory.__name__, factory.__defaults__, cells)
+    own.__kwdefaults__ = factory.__kwdefaults__
+    return own
+
+
+def _own_cell(cell: CellType, known: dict[int, Any]) -> CellType:
+    try:
+        content = cell.cell_contents
+    except ValueError:
+        # Empty yet.
+        return cell
+    return CellType(_own_module(content, known)) if isinstance(content, nn.Module) else cell
+
+
+def _own_module(module: nn.Module, known: dict[int, Any]) -> nn.Module:
+    try:
+        return copy.deepcopy(module, known)
+    except Exception:
+        # One that torch cannot copy is every trial's, as the function says.
+        return module
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _names(inner)
 
 
 class _Pickler(pickle.Pickler):

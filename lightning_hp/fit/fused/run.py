@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -236,6 +236,7 @@ def _members(recipe: Recipe, together: Sequence[Attempt], attempts: _Attempts) -
         else:
             structures[attempt.trial.number] = made.structure
             if made.member is not None:
+                _refuse_in_common(made.member.model, [member.model for member in members])
                 members.append(made.member)
                 hold_once(made.member.model, members[0].model)
                 continue
@@ -245,6 +246,14 @@ def _members(recipe: Recipe, together: Sequence[Attempt], attempts: _Attempts) -
                 unneeded = 0
     attempts.group(structures, members)
     return members
+
+
+def _refuse_in_common(model: LightningModule, others: Sequence[LightningModule]) -> None:
+    """Refuses a part whose buffers steps may change, and that is the very same object in several models."""
+    theirs = {part for other in others for part in other.modules()}
+    for path, part in model.named_modules():
+        if part in theirs and part.training and next(part.buffers(recurse=False), None) is not None:
+            raise CannotFuseError(f"{path} is one module of several trials, which each would change", by_numbers=False)
 
 
 @dataclass(frozen=True)

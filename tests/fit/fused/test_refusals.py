@@ -255,6 +255,16 @@ class Counting(Classifier):
         return super().training_step(batch, batch_idx) / self.steps
 
 
+COMMON = nn.BatchNorm1d(32, affine=False)
+
+
+class Common(Classifier):
+    """Takes a part that is there already, and counts the batches of all."""
+
+    def make(self):
+        return nn.Sequential(nn.Linear(64, 32), COMMON, nn.Linear(32, 10))
+
+
 class Failing(Classifier):
     """Fused or not: the user's error."""
 
@@ -309,6 +319,7 @@ CASES = {
     "TorchScript": (Scripted, "net is compiled by torch.jit", {}),
     "weights in half precision": (Classifier, "in precision bf16-true", {"trainer": {"precision": "bf16-true"}}),
     "a strategy": (Classifier, "the strategy DDPStrategy takes one model", {"trainer": {"strategy": "ddp"}}),
+    "a part of all": (Common, "net.1 is one module of several trials", {}),
     "a count": (Counting, "training_step changes steps", {}),
     "a callback at the optimizer": (Classifier, "the callback Watching uses on_before_optimizer_step", using(Watching)),
     "a time": (Classifier, "max_time is each trial's own, and trials ", {"trainer": {"max_time": "00:01:00:00"}}),

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lightning_hp.description import name_of
 from lightning_hp.errors import ConfigError, did_you_mean
+from lightning_hp.fit.in_common import tell_parts_in_common
 from lightning_hp.fit.sharing import own_copy, own_factory
 from lightning_hp.fit.signature import check_call
 from lightning_hp.fit.trainer import check_trainer, unwise
@@ -146,6 +147,7 @@ class Recipe:
             raise TypeError(f"{name_of(self.model)} returned {returned}")
         if self.data is None and not is_overridden("train_dataloader", model):
             raise TypeError(_no_data(type(model).__qualname__))
+        tell_parts_in_common(model)
         return model
 
     def make_data(self, hparams: Hparams) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dis
 import io
 import pickle
 from collections.abc import Callable, Iterator
@@ -56,7 +57,8 @@ def own_factory(factory: Callable[..., Any]) -> Callable[..., Any]:
         return factory
     known: dict[int, Any] = {}
     cells = tuple(_own_cell(cell, known) for cell in factory.__closure__ or ())
-    named = {name: factory.__globals__.get(name) for name in _names(factory.__code__)}
+    used = [] if _sets_globals(factory.__code__) else _names(factory.__code__)
+    named = {name: factory.__globals__.get(name) for name in used}
     modules = {name: _own_module(value, known) for name, value in named.items() if isinstance(value, nn.Module)}
     if not known:
         return factory
@@ -88,6 +90,12 @@ def _names(code: CodeType) -> Iterator[str]:
     for inner in code.co_consts:
         if isinstance(inner, CodeType):
             yield from _names(inner)
+
+
+def _sets_globals(code: CodeType) -> bool:
+    """Whether a function changes the variables of its script, which then have to be the very same."""
+    inner = any(_sets_globals(each) for each in code.co_consts if isinstance(each, CodeType))
+    return inner or any(each.opname in ("STORE_GLOBAL", "DELETE_GLOBAL") for each in dis.get_instructions(code))
 
 
 class _Pickler(pickle.Pickler):

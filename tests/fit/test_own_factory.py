@@ -66,3 +66,16 @@ def test_a_function_without_modules_is_taken_as_it_is():
     assert own_factory(make) is make
     later = 1
     assert own_factory(Classifier) is Classifier
+
+
+COUNTED = 0
+
+
+def test_a_function_that_sets_variables_of_its_script_sets_them_there():
+    def make():
+        global COUNTED
+        COUNTED += 1
+        return TEACHER
+
+    own_factory(make)()
+    assert COUNTED == 1

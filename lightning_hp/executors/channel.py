@@ -6,7 +6,7 @@ import pickle
 import struct
 from typing import Any, Protocol
 
-import cloudpickle
+from lightning_hp.executors import by_value
 
 
 class Reader(Protocol):
@@ -24,8 +24,7 @@ _LENGTH = struct.Struct(">Q")
 
 def send(writer: Writer, message: Any) -> None:
     """Sends one message. Raises OSError when nobody is left at the other end."""
-    # Classes and functions of the user's script have no module that a worker could import.
-    data = cloudpickle.dumps(message)
+    data = by_value.dumps(message)
     left = memoryview(_LENGTH.pack(len(data)) + data)
     while left:
         # A signal may cut a write to a socket short.

@@ -17,7 +17,7 @@ from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import cloudpickle
+from lightning_hp.executors import by_value
 
 # Batches are many, their classes few.
 _parcels: WeakKeyDictionary[Any, bytes] = WeakKeyDictionary()
@@ -29,13 +29,13 @@ def send_by_value() -> None:
     ForkingPickler.reducer_override = _reduced  # type: ignore[method-assign, assignment]
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Cloudpickle's, with the ways of multiprocessing for its own objects and of torch for tensors."""
+class _Pickler(by_value.Pickler):
+    """One by value, with the ways of multiprocessing for its own objects and of torch for tensors."""
 
     def __init__(self, file: Any, protocol: int | None = None) -> None:
         # It is looked up once, in there.
         table: Any = ForkingPickler(io.BytesIO()).dispatch_table
-        self.dispatch_table = ChainMap(table, cloudpickle.Pickler.dispatch_table)
+        self.dispatch_table = ChainMap(table, by_value.Pickler.dispatch_table)
         super().__init__(file, protocol)
 
 
@@ -62,7 +62,7 @@ def _reduced(pickler: ForkingPickler, obj: Any) -> Any:
     if not isinstance(obj, (type, FunctionType)) or _can_be_imported(obj):
         return NotImplemented
     if obj not in _parcels:
-        _parcels[obj] = cloudpickle.dumps(obj)
+        _parcels[obj] = by_value.dumps(obj)
     return _unpacked, (_parcels[obj],)
 
 
@@ -77,4 +77,4 @@ def _can_be_imported(obj: Any) -> bool:
 # Loading a class anew resets what it holds.
 @lru_cache
 def _unpacked(parcel: bytes) -> Any:
-    return cloudpickle.loads(parcel)
+    return pickle.loads(parcel)

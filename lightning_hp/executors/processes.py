@@ -14,10 +14,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import cloudpickle
-
 from lightning_hp.errors import ConfigError
-from lightning_hp.executors import NextJob, Work
+from lightning_hp.executors import NextJob, Work, by_value
 from lightning_hp.executors.channel import receive, send
 from lightning_hp.executors.forkserver import ForkServer
 from lightning_hp.executors.launch import CAN_FORK, Launcher, Process, Spawner
@@ -82,7 +80,7 @@ class Processes:
 
     def run(self, next_job: NextJob, work: Work, emit: Emit) -> None:
         try:
-            payload = with_names(cloudpickle.dumps(work))
+            payload = with_names(by_value.dumps(work))
         except (pickle.PicklingError, TypeError, AttributeError) as error:
             raise ConfigError(
                 f"the model, the data or the Trainer's arguments cannot be sent to a worker process: {error}. "

@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from lightning.fabric.utilities.warnings import PossibleUserWarning
@@ -14,7 +15,9 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_hp.errors import disk_error
+from lightning_hp.fit.users_code import users_line_now
 
+_OURS = Path(__file__).parent
 _LOGGERS = ("lightning.pytorch", "lightning.fabric")
 # The method by which a ModelCheckpoint says that its folder is not empty.
 _WARNS = "_ModelCheckpoint__warn_if_dir_not_empty"
@@ -75,6 +78,9 @@ def _once(show: Callable[..., None]) -> Callable[..., None]:
     shown: set[tuple[Any, ...]] = set()
 
     def show_new(message: Warning | str, category: type[Warning], filename: str, lineno: int, *rest: Any, **more: Any) -> None:
+        # Within a fused step what torch says of its caller is said of a line of ours.
+        if _OURS in Path(filename).parents and (line := users_line_now()) is not None:
+            filename, lineno = line[0].f_code.co_filename, line[1]
         key = (str(message), category, filename, lineno)
         if key not in shown:
             shown.add(key)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import linecache
-import sys
 import traceback
 from pathlib import Path
+
+from lightning_hp.fit.users_code import users_line
 
 
 class CannotFuseError(Exception):
@@ -24,23 +25,15 @@ class CannotFuseError(Exception):
 
 
 def place_of(error: BaseException) -> str:
-    """The line that has led to an error, which the user may know to change.
-
-    The last one of the user's own files; where there is none, of a package that is neither torch nor ours.
-    """
-    found, is_own = "", False
-    for frame, number in traceback.walk_tb(error.__traceback__):
-        file = Path(frame.f_code.co_filename)
-        package = str(frame.f_globals.get("__name__")).partition(".")[0]
-        installed = not _INSTALLED.isdisjoint(file.parts)
-        if package in _NOT_THE_USERS or (installed and is_own):
-            continue
-        code = linecache.getline(str(file), number, frame.f_globals).strip()
-        shown = f": {code if len(code) <= _LONGEST_CODE else f'{code[: _LONGEST_CODE - 3]}...'}" if code else ""
-        found, is_own = f"{'/'.join(file.parts[-2:])}, line {number}{shown}", not installed
-    return found
+    """The line of the user's code that has led to an error; empty where there is none."""
+    line = users_line(reversed(list(traceback.walk_tb(error.__traceback__))))
+    if line is None:
+        return ""
+    frame, number = line
+    file = Path(frame.f_code.co_filename)
+    code = linecache.getline(str(file), number, frame.f_globals).strip()
+    shown = f": {code if len(code) <= _LONGEST_CODE else f'{code[: _LONGEST_CODE - 3]}...'}" if code else ""
+    return f"{'/'.join(file.parts[-2:])}, line {number}{shown}"
 
 
-_NOT_THE_USERS = frozenset({"lightning_hp", "torch", "lightning"}) | sys.stdlib_module_names
-_INSTALLED = frozenset({"site-packages", "dist-packages"})
 _LONGEST_CODE = 60

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.func import vmap
 from lightning_hp.fit.copies import hold_once
 from lightning_hp.fit.fused.carried import Carried
 from lightning_hp.fit.fused.errors import CannotFuseError, place_of
+from lightning_hp.fit.fused.fresh import FreshRows, writes_into_fresh
 from lightning_hp.fit.fused.lists import Lists, marked
 from lightning_hp.fit.fused.made import Made
 from lightning_hp.fit.fused.metrics import MetricStates, Pending
@@ -58,6 +60,8 @@ class FusedStep:
         self._paths = metric_paths(self.template)
         # Steps, in the circumstances in which they have run, of what is not the same for all rows.
         self._settled: set[tuple[Any, ...]] = set()
+        # Names of steps that write into new tensors.
+        self._writing: set[str] = set()
         self._made = Made(self.template, stack.models[0])
         self._parts = list(self.template.modules())
         self._changes = 0
@@ -166,6 +170,7 @@ class FusedStep:
                 self._places.lent({**self.stack.shared.tensors, **tensors}) as renewed,
                 self.lists.lent(name) as added,
                 Vectorizable(),
+                FreshRows(next(iter(tensors.values()))) if name in self._writing else nullcontext(),
             ):
                 output.output = run(unshared(args[0]), *args[1:])
             values = [logged.values for logged in output.logged]
@@ -191,7 +196,7 @@ class FusedStep:
         at once, and are called for each after the step.
         """
         shared = self.stack.shared
-        settled = not (shared.tensors or self.metrics.any) or (name, self.randomness, self.version) in self._settled
+        settled = (name, self.randomness, self.version) in self._settled
         undo = None if settled else self._undo()
         while True:
             try:
@@ -203,6 +208,10 @@ class FusedStep:
                 if undo is not None and self.metrics.failed:
                     undo(separate=False)
                     self.metrics.call_apart()
+                    continue
+                if undo is not None and name not in self._writing and writes_into_fresh(error):
+                    undo(separate=False)
+                    self._writing.add(name)
                     continue
                 if undo is None or not shared.tensors:
                     place = f" ({where})" if (where := place_of(error)) else ""

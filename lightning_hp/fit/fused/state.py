@@ -13,6 +13,7 @@ import cloudpickle
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 from torch.nn.utils import parametrize
 from torchmetrics import Metric, MetricCollection
 
@@ -163,6 +164,8 @@ def parts(value: Any) -> Iterable[tuple[Any, Any]] | None:
     if isinstance(value, (list, tuple, deque)):
         return enumerate(value)
     foreign = isinstance(value, (Tensor, nn.Module, Enum)) or type(value).__module__.partition(".")[0] in _FOREIGN
+    # Such as a prior: it is its tensors, which two of them have as the same or not.
+    foreign = foreign and not isinstance(value, Distribution)
     return None if foreign or not hasattr(value, "__dict__") else vars(value).items()
 
 

@@ -46,3 +46,21 @@ class Naming(Classifier):
 def test_a_text_made_of_a_number_keeps_trials_apart(tmp_path):
     reason = refused(recipe_of(Naming, tmp_path, space={**SPACE, "power": Int(1, 5)}))
     assert reason.differing == ("power",)
+
+
+class Prior(Classifier):
+    """Keeps a distribution."""
+
+    def __init__(self, lr, momentum, weight=1.0, power=0):
+        super().__init__(lr, momentum)
+        self.save_hyperparameters()
+        self.prior = torch.distributions.Normal(0.0, weight)
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) - 0.01 * self.prior.log_prob(self.net[2].bias).sum()
+
+
+def test_trials_train_as_one_whose_distribution_is_the_same(tmp_path):
+    assert_the_same_alone(Prior, tmp_path)
+    different = recipe_of(Prior, tmp_path, space={**SPACE, "weight": Linear(0.5, 2.0)})
+    assert "prior.scale differs" in refused(different).reason

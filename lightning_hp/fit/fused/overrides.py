@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from lightning_hp.fit.fused.attention import attention, multi_head_attention
 from lightning_hp.fit.fused.autocast import autocast
+from lightning_hp.fit.fused.by_number import BY_NUMBER
 from lightning_hp.fit.fused.dropout import dropout
 from lightning_hp.fit.fused.indexing import index_select, scatter_add, scatter_add_
 from lightning_hp.fit.fused.numbers import Number, tensor_of
@@ -23,7 +24,7 @@ from lightning_hp.fit.fused.trees import has_rows
 class Vectorizable(TorchFunctionMode):
     """Runs some operations of a step in another form, with the same result for each row.
 
-    - dropout and label smoothing take a probability of each row's own;
+    - dropout and label smoothing take a probability of each row's own, and so do others that take a number;
     - attention is done for all rows at once, recurrent networks as loops over time;
     - ``torch.bincount``, and ``tensor[mask] = number``, as torchmetrics use them, have forms without data-dependent shapes;
     - rows are taken by an index, and summed up by one, for all rows at once where the index is the same for all;
@@ -169,4 +170,5 @@ _REPLACEMENTS: dict[Any, Callable[..., Any]] = {
     torch.scatter_add: scatter_add,
     Tensor.scatter_add: scatter_add,
     Tensor.scatter_add_: scatter_add_,
+    **BY_NUMBER,
 }

@@ -15,7 +15,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
 
-from lightning_hp.babysit import arguments, hands, log, settings
+from lightning_hp.babysit import arguments, early, hands, log, settings
 from lightning_hp.babysit.actions import Action, Knobs, Rollback, Stop
 from lightning_hp.babysit.control import Control, intervenes
 from lightning_hp.babysit.logbook import Logbook
@@ -29,7 +29,6 @@ from lightning_hp.babysit.series import Losses, Norms, gradient_norm
 from lightning_hp.babysit.signals import Plateau, Signal
 from lightning_hp.babysit.watch import Watch, checks_left
 from lightning_hp.babysit.wheel import Wheel
-from lightning_hp.errors import MonitorError
 from lightning_hp.trial import Mode
 
 
@@ -157,7 +156,7 @@ class Babysitter(Callback):
         self._key = self._generate_state_key(monitor=self.monitor, mode=self.plateau.mode)
         self._losses, self.norms = Losses(), Norms(self.control.listens_to("gradient_norm"))
         self._patience = SharedPatience()
-        self._watch = Watch(self.monitor)
+        self._watch, self._beside = Watch(self.monitor), early.Beside(self.monitor)
         self._folder, self._logbook = Path(), Logbook(None)
         # A metric of the whole epoch has in it what was gone back from.
         self._went_back = False
@@ -219,6 +218,8 @@ class Babysitter(Callback):
         checkpoint["callbacks"][self.state_key] = self.state_dict()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for line in self._beside.begin(trainer, self.control.signals, self.plateau):
+            rank_zero_warn(f"Babysitter: {line}")
         self._losses.begin(trainer)
         hands.resume(trainer)
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
@@ -252,7 +253,7 @@ class Babysitter(Callback):
         self._losses.quiet_until = 0
         self._went_back = False
         if self._watch.epoch_ended and (self._watch.validated or not trainer.enable_validation):
-            self._check_monitor(trainer)
+            self._watch.require(trainer)
         self._watch.epoch_starts(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -261,7 +262,7 @@ class Babysitter(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # A fit that something stopped before its first validation may have had a metric to come.
         if self._watch.validated or not trainer.should_stop:
-            self._check_monitor(trainer)
+            self._watch.require(trainer)
         if self.control.answers:
             # There is no next batch to answer it before.
             self.diverged = self.diverged or next(each.reason for each in self.control.findings if each.kind == "divergence")
@@ -269,6 +270,7 @@ class Babysitter(Callback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._logbook.flush()
+        self._beside.end()
         if self._wheel is not None:
             self._wheel.close(trainer)
 
@@ -348,10 +350,6 @@ class Babysitter(Callback):
         if self.control.due:
             self._quiet_until = -math.inf
 
-    def _check_monitor(self, trainer: Trainer) -> None:
-        if self._watch.is_missing(trainer):
-            raise MonitorError(f"Babysitter {self._watch.complaint(trainer)}")
-
     def _observe(self, trainer: Trainer, value: float | None) -> None:
         if value is None or (self._went_back and not self._watch.validates and not math.isfinite(value)):
             return
@@ -375,6 +373,8 @@ class Babysitter(Callback):
         decision = trainer.strategy.broadcast(decision)
         if decision is not None:
             self._carry_out(trainer, decision, hands.read(trainer))
+        if self.control.declined:
+            self._beside.end()
 
     def _carry_out(self, trainer: Trainer, decision: Decision, before: list[Knobs]) -> None:
         allowed = [each for each in decision.actions if self.control.interventions_left or not intervenes(each)]

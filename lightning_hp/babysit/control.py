@@ -31,6 +31,7 @@ class Control:
         found: by the number of the signal what it has found first since the last decision.
         interventions: made so far.
         checks: values of the monitored metric so far.
+        declined: whether a divergence has gone without an answer.
     """
 
     def __init__(self, signals: Sequence[Signal], policy: Policy, mode: Mode, most: int) -> None:
@@ -51,8 +52,7 @@ class Control:
         self._begun = False
         self._checked = False
         self._value: float | None = None
-        # A divergence has gone without an answer.
-        self._declined = False
+        self.declined = False
 
     @property
     def findings(self) -> list[Finding]:
@@ -72,7 +72,7 @@ class Control:
     def answers(self) -> bool:
         """Whether a divergence that was found may still be answered, before the next batch."""
         diverging = any(finding.kind == "divergence" for finding in self.findings)
-        return diverging and not self._declined and self.interventions_left > 0
+        return diverging and not self.declined and self.interventions_left > 0
 
     def listens_to(self, source: Source) -> bool:
         return bool(self._listening[source])
@@ -111,7 +111,7 @@ class Control:
             mode=self.mode,
         )
         self._policy_state, decision = self.policy.decide(self._policy_state, look)
-        self._declined = self._declined or any(finding.kind == "divergence" for finding in self.findings)
+        self.declined = self.declined or any(finding.kind == "divergence" for finding in self.findings)
         self._begun, self._checked, self._value, self.found = True, False, None, {}
         return decision
 
@@ -122,7 +122,7 @@ class Control:
             counts: whether it was the policy that did it, and not a schedule or a person.
         """
         self.interventions += counts
-        self._declined = False
+        self.declined = False
         pairs = zip(self.signals, self._states, strict=True)
         self._states = [signal.intervened(state) for signal, state in pairs]
 
@@ -150,7 +150,7 @@ class Control:
             "begun": self._begun,
             "checked": self._checked,
             "value": self._value,
-            "declined": self._declined,
+            "declined": self.declined,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -159,4 +159,4 @@ class Control:
         self.found = {index: Finding(**finding) for index, finding in state["findings"].items()}
         self.interventions, self.checks = state["interventions"], state["checks"]
         self._begun, self._checked, self._value = state["begun"], state["checked"], state["value"]
-        self._declined = state["declined"]
+        self.declined = state["declined"]

@@ -1,4 +1,5 @@
-"""Snapshots of a running fit: weights, buffers, optimizers, schedulers and loss scale, to go back to within the same fit.
+"""Snapshots of a running fit: weights, buffers, optimizers, schedulers, loss scale and what EarlyStopping has counted, to go
+back to within the same fit.
 
 Steps, epochs, data and loggers are no part of them. Everything is restored in place, so that whoever holds a parameter still
 holds it.
@@ -19,6 +20,8 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelP
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+
+from lightning_hp.babysit import early
 
 # Plain values and tensors on the host, which a checkpoint can hold.
 State: TypeAlias = dict[str, Any]
@@ -42,11 +45,15 @@ def taken(trainer: Trainer) -> State:
         "param_groups": [_kept(optimizer["param_groups"]) for optimizer in optimizers],
         "schedulers": [(type(scheduler).__name__, _kept(scheduler.state_dict())) for scheduler in schedulers],
         "precision": _kept(trainer.precision_plugin.state_dict()),
+        "early_stopping": _kept(early.states(trainer)),
     }
 
 
 def restore(trainer: Trainer, snapshot: State) -> None:
-    """Brings a fit back to a snapshot. Gradients that wait for a step are dropped: they belong to other weights."""
+    """Brings a fit back to a snapshot. Gradients that wait for a step are dropped: they belong to other weights.
+
+    A parameter group that has come since keeps its lr and momentum.
+    """
     with torch.no_grad():
         for name, tensor in _tensors(trainer.lightning_module):
             if name in snapshot["model"]:
@@ -62,6 +69,7 @@ def restore(trainer: Trainer, snapshot: State) -> None:
         if same:
             scheduler.load_state_dict(_given(state))
     trainer.precision_plugin.load_state_dict(_given(snapshot["precision"]))
+    early.restore(trainer, _given(snapshot["early_stopping"]))
     for optimizer in trainer.optimizers:
         optimizer.zero_grad(set_to_none=True)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-from lightning_hp.errors import missing_metric
+from lightning_hp.errors import MonitorError, missing_metric
 
 
 def logged_since(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,6 +88,11 @@ class Watch:
         if not self.logged:
             self.logged = trainer.strategy.broadcast(self.monitor in trainer.callback_metrics)
         return not self.logged
+
+    def require(self, trainer: Trainer) -> None:
+        """Raises a `MonitorError` if the metric was never logged. All processes have to ask."""
+        if self.is_missing(trainer):
+            raise MonitorError(f"Babysitter {self.complaint(trainer)}")
 
     def complaint(self, trainer: Trainer) -> str:
         """What to say about a metric that is missing."""

@@ -263,6 +263,7 @@ class Babysitter(Callback):
         # A fit that something stopped before its first validation may have had a metric to come.
         if self._watch.validated or not trainer.should_stop:
             self._watch.require(trainer)
+        self._observe(trainer, self._watch.new_of_epoch(trainer))  # The last epoch's, which no other follows.
         if self.control.answers:
             # There is no next batch to answer it before.
             self.diverged = self.diverged or next(each.reason for each in self.control.findings if each.kind == "divergence")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from examples.digits import DigitsData, LitDigits
 from lightning_hp import Babysitter, MonitorError
+from lightning_hp.babysit import log
 
 
 def epochs_of(interventions):
@@ -237,3 +239,9 @@ def test_an_infinite_first_value_does_not_stop_the_babysitting(fit, scripted, in
     rising = [math.inf, 0.1, 0.2, 0.3, 0.4, 0.5]
     (record,) = interventions(fit(scripted(rising), Babysitter("score", mode="max", patience=1)))
     assert record.reason == "score: the metric is inf"
+
+
+def test_a_training_metric_of_the_last_epoch_is_in_the_log(fit):
+    trainer = fit(LitDigits(lr=0.01), Babysitter("train_loss"), epochs=2)
+    values = [each.number("value") for each in log.read(Path(trainer.log_dir) / log.FILE) if each.event == "state"]
+    assert values == [pytest.approx(value) for value in (values[0], float(trainer.callback_metrics["train_loss"]))]

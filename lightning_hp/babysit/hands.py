@@ -135,13 +135,17 @@ class Hands:
         if action.name not in self.snapshots:
             return False
         self.gather()
-        snapshots.restore(trainer, self.snapshots.get(action.name))
+        snapshot = self.snapshots.get(action.name)
+        later = snapshots.later_groups(trainer, snapshot)
+        snapshots.restore(trainer, snapshot)
         self.scatter()
         moves = self._since[action.name]
+        undone = [Move(1 / move.lr_factor, 1 / move.momentum_factor) for move in moves]
         if action.keep_moves:
-            _apply(trainer, moves)
+            # What has come since still has its own.
+            _apply(trainer, [Move() if is_later else move for is_later, move in zip(later, moves, strict=False)])
         else:
-            undone = [Move(1 / move.lr_factor, 1 / move.momentum_factor) for move in moves]
+            _apply(trainer, [move if is_later else Move() for is_later, move in zip(later, undone, strict=False)])
             self._since = {name: _combined(since, undone) for name, since in self._since.items()}
             self._since[action.name] = []
         return True

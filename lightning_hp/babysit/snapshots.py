@@ -74,6 +74,12 @@ def restore(trainer: Trainer, snapshot: State) -> None:
         optimizer.zero_grad(set_to_none=True)
 
 
+def later_groups(trainer: Trainer, snapshot: State) -> list[bool]:
+    """Of each parameter group, numbered through all optimizers, whether it has come since a snapshot."""
+    pairs = zip(trainer.optimizers, snapshot["param_groups"], strict=True)
+    return [index >= len(groups) for optimizer, groups in pairs for index in range(len(optimizer.param_groups))]
+
+
 def possible(trainer: Trainer) -> bool:
     """Whether each process of a fit has the whole of model and optimizers."""
     sharded = any(hasattr(optimizer, "consolidate_state_dict") for optimizer in trainer.optimizers)

@@ -213,7 +213,8 @@ def test_gradients_accumulated_before_a_rollback_do_not_count_after_it(act, scri
     assert all(value.isfinite().all() for value in standing(acting.trainer)["model"].values())
 
 
-def test_what_was_thawed_since_a_snapshot_keeps_training_after_it(act, scripted):
+@pytest.fixture
+def thawing(scripted):
     class Thawing(scripted):
         def configure_optimizers(self):
             first, *rest = self.parameters()
@@ -224,11 +225,22 @@ def test_what_was_thawed_since_a_snapshot_keeps_training_after_it(act, scripted)
             if self.current_epoch == 2:
                 self.trainer.optimizers[0].add_param_group({"params": [self.first], "lr": 0.01})
 
-    acting = act(Thawing(), {4: [Snapshot("a")], 8: [Rollback("a")]})
+    return Thawing
+
+
+def test_what_was_thawed_since_a_snapshot_keeps_training_after_it(act, thawing):
+    acting = act(thawing(), {4: [Snapshot("a")], 8: [Rollback("a")]})
     assert same(acting.after[8]["model"], acting.before[4]["model"])
     groups = acting.trainer.optimizers[0].param_groups
     assert [group["lr"] for group in groups] == [0.1, 0.01]
     assert not torch.equal(standing(acting.trainer)["model"]["net.1.weight"], acting.before[4]["model"]["net.1.weight"])
+
+
+@pytest.mark.parametrize(("keep_moves", "lrs"), [(True, [0.05, 0.005]), (False, [0.1, 0.01])])
+def test_a_group_thawed_since_a_snapshot_has_the_moves_once_or_not_at_all(act, thawing, keep_moves, lrs):
+    halved = Adjust((Move(0.5), Move(0.5)))
+    acting = act(thawing(), {4: [Snapshot("a")], 7: [halved], 8: [Rollback("a", keep_moves)], 9: [Rollback("a", keep_moves)]})
+    assert [group["lr"] for group in acting.trainer.optimizers[0].param_groups] == pytest.approx(lrs)
 
 
 def test_a_schedule_that_swa_has_replaced_is_left_as_it_is(fit, scripted, tmp_path):

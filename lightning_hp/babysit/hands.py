@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from lightning_hp.babysit import foreign, knobs, snapshots
 from lightning_hp.babysit.actions import Action, Adjust, Knobs, Move, Rollback, Skip, Snapshot, Stop
+from lightning_hp.errors import ConfigError
 
 
 def read(trainer: Trainer) -> list[Knobs]:
@@ -29,7 +30,13 @@ def peaks(trainer: Trainer) -> list[Knobs]:
 
 
 def resume(trainer: Trainer) -> None:
-    """Has new schedulers go on from what was moved before, where a fit goes on. Call in ``on_train_start``."""
+    """Has new schedulers go on from what was moved before, where a fit goes on. Call in ``on_train_start``.
+
+    Raises:
+        ConfigError: there is nothing to move.
+    """
+    if not any(optimizer.param_groups for optimizer in trainer.optimizers):
+        raise ConfigError("there is no lr for a Babysitter to change: configure_optimizers gave no optimizer")
     for optimizer in trainer.optimizers:
         foreign.resume(optimizer, _schedulers(trainer, optimizer))
 

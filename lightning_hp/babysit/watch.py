@@ -117,7 +117,7 @@ def checks_left(trainer: Trainer, watch: Watch) -> int | None:
     if trainer.max_epochs not in (None, -1):
         ends.append(trainer.max_epochs * per_epoch)
     if trainer.max_steps != -1:
-        ends.append(made + (trainer.max_steps - trainer.global_step) * trainer.accumulate_grad_batches)
+        ends.append(_batches(trainer, made, trainer.max_steps - trainer.global_step))
     end = min(ends, default=math.inf)
     if math.isinf(end):
         return None
@@ -130,6 +130,22 @@ def checks_left(trainer: Trainer, watch: Watch) -> int | None:
         return _validations(trainer, int(end), int(every)) - _validations(trainer, made, int(every))
     # An epoch that max_steps cuts short has an end, too.
     return None if math.isinf(per_epoch) else math.ceil(end / per_epoch) - made // int(per_epoch)
+
+
+def _batches(trainer: Trainer, made: int, steps: int) -> float:
+    """How many batches there are when so many steps have come after these batches."""
+    if not trainer.lightning_module.automatic_optimization:
+        # All that can be known is how many steps a batch has had; at first, that each optimizer makes one is the rule.
+        rate = trainer.global_step / made if trainer.global_step and made else len(trainer.optimizers)
+        return made + math.ceil(steps / rate)
+    each, per_epoch = trainer.accumulate_grad_batches, trainer.num_training_batches
+    if math.isinf(per_epoch):
+        return made + steps * each
+    # An epoch's last batches make a step, however few they are.
+    steps_per_epoch = math.ceil(per_epoch / each)
+    epochs, batches = divmod(made, int(per_epoch))
+    epochs, rest = divmod(epochs * steps_per_epoch + batches // each + steps, steps_per_epoch)
+    return epochs * per_epoch + rest * each
 
 
 def _validations(trainer: Trainer, batches: int, every: int) -> int:

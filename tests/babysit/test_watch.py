@@ -10,8 +10,9 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from examples.digits import DigitsData, LitDigits
-from lightning_hp import Babysitter, MonitorError
+from lightning_hp import Babysitter, ConfigError, MonitorError
 from lightning_hp.babysit import log
+from tests.babysit.scripted import Scripted
 
 
 def epochs_of(interventions):
@@ -245,3 +246,48 @@ def test_a_training_metric_of_the_last_epoch_is_in_the_log(fit):
     trainer = fit(LitDigits(lr=0.01), Babysitter("train_loss"), epochs=2)
     values = [each.number("value") for each in log.read(Path(trainer.log_dir) / log.FILE) if each.event == "state"]
     assert values == [pytest.approx(value) for value in (values[0], float(trainer.callback_metrics["train_loss"]))]
+
+
+class Manual(LitDigits):
+    """Two optimizers make a step at each batch."""
+
+    def __init__(self):
+        super().__init__(lr=0.01)
+        self.automatic_optimization = False
+
+    def training_step(self, batch, batch_idx):
+        loss = self.loss(self(batch[0]), batch[1])
+        self.manual_backward(loss)
+        for optimizer in self.optimizers():
+            optimizer.step()
+            optimizer.zero_grad()
+
+    def configure_optimizers(self):
+        first, *rest = self.parameters()
+        return [torch.optim.SGD(parameters, lr=0.01) for parameters in ([first], rest)]
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [(Manual, {"max_steps": 24}), (LitDigits, {"max_steps": 8, "accumulate_grad_batches": 2})],
+    ids=["two steps a batch", "a step of the batches that remain"],
+)
+def test_a_policy_knows_how_many_checks_are_left_where_steps_end_the_fit(fit, module, arguments):
+    left = []
+
+    class Counting(Scripted):
+        def decide(self, state, look):
+            left.append(look.checks_left)
+            return state, None
+
+    fit(module(), Babysitter(policy=Counting({})), epochs=-1, **arguments)
+    assert left == [4, 3, 2, 1]
+
+
+def test_without_an_optimizer_there_is_nothing_to_watch(fit):
+    class Fixed(LitDigits):
+        def configure_optimizers(self):
+            return None
+
+    with pytest.raises(ConfigError, match="configure_optimizers gave no optimizer"):
+        fit(Fixed(), Babysitter())

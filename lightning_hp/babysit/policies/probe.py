@@ -35,7 +35,7 @@ _OPEN_END = 10
 _TRIAL, _PATIENCE = 8, 2
 # So many steps below the first probe's winner, the best lr is worth a start afresh.
 _TOO_HIGH = -0.25
-# After so many checks without progress the first probe is resumed.
+# After so many checks without progress the first probe is resumed, or a start afresh given up.
 _STALL = 3
 # A branch of the first probe may be as short as an epoch of few batches: so many losses have to tell that it is stuck.
 _FIRST_LOSSES = 10
@@ -53,10 +53,11 @@ class Probe:
 
     What the next few checks reward is not always what the fit needs. So after the first probe lr is set a little lower than
     where a parabola through the best and its neighbours has its lowest point, and if that is clearly below the best, the fit
-    starts afresh; a lower lr that diverges there takes the win from a higher one, which was lucky; and a winner that stops
-    learning as soon as it has won is compared with lower ones, from before the first step. Later on a higher lr, whose noise
-    hides what it gains, wins by any gain at all, but is on trial, and is taken back if the metric gets worse again; and where
-    lr is found too high, the lower ones start from the best check, before the harm.
+    starts afresh, but gives way to the best again if it learns nothing in three checks; a lower lr that diverges there
+    takes the win from a higher one, which was lucky; and a winner that stops learning as soon as it has won is compared with
+    lower ones, from before the first step. Later on a higher lr, whose noise hides what it gains, wins by any gain at all, but
+    is on trial, and is taken back if the metric gets worse again; and where lr is found too high, the lower ones start from
+    the best check, before the harm.
 
     Args:
         step: what lr is multiplied or divided by; where it is raised later on, by the square root.
@@ -114,7 +115,8 @@ class Probe:
     def begin(self) -> State:
         returns = {"back": None, "best": None, "acted": 0}
         waits = {"wait": self.wait, "next": 0, "lost": 0}
-        return {**returns, **waits, "probe": None, "lrs": None, "scheduled": False, "lowered": 0, "trial": None, "first": None}
+        probes = {"probe": None, "trial": None, "first": None, "afresh": None}
+        return {**returns, **waits, **probes, "lrs": None, "scheduled": False, "lowered": 0}
 
     def decide(self, state: State, look: Look) -> tuple[State, Decision | None]:
         if state["back"] is None:
@@ -194,11 +196,13 @@ class Probe:
         state, kept, _ = keep_best(state, look, probe["best"])
         actions += kept
         if probe["early"]:
-            # The winner's, which the move starts from.
-            led = [Knobs(group.lr * self.step ** probe["leader"][0], group.momentum) for group in branches.groups(probe)]
-            best = self._adjust(self.step ** branches.offset(probe), 1.0, led)
-            actions += [best] if best else []
+            actions += self._offset(probe)
         return state, Decision(actions, why)
+
+    def _offset(self, probe: Branches) -> list[Adjust]:
+        """From the winner's lr to the best."""
+        led = [Knobs(group.lr * self.step ** probe["leader"][0], group.momentum) for group in branches.groups(probe)]
+        return self._move([branches.offset(probe), 0], led)
 
     def _afresh(self, state: State, look: Look, probe: Branches) -> tuple[State, list[Action]]:
         """From before the first step with the best lr, where the winner had a higher one: what that does to weights stays."""
@@ -207,7 +211,8 @@ class Probe:
         if not probe["early"] or offset > _TOO_HIGH or lost > self.share * _length(look):
             return state, []
         best = self._move([steps + offset, momentum], branches.groups(probe))
-        state = {**state, "lost": lost, "back": START, "best": None, "trial": None}
+        afresh = {"probe": probe, "checks": 0}
+        state = {**state, "lost": lost, "back": START, "best": None, "trial": None, "afresh": afresh}
         return state, [Rollback(START, keep_moves=False), *best]
 
     def _go_back(self, state: State, look: Look, finding: Finding) -> tuple[State, Decision | None]:
@@ -218,7 +223,7 @@ class Probe:
         state = {**state, "trial": None}
         if finding.kind != "stuck":
             return state, Decision(actions, finding.reason)
-        state = {**state, "back": START, "best": None, "probe": None, "first": None}
+        state = {**state, "back": START, "best": None, "probe": None, "first": None, "afresh": None}
         return state, Decision([Rollback(START), *actions[1:]], finding.reason)
 
     def _go_on(self, state: State, look: Look, findings: dict[Kind, Finding]) -> tuple[State, Decision | None]:
@@ -231,6 +236,9 @@ class Probe:
         state, stalls = self._stalls(state, look, look.value)
         if stalls:
             return self._resume(state, look, look.value)
+        state, idle = self._learns_nothing(state, look, look.value)
+        if idle:
+            return self._give_up(state, look, look.value)
         state, actions, reasons = keep_best(state, look, look.value)
         if self._is_annealing(state, look):
             state, lower = self._annealed(state, look)
@@ -270,7 +278,26 @@ class Probe:
         actions: list[Action] = [Snapshot(LEADER), Rollback(START, keep_moves=False)]
         actions += self._move(probe["running"], branches.groups(probe))
         reason = f"nothing gained since the first probe; now {self._named(probe['running'])} from before the first step"
-        return {**state, "first": None, "probe": probe}, Decision(actions, reason)
+        return {**state, "first": None, "afresh": None, "probe": probe}, Decision(actions, reason)
+
+    def _learns_nothing(self, state: State, look: Look, value: float) -> tuple[State, bool]:
+        """Whether a start afresh has learned nothing: it came no further in several checks than no change did in one."""
+        afresh = state["afresh"]
+        unchanged = next((value for move, value in afresh["probe"]["tried"] if move == STAY), None) if afresh else None
+        learns = unchanged is None or (is_better(value, unchanged, look.mode) and not branches.ties(value, unchanged))
+        if afresh is None or learns or not look.interventions_left:
+            return {**state, "afresh": None}, False
+        checks = afresh["checks"] + 1
+        return {**state, "afresh": {**afresh, "checks": checks}}, checks == _STALL
+
+    def _give_up(self, state: State, look: Look, value: float) -> tuple[State, Decision]:
+        """Back from a start afresh to the first probe's winner."""
+        probe = state["afresh"]["probe"]
+        # The winner's own checks count as lost since then, and stand for those that are.
+        state = {**state, "first": None, "afresh": None, "best": None}
+        state, kept, _ = keep_best(state, look, probe["best"])
+        reason = f"{value:.4g} after {_STALL} checks from before the first step; back to {probe['best']:.4g}"
+        return state, Decision([Rollback(LEADER, keep_moves=False), *kept, *self._offset(probe)], reason)
 
     def _tried(self, state: State, look: Look) -> tuple[State, Steps | None]:
         """The way back from an lr that was raised and does not hold: it won its probe, but then the metric gets worse again."""

@@ -101,6 +101,23 @@ def test_where_that_is_clearly_below_the_winner_the_fit_starts_afresh(lower, hig
     assert fit.check(1.2) == [Snapshot("good")]
 
 
+def test_a_start_afresh_that_learns_nothing_gives_way_to_the_winner():
+    fit = Fit(Probe(), checks=15)
+    fit.all(1.0, 0.7, 0.5, 0.9)
+    assert fit.made[-1][0] == Rollback("start", keep_moves=False)
+    assert fit.all(1.1, 1.2) == [[Snapshot("good")], []]
+    back, kept, lowered = fit.check(0.98)
+    assert (back, kept) == (Rollback("leader", keep_moves=False), Snapshot("good"))
+    assert lowered.moves[0].lr_factor < 1
+    assert fit.state["best"] == 0.5
+
+
+def test_a_start_afresh_that_learns_goes_on_whatever_comes():
+    fit = Fit(Probe(), checks=15)
+    fit.all(1.0, 0.7, 0.5, 0.9, 0.8)
+    assert fit.all(1.2, 1.2, 1.2) == [[], [], []]
+
+
 def test_the_winner_goes_on_where_a_start_afresh_would_lose_too_much():
     fit = Fit(Probe(share=0.08))
     assert fit.all(2.0, 1.0, math.nan)[-1] == [Rollback("leader", keep_moves=False), Snapshot("good"), CALMER]

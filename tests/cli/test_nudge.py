@@ -129,6 +129,7 @@ def test_a_trial_of_a_search_without_a_babysitter_takes_no_requests(steered):
     ]
 
 
+@pytest.mark.slow
 def test_a_trial_in_a_process_of_its_own_is_stopped(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     loop = SearchLoop(

@@ -38,6 +38,7 @@ def described_by(variable, folder):
     return finished.outcome.reason.split()
 
 
+@pytest.mark.slow
 def test_it_forks_the_workers_and_is_as_if_it_had_been_started_only_then(monkeypatch, tmp_path):
     monkeypatch.setenv("GONE_BY_NOW", "1")
     ahead.begin()
@@ -52,6 +53,7 @@ def test_it_forks_the_workers_and_is_as_if_it_had_been_started_only_then(monkeyp
     assert (parent != str(started.process.pid), gone) == (True, "None")
 
 
+@pytest.mark.slow
 def test_one_that_was_killed_is_replaced():
     ahead.begin()
     started = ahead._ahead

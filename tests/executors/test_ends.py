@@ -164,6 +164,7 @@ def talk(told, count):
     return work
 
 
+@pytest.mark.slow
 def test_a_worker_waits_where_the_search_is_slow_to_listen_and_nothing_is_missed(executor, tmp_path, monkeypatch):
     monkeypatch.setattr(processes_module, "MOST_WAITING", 10)
     count, told = 20_000, tmp_path / "told"

@@ -131,6 +131,7 @@ def ended(search_in, tmp_path_factory):
     return study, Noting.notes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ENDS)
 def test_a_worker_that_dies_fails_its_trial_alone_and_that_is_told(ended, how):
     study, _ = ended
@@ -208,6 +209,7 @@ def loaded_by_the_server():
     return Forking()
 
 
+@pytest.mark.slow
 def test_workers_start_where_a_fork_leaves_nothing_to_wake_up_by(search):
     study = search(Forking(), space={"lr": Log(1e-2, 1.0)}, executor="processes", workers=2, trials=2, retries=0).run()
     assert [trial.state for trial in study.trials] == ["complete"] * 2
@@ -223,6 +225,7 @@ def mistake(self):
     raise ValueError("mine")
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_lost_is_tried_again_and_one_with_an_error_is_not(search, tmp_path):
     tries = tmp_path / "tries"
     bad = {"exit": lambda self: os._exit(3), "a lost connection": lose_a_connection, "an error": mistake}
@@ -260,6 +263,7 @@ class Mine(LitDigits):
 """
 
 
+@pytest.mark.slow
 def test_a_module_that_cannot_be_imported_in_the_worker_fails_its_trials(search, tmp_path, monkeypatch):
     (tmp_path / "only_here.py").write_text(ONLY_HERE)
     monkeypatch.setenv("HERE", str(os.getpid()))
@@ -303,6 +307,7 @@ def test_what_a_module_cleans_up_stays_for_all_workers_and_a_worker_cleans_up_it
     assert [str(path) for path in (tmp_path / "HERE").iterdir()] == [with_folders.SHARED.name]
 
 
+@pytest.mark.slow
 def test_a_trial_whose_loaders_worker_is_killed_is_tried_again_and_one_whose_worker_ends_by_itself_is_not(search):
     class Ending(TensorDataset):
         def __init__(self, end, *tensors):

@@ -419,6 +419,7 @@ class Digits(LightningDataModule):
         return loaders()[1]
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_code_2(tmp_path):
     config = {
         "model": {"class_path": "tests.fit.fused.test_refusals.Branching", "init_args": {"momentum": 0.9}},

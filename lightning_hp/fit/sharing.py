@@ -57,12 +57,14 @@ def own_factory(factory: Callable[..., Any]) -> Callable[..., Any]:
         return factory
     known: dict[int, Any] = {}
     cells = tuple(_own_cell(cell, known) for cell in factory.__closure__ or ())
-    used = [] if _sets_globals(factory.__code__) else _names(factory.__code__)
-    named = {name: factory.__globals__.get(name) for name in used}
-    modules = {name: _own_module(value, known) for name, value in named.items() if isinstance(value, nn.Module)}
+    named = {name: factory.__globals__.get(name) for name in _names(factory.__code__)}
+    modules = {name: value for name, value in named.items() if isinstance(value, nn.Module)}
+    own_modules = {}
+    if modules and not _sets_globals(factory.__code__):
+        own_modules = {name: _own_module(module, known) for name, module in modules.items()}
     if not known:
         return factory
-    names = {**factory.__globals__, **modules} if modules else factory.__globals__
+    names = {**factory.__globals__, **own_modules} if own_modules else factory.__globals__
     own = FunctionType(factory.__code__, names, factory.__name__, factory.__defaults__, cells)
     own.__kwdefaults__ = factory.__kwdefaults__
     return own

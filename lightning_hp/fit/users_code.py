@@ -34,15 +34,15 @@ def users_line(lines: Iterable[_Line]) -> _Line | None:
 
 
 def users_line_now() -> _Line | None:
-    """The line of a step that is being run as one for several trials; None outside of such steps."""
-    inside = takewhile(lambda line: _is_in_step(line[0]), traceback.walk_stack(sys._getframe(1)))
+    """The line of a step, run as one for several trials, that has led to a call of the caller; None outside of such steps."""
+    inside = takewhile(lambda line: _is_in_step(line[0]), traceback.walk_stack(sys._getframe(2)))
     return users_line(inside)
 
 
 def _is_in_step(frame: FrameType) -> bool:
     module = _module(frame)
     # The fit that the step is in was begun by others of ours, and these by the user's script.
-    return module.startswith((_FUSED, __name__, "lightning_hp.fit.quiet")) or module.partition(".")[0] != "lightning_hp"
+    return module.startswith(_FUSED) or module.partition(".")[0] != "lightning_hp"
 
 
 def _module(frame: FrameType) -> str:

@@ -57,14 +57,14 @@ def smooth_l1(input: Tensor, target: Tensor, beta: Any) -> Any:
     return torch.where(off < beta, 0.5 * off**2 / beta.clamp(min=torch.finfo(beta.dtype).tiny), off - 0.5 * beta)
 
 
-def _loss(number: str, default: float, of_elements: Callable[..., Any], torchs: Callable[..., Any]) -> Callable[..., Any]:
+def _loss(number: str, of_elements: Callable[..., Any], torchs: Callable[..., Any]) -> Callable[..., Any]:
     """A loss of two tensors and a number."""
 
     @wraps(torchs)
     def loss(input: Tensor, target: Tensor, *args: Any, reduction: str = "mean", weight: Any = None, **keywords: Any) -> Any:
-        value = keywords.pop(number, default)
-        # Arguments that have been given up, or by place, which no module does.
-        if not isinstance(value, Tensor) or args or any(each is not None for each in keywords.values()):
+        value = keywords.pop(number, None)
+        # By place no module gives its arguments.
+        if args or _is_torchs(value, *keywords.values()):
             return NotImplemented
         found = of_elements(*torch.broadcast_tensors(input, target), value)  # type: ignore[no-untyped-call]
         return _reduced(found if weight is None else found * weight, reduction)
@@ -81,7 +81,7 @@ def margin_ranking_loss(
     reduce: bool | None = None,
     reduction: str = "mean",
 ) -> Any:
-    if not isinstance(margin, Tensor) or size_average is not None or reduce is not None:
+    if _is_torchs(margin, size_average, reduce):
         return NotImplemented
     return _reduced((margin - target * (input1 - input2)).clamp(min=0), reduction)
 
@@ -98,7 +98,7 @@ def triplet_margin_loss(
     reduce: bool | None = None,
     reduction: str = "mean",
 ) -> Any:
-    if not isinstance(margin, Tensor) or size_average is not None or reduce is not None:
+    if _is_torchs(margin, size_average, reduce):
         return NotImplemented
     near = functional.pairwise_distance(anchor, positive, p, eps)
     far = functional.pairwise_distance(anchor, negative, p, eps)
@@ -129,6 +129,11 @@ def tensor(data: Any, *, dtype: torch.dtype | None = None, device: Any = None, *
     return torch.stack([number.to(dtype) for number in numbers])
 
 
+def _is_torchs(number: Any, *given_up: Any) -> bool:
+    """Whether a loss is for torch itself: its number is the same for all rows, or an argument is used that was given up."""
+    return not isinstance(number, Tensor) or any(each is not None for each in given_up)
+
+
 def _dtype_of(numbers: Sequence[Tensor]) -> torch.dtype:
     """What torch makes of such numbers."""
     common = reduce(torch.promote_types, (number.dtype for number in numbers))
@@ -147,8 +152,8 @@ BY_NUMBER: dict[Any, Callable[..., Any]] = {
     functional.celu: celu,
     functional.softplus: softplus,
     functional.hardtanh: hardtanh,
-    functional.huber_loss: _loss("delta", 1.0, huber, functional.huber_loss),
-    functional.smooth_l1_loss: _loss("beta", 1.0, smooth_l1, functional.smooth_l1_loss),
+    functional.huber_loss: _loss("delta", huber, functional.huber_loss),
+    functional.smooth_l1_loss: _loss("beta", smooth_l1, functional.smooth_l1_loss),
     functional.margin_ranking_loss: margin_ranking_loss,
     functional.triplet_margin_loss: triplet_margin_loss,
     torch.full: full,

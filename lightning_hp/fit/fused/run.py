@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch import nn
 
 from lightning_hp.errors import ConfigError, LightningHPError, disk_error, storage_errors
 from lightning_hp.fit.attempt import (
@@ -224,6 +225,7 @@ def _fit(recipe: Recipe, together: Sequence[Attempt], attempts: _Attempts, alway
 def _members(recipe: Recipe, together: Sequence[Attempt], attempts: _Attempts) -> list[Member]:
     """Makes the models, one after the other, and keeps those of the first one's structure."""
     members: list[Member] = []
+    parts: set[nn.Module] = set()
     structures: dict[int, str] = {}
     unneeded = 0
     for attempt in together:
@@ -236,7 +238,8 @@ def _members(recipe: Recipe, together: Sequence[Attempt], attempts: _Attempts) -
         else:
             structures[attempt.trial.number] = made.structure
             if made.member is not None:
-                _refuse_in_common(made.member.model, [member.model for member in members])
+                _refuse_in_common(made.member.model, parts)
+                parts.update(made.member.model.modules())
                 members.append(made.member)
                 hold_once(made.member.model, members[0].model)
                 continue
@@ -248,11 +251,10 @@ def _members(recipe: Recipe, together: Sequence[Attempt], attempts: _Attempts) -
     return members
 
 
-def _refuse_in_common(model: LightningModule, others: Sequence[LightningModule]) -> None:
-    """Refuses a part whose buffers steps may change, and that is the very same object in several models."""
-    theirs = {part for other in others for part in other.modules()}
+def _refuse_in_common(model: LightningModule, others: Collection[nn.Module]) -> None:
+    """Refuses a part whose buffers steps may change, and that is the very same object among those of other models."""
     for path, part in model.named_modules():
-        if part in theirs and part.training and next(part.buffers(recurse=False), None) is not None:
+        if part in others and part.training and next(part.buffers(recurse=False), None) is not None:
             raise CannotFuseError(f"{path} is one module of several trials, which each would change", by_numbers=False)
 
 

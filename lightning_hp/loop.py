@@ -7,42 +7,41 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import LightningModule
 
-from lightning_hp.advice import Way, lint
-from lightning_hp.advice.objective import doubt
+from lightning_hp.advice import Way
 from lightning_hp.babysit import Babysitter
 from lightning_hp.bounds import whole_number, whole_number_or_none
 from lightning_hp.description import described
 from lightning_hp.errors import ConfigError
 from lightning_hp.executors.choose import executor_for
+from lightning_hp.executors.limits import Limits
 from lightning_hp.executors.ray import RayCluster
 from lightning_hp.fit import Recipe, Training, load_model
 from lightning_hp.fit.quiet import quiet
 from lightning_hp.pruners import Pruner, pruner_for
-from lightning_hp.samplers import DEFAULT, Sampler, described_strategy, sampler_for
+from lightning_hp.samplers import DEFAULT, Sampler, sampler_for
 from lightning_hp.search import budget
-from lightning_hp.search.ask import Ask, check_constraint
+from lightning_hp.search.ask import check_constraint
 from lightning_hp.search.checks import (
     babysitter_of,
-    check_pruning,
     checked_fuse,
     finished_trial,
     pruned_trial,
-    trials_in_all,
     why_apart,
 )
 from lightning_hp.search.dispatch import Dispatch
 from lightning_hp.search.earlier import earlier_roots, earlier_trials, queue_of
 from lightning_hp.search.garbage import little_garbage
 from lightning_hp.search.interrupts import interruptible
-from lightning_hp.search.ladder import Ladder
 from lightning_hp.search.plan import MOST_TOGETHER, Plan
 from lightning_hp.search.rerun import Rerun, rerun
+from lightning_hp.search.terms import Terms
 from lightning_hp.space import Declared, Space
 from lightning_hp.space.constraint import Constraint
 from lightning_hp.study import Recorder, Study
@@ -54,7 +53,7 @@ from lightning_hp.tracking.images import show_pictures
 from lightning_hp.tracking.progress import Progress
 from lightning_hp.tracking.search_run import SearchRun
 from lightning_hp.tracking.trial_run import end_runs
-from lightning_hp.trial import Emit, Judged, Mode, Rung, Trial, Unfused, trial_folder
+from lightning_hp.trial import Emit, Mode, Rung, Trial, Unfused, trial_folder
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -163,53 +162,36 @@ class SearchLoop:
         verbose: bool = False,
     ) -> None:
         self.space = space if isinstance(space, Space) and constraint is None else Space(space, constraint)
-        self.sampler = sampler_for(strategy)
-        self.trials = whole_number_or_none("trials", trials, 1)
-        self.seconds = budget.seconds(max_time)
-        self.seed = whole_number("seed", seed, 0)
-        check_constraint(self.space, self.sampler, self.seed)
-        self.queue = queue_of(self.space, self.seed, enqueue)
-        self.warm_start = earlier_roots(warm_start)
-        self.earlier = earlier_trials(self.space, monitor, mode, self.warm_start)
         self.root = Path(root_dir).expanduser().absolute()
-        self.retries = whole_number("retries", retries, 0)
-        self.keep_checkpoints = whole_number_or_none("keep_checkpoints", keep_checkpoints, 1)
-        self.keep_runs = whole_number_or_none("keep_runs", keep_runs, 1)
-        self.babysitter = babysitter_of(babysit)
-        self.recipe = Recipe(
-            model=model,
-            # Without the constraint, which might not be fit to be sent to a worker.
-            space=Space(self.space),
-            data=data,
-            trainer={} if trainer is None else trainer,
-            monitor=monitor,
-            mode=mode,
-            seed=self.seed,
-            root=self.root,
-            keep_checkpoints=self.keep_checkpoints,
-            babysitter=partial(self.babysitter.for_search, monitor, mode) if self.babysitter is not None else None,
+        sampler, seed = sampler_for(strategy), whole_number("seed", seed, 0)
+        check_constraint(self.space, sampler, seed)
+        trainer, babysitter = {} if trainer is None else trainer, babysitter_of(babysit)
+        kept = whole_number_or_none("keep_checkpoints", keep_checkpoints, 1)
+        # Its space lacks the constraint, which might not be fit to be sent to a worker.
+        self.recipe = Recipe(model, Space(self.space), monitor, mode, self.root, data, trainer, seed, kept, babysitter)
+        folders = earlier_roots(warm_start)
+        self.terms = Terms(
+            recipe=self.recipe,
+            space=self.space,
+            sampler=sampler,
+            pruner=pruner_for(pruner),
+            trials=whole_number_or_none("trials", trials, 1),
+            seconds=budget.seconds(max_time),
+            queue=queue_of(self.space, seed, enqueue),
+            warm_start=folders,
+            earlier=earlier_trials(self.space, monitor, mode, folders),
         )
-        self.pruner = pruner_for(pruner)
-        check_pruning(self.pruner, self.recipe)
-        self.total = trials_in_all(self.space, self.sampler, self.trials, self.seconds, len(self.queue))
-        limits: dict[str, Any] = {
-            "workers": workers,
-            "jobs_per_device": jobs_per_device,
-            "trial_timeout": budget.seconds(trial_timeout, "trial_timeout"),
-            "memory_limit": memory_limit,
-            "verbose": verbose,
-        }
-        self.executor = executor_for(
-            executor, accelerator=self.recipe.accelerator, devices=self.recipe.devices, most=self.total, **limits
-        )
-        self._apart = why_apart(self.sampler, self.recipe.devices)
+        limits = Limits(workers, jobs_per_device, budget.seconds(trial_timeout, "trial_timeout"), memory_limit)
+        self.executor = executor_for(executor, self.recipe.accelerator, self.recipe.devices, limits, verbose, self.terms.total)
+        self._apart = why_apart(sampler, self.recipe.devices)
         self.fuse = checked_fuse(fuse, self._apart)
-        self._execution = described({"executor": executor, "fuse": self.fuse, "retries": self.retries, **limits})
-        # What is unwise in it, told when a new study begins.
-        unwise = [*doubt(monitor, mode), *self.recipe.unwise]
-        self.notes = [*lint(self.space, self.sampler, self.trials, len(self.earlier), len(self.queue)), *unwise]
-        self.progress = progress
-        self.verbose = verbose
+        self.retries = whole_number("retries", retries, 0)
+        self.keep_runs = whole_number_or_none("keep_runs", keep_runs, 1)
+        self.progress, self.verbose = progress, verbose
+        how = {"executor": executor, "fuse": self.fuse, "retries": self.retries, **asdict(limits), "verbose": verbose}
+        self._execution: Mapping[str, Any] = described(how)
+        # Told when a new study begins.
+        self.notes = self.terms.unwise
         self.config: Mapping[str, Any] | None = None
 
     def run(self) -> Study:
@@ -272,37 +254,20 @@ class SearchLoop:
         if changes := asked_otherwise(study.asked, json.loads(json.dumps(self.asked())), _DECISIVE):
             raise ConfigError(f"{self.root} holds a study of another search: {'; '.join(changes)}")
         trial = finished_trial(study.trials, number)
-        progress = Progress(1, self.recipe.monitor, self.recipe.mode, [], self.progress)
+        progress = self._progress()
         with interruptible(), progress, quiet(self.verbose):
             return rerun(self.recipe, self.executor, trial, progress.record, tolerance)
 
     def asked(self) -> dict[str, Any]:
         """What this search asks for, as plain values: what a study is known by."""
-        return {
-            "model": described(self.recipe.model),
-            "data": described(self.recipe.data),
-            "monitor": self.recipe.monitor,
-            "mode": self.recipe.mode,
-            "trials": self.trials,
-            "total": self.total,
-            "max_time": self.seconds,
-            **described_strategy(self.sampler),
-            "enqueue": [self.space.labels(each) for each in self.queue] or None,
-            "pruner": described(self.pruner),
-            "warm_start": [*map(str, self.warm_start), f"{len(self.earlier)} trials"] if self.warm_start else None,
-            "seed": self.seed,
-            "babysit": False if self.babysitter is None else described(self.babysitter),
-            "trainer": described(self.recipe.trainer),
-            "space": self.space.describe(),
-            "constraint": described(self.space.constraint),
-        }
+        return self.terms.describe()
 
     @contextmanager
     def _recording(self) -> Iterator[Recorder]:
         # The command, whose searches have a config, has its own words.
         hint = "interrupted; run the same again to go on" if self.progress and self.config is None else None
         with interruptible(hint):
-            recorder = Recorder(self.root, self.asked(), _FREE, self.space, self.keep_checkpoints)
+            recorder = Recorder(self.root, self.asked(), _FREE, self.space, self.recipe.keep_checkpoints)
             try:
                 yield recorder
             finally:
@@ -312,23 +277,23 @@ class SearchLoop:
         return Study(self.root, self.space, partial(load_model, self.recipe))
 
     def _run(self, recorder: Recorder) -> None:
-        trials = recorder.trials()
+        terms, trials = self.terms, recorder.trials()
         finished = [trial for trial in trials if trial.finished]
-        ask = Ask(self.space, self.sampler, self.seed, self.recipe.mode, self.queue, self.earlier)
-        ladder = self._ladder(ask, recorder.judged(), finished) if self.pruner is not None else None
-        plan = self._plan(ladder.until) if ladder is not None else self._plan()
         begun = {trial.number: trial.hparams for trial in trials if not trial.finished}
-        progress = Progress(self.total, self.recipe.monitor, self.recipe.mode, finished, self.progress)
+        progress = self._progress(terms.total, finished)
         for line in () if trials else self.notes:
             progress.tell(f"note: {line}")
         if trials:
             progress.tell_resumed(begun)
         if self.fuse == "auto" and self._apart is not None:
             progress.record(Unfused((), self._apart))
-        deadline = time.monotonic() + self.seconds if self.seconds is not None else None
-        sinks = [Way(self.seconds, progress.tell).record] if self.seconds is not None else []
+        deadline = time.monotonic() + terms.seconds if terms.seconds is not None else None
+        sinks = [Way(terms.seconds, progress.tell).record] if terms.seconds is not None else []
+        ask = terms.ask()
+        ladder = terms.ladder(ask.round_of, recorder.judged(), finished)
+        plan = self._plan(ladder.until) if ladder is not None else self._plan()
         most = self.recipe.max_epochs
-        dispatch = Dispatch(ask, self.trials, deadline, self.retries, most, finished, plan=plan, begun=begun, ladder=ladder)
+        dispatch = Dispatch(ask, terms.trials, deadline, self.retries, most, finished, plan=plan, begun=begun, ladder=ladder)
         self._execute(dispatch, recorder, progress, sinks)
 
     def _finish(self, recorder: Recorder, trial: Trial) -> None:
@@ -340,11 +305,9 @@ class SearchLoop:
         others = [each for each in recorder.trials() if each.finished and each.number != trial.number]
         plan = self._plan()
         plan.add(Trial(trial.number, trial.hparams, trial.seed))
-        progress = Progress(1, self.recipe.monitor, self.recipe.mode, [], self.progress)
-        ask = Ask(self.space, self.sampler, self.seed)
         # No trial but this one begins.
-        dispatch = Dispatch(ask, 0, None, self.retries, self.recipe.max_epochs, others, plan=plan)
-        self._execute(dispatch, recorder, progress)
+        dispatch = Dispatch(self.terms.ask(), 0, None, self.retries, self.recipe.max_epochs, others, plan=plan)
+        self._execute(dispatch, recorder, self._progress())
 
     def _execute(self, dispatch: Dispatch, recorder: Recorder, progress: Progress, sinks: Sequence[Emit] = ()) -> None:
         search_run = SearchRun(self.root / "search", self.space, self.recipe.monitor, self.recipe.mode, dispatch.finished)
@@ -356,21 +319,12 @@ class SearchLoop:
             self.executor.run(dispatch.next_job, Training(self.recipe, self.fuse == "always"), dispatch.take)
             show_pictures(self.root / "search", self._study())
 
-    def _ladder(self, ask: Ask, judged: list[Judged], finished: list[Trial]) -> Ladder:
-        assert self.pruner is not None
-        most = self.recipe.max_epochs if self.pruner.unit == "epochs" else self.recipe.max_steps
-
-        def round_of(number: int) -> range:
-            round_ = ask.round_of(number)
-            # An earlier run may have had more trials.
-            cut = self.total if self.total is not None and number < self.total else round_.stop
-            return range(round_.start, min(round_.stop, cut))
-
-        return Ladder(self.pruner, self.recipe.mode, most, round_of, judged, finished)
-
     def _plan(self, until: Callable[[Trial], Rung | None] = lambda trial: None) -> Plan:
         together = self.fuse != "never" and self._apart is None
         return Plan(lambda: self.executor.at_a_time, MOST_TOGETHER if together else 1, until)
+
+    def _progress(self, total: int | None = 1, finished: Sequence[Trial] = ()) -> Progress:
+        return Progress(total, self.recipe.monitor, self.recipe.mode, finished, self.progress)
 
     def _as_config(self) -> dict[str, Any]:
         """The search as a config, as far as Python objects have a name."""
@@ -378,10 +332,10 @@ class SearchLoop:
         del asked["model"], asked["data"], asked["trainer"], asked["total"]
         if self.space.constraint is not None:
             asked["constraint"] = section_of(self.space.constraint)["class_path"]
-        asked["warm_start"] = [str(root) for root in self.warm_start] or None
+        asked["warm_start"] = [str(root) for root in self.terms.warm_start] or None
         sections = {"model": self.recipe.model, "data": self.recipe.data}
         # Where None means all, whoever goes on from the config would delete what the defaults do not keep.
-        kept = {"keep_checkpoints": self.keep_checkpoints, "keep_runs": self.keep_runs}
+        kept = {"keep_checkpoints": self.recipe.keep_checkpoints, "keep_runs": self.keep_runs}
         return {
             **{key: section_of(value) for key, value in sections.items() if value is not None},
             "trainer": described(self.recipe.trainer),

@@ -110,8 +110,8 @@ def test_optuna_gets_the_trials_without_what_does_not_exist(study):
 def test_the_same_trials_are_a_warm_start(study, tmp_path):
     asked = {"space": study.zoom(), "data": DigitsData, "monitor": "val_acc", "mode": "max", "trials": 1}
     loop = SearchLoop(Perceptron, **asked, warm_start=study.root, root_dir=tmp_path / "next")
-    assert 0 < len(loop.earlier) <= 16
-    assert all(exists(trial.hparams) for trial in loop.earlier)
+    assert 0 < len(loop.terms.earlier) <= 16
+    assert all(exists(trial.hparams) for trial in loop.terms.earlier)
 
 
 @pytest.mark.parametrize("strategy", ["quasi", "random"])

@@ -243,7 +243,7 @@ def test_an_interrupted_trial_is_run_again(search, tmp_path):
             if self.current_epoch == 1 and self.hparams.lr == second_lr:
                 raise KeyboardInterrupt
 
-    second_lr = search().sampler.propose(search().space, 0, [1], [])[0]["lr"]
+    second_lr = search().terms.sampler.propose(search().space, 0, [1], [])[0]["lr"]
     Interrupting.__qualname__ = LitDigits.__qualname__
     with pytest.raises(KeyboardInterrupt):
         search(Interrupting).run()

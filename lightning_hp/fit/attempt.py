@@ -77,8 +77,9 @@ def make_trial_trainer(recipe: Recipe, attempt: Attempt, *first: Callback) -> Tr
         attempt: the trial.
         first: callbacks to stand before all others.
     """
-    babysitters = [recipe.babysitter()] if recipe.babysitter is not None else []
-    trial, callbacks = attempt.trial, [*first, *babysitters]
+    trial, callbacks = attempt.trial, [*first]
+    if recipe.babysitter is not None:
+        callbacks.append(recipe.babysitter.for_search(recipe.monitor, recipe.mode))
     trainer = make_trainer(
         recipe.trainer_settings(trial.hparams), trial, attempt.folder, attempt.logger, callbacks, last=attempt.reporter
     )

@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch._dynamo import OptimizedModule
 from torch.utils.data import DataLoader, Dataset
 
+from lightning_hp.babysit import Babysitter
 from lightning_hp.description import name_of
 from lightning_hp.errors import ConfigError, did_you_mean
 from lightning_hp.fit.in_common import tell_parts_in_common
@@ -41,7 +42,7 @@ class Recipe:
         seed: the study's.
         root: the study's folder.
         keep_checkpoints: how many trials of the search keep theirs; None for all.
-        babysitter: makes a Babysitter for each trial, or None.
+        babysitter: whose copy watches each trial, or None.
 
     Raises:
         ConfigError: an argument is of the wrong kind, or a name of the space is no argument of the model, data or Trainer, or
@@ -57,7 +58,7 @@ class Recipe:
     trainer: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     keep_checkpoints: int | None = None
-    babysitter: Callable[[], Callback] | None = None
+    babysitter: Babysitter | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.model, LightningModule):

@@ -33,6 +33,7 @@ from common import Mlp, told, versions
 
 from lightning_hp import RayCluster
 from lightning_hp.executors import Executor, Work
+from lightning_hp.executors.limits import Limits
 from lightning_hp.executors.place import Place
 from lightning_hp.executors.processes import Processes
 from lightning_hp.executors.ray.demand import Demand
@@ -89,7 +90,7 @@ class Course:
 
 
 def on_ray() -> OnRay:
-    return OnRay(Demand(RayCluster(shared=True), accelerator="cpu", workers=1))
+    return OnRay(Demand(RayCluster(shared=True), accelerator="cpu", limits=Limits(workers=1)))
 
 
 def starts(executor: Executor, jobs: int) -> tuple[float, list[float]]:

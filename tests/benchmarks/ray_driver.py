@@ -31,6 +31,7 @@ from common import told, versions
 
 from lightning_hp import RayCluster, __version__
 from lightning_hp.executors import Work
+from lightning_hp.executors.limits import Limits
 from lightning_hp.executors.ray.agents import Agents, RemoteAgent
 from lightning_hp.executors.ray.demand import Demand
 from lightning_hp.executors.ray.driver import Driver
@@ -227,7 +228,7 @@ def drive(driver: Driver, trials: int, go: Path) -> None:
 
 
 def demand(workers: int, shared: bool) -> Demand:
-    return Demand(RayCluster(num_cpus=SOME, shared=shared), accelerator="cpu", workers=workers)
+    return Demand(RayCluster(num_cpus=SOME, shared=shared), accelerator="cpu", limits=Limits(workers=workers))
 
 
 def events(agents: int, epochs: int) -> Moment:

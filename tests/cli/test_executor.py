@@ -70,7 +70,7 @@ def test_other_settings_of_where_trials_run_go_with_ray(run, config, no_ray):
     assert run(config, "lint", "config.yaml").code == 0
     executor = build("config.yaml", load("config.yaml", {})).executor
     assert isinstance(executor, OnRay)
-    assert (executor.at_a_time, executor.demand.memory_limit) == (3, 2 * 2**30)
+    assert (executor.at_a_time, executor.demand.limits.memory) == (3, 2 * 2**30)
 
 
 def test_neither_lint_nor_printing_the_config_starts_ray(run, config, no_ray):

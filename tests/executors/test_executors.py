@@ -9,6 +9,7 @@ from lightning_hp import ConfigError, MonitorError, SearchStoppedError, Trial
 from lightning_hp.executors.choose import executor_for
 from lightning_hp.executors.inline import Inline
 from lightning_hp.executors.launch import CAN_FORK
+from lightning_hp.executors.limits import Limits
 from lightning_hp.executors.place import Place
 from lightning_hp.executors.processes import Processes
 from lightning_hp.trial import EpochEnded, Finished, Job, Outcome
@@ -90,13 +91,9 @@ def test_what_condemns_a_search_does_so_from_a_process_too(search):
     [
         ({"asked": "thread"}, "executor='thread' is not one of auto, inline, processes, ray"),
         ({"asked": ["inline"]}, r"executor=\['inline'\] is not one of"),
-        ({"asked": "inline", "workers": 2}, "workers needs executor='processes'"),
-        ({"asked": "inline", "trial_timeout": 3.0}, "trial_timeout needs executor='processes'"),
+        ({"asked": "inline", "limits": Limits(workers=2)}, "workers needs executor='processes'"),
+        ({"asked": "inline", "limits": Limits(trial_timeout=3.0)}, "trial_timeout needs executor='processes'"),
         ({"asked": "inline", "devices": 2}, "devices above 1 needs executor='processes'"),
-        ({"asked": "auto", "workers": 0}, "workers needs a whole number of at least 1, got 0"),
-        ({"asked": "auto", "jobs_per_device": True}, "jobs_per_device needs a whole number of at least 1, got True"),
-        ({"asked": "auto", "jobs_per_device": 1.5}, "jobs_per_device needs a whole number of at least 1, got 1.5"),
-        ({"asked": "auto", "memory_limit": -1}, "memory_limit needs a number of GiB above 0, got -1"),
     ],
 )
 def test_what_an_executor_cannot_do_is_told(arguments, told):
@@ -104,8 +101,22 @@ def test_what_an_executor_cannot_do_is_told(arguments, told):
         executor_for(**arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"workers": 0}, "workers needs a whole number of at least 1, got 0"),
+        ({"jobs_per_device": True}, "jobs_per_device needs a whole number of at least 1, got True"),
+        ({"jobs_per_device": 1.5}, "jobs_per_device needs a whole number of at least 1, got 1.5"),
+        ({"memory_limit": -1}, "memory_limit needs a number of GiB above 0, got -1"),
+    ],
+)
+def test_what_is_no_limit_is_told(arguments, told):
+    with pytest.raises(ConfigError, match=told):
+        Limits(**arguments)
+
+
 def test_auto_takes_processes_where_there_is_room_or_need_for_them():
-    assert isinstance(executor_for("auto", "cpu", workers=1), Inline)
-    assert isinstance(executor_for("auto", "cpu", workers=2), Processes)
-    assert isinstance(executor_for("auto", "cpu", workers=1, trial_timeout=9.0), Processes)
-    assert isinstance(executor_for("auto", "cpu", workers=1, devices=2), Processes)
+    assert isinstance(executor_for("auto", "cpu", limits=Limits(workers=1)), Inline)
+    assert isinstance(executor_for("auto", "cpu", limits=Limits(workers=2)), Processes)
+    assert isinstance(executor_for("auto", "cpu", limits=Limits(workers=1, trial_timeout=9.0)), Processes)
+    assert isinstance(executor_for("auto", "cpu", devices=2, limits=Limits(workers=1)), Processes)

@@ -173,7 +173,7 @@ def test_trials_of_an_earlier_study_in_another_space_count_where_they_lie_in_thi
     earlier = tmp_path / "earlier"
     search(root_dir=earlier, trials=3, enqueue=[{"lr": 0.02}, {"lr": 0.5}, {"lr": 0.6}]).run()
     narrower = {"lr": Log(0.1, 1.0), "momentum": ReverseLog(0.5, 0.95), "activation": Choice("tanh", "relu", "gelu")}
-    assert [each.hparams["lr"] for each in search(warm_start=[earlier], space=narrower).earlier] == [0.5, 0.6]
+    assert [each.hparams["lr"] for each in search(warm_start=[earlier], space=narrower).terms.earlier] == [0.5, 0.6]
 
 
 @pytest.mark.slow

@@ -88,7 +88,7 @@ def test_what_is_enqueued_and_breaks_the_constraint_is_refused(search):
 
 def test_what_an_enqueued_point_leaves_out_is_drawn_so_that_it_meets_the_constraint(search):
     loop = search(enqueue=[{"activation": "tanh"}] * 4, constraint=slow_for_tanh)
-    assert all(each["activation"] == "tanh" and each["lr"] > 0.1 for each in loop.queue)
+    assert all(each["activation"] == "tanh" and each["lr"] > 0.1 for each in loop.terms.queue)
 
 
 def test_what_is_enqueued_draws_what_it_depends_on(search):
@@ -98,8 +98,8 @@ def test_what_is_enqueued_draws_what_it_depends_on(search):
         "momentum": Log(0.1, 0.9).when(activation="gelu"),
     }
     loop = search(space=space, enqueue=[{"momentum": 0.5}, {"activation": "tanh"}])
-    assert [each["activation"] for each in loop.queue] == ["gelu", "tanh"]
-    assert loop.queue[1].keys() == {"lr", "activation"}
+    assert [each["activation"] for each in loop.terms.queue] == ["gelu", "tanh"]
+    assert loop.terms.queue[1].keys() == {"lr", "activation"}
     with pytest.raises(ConfigError, match=r"enqueue\[0\]: hparams\['momentum'\]: it exists only where activation is 'gelu'"):
         search(space=space, enqueue=[{"momentum": 0.5, "activation": "relu"}])
 
@@ -108,7 +108,7 @@ def test_trials_of_an_earlier_study_that_break_the_constraint_are_not_seen(searc
     search(root_dir=tmp_path / "earlier", trials=4, trainer={"max_epochs": 1, "accelerator": "cpu"}).run()
     earlier = Study(tmp_path / "earlier").trials
     assert {slow_for_tanh(trial.hparams) for trial in earlier} == {True, False}
-    seen = search(warm_start=tmp_path / "earlier", constraint=slow_for_tanh).earlier
+    seen = search(warm_start=tmp_path / "earlier", constraint=slow_for_tanh).terms.earlier
     assert len(seen) == sum(slow_for_tanh(trial.hparams) for trial in earlier)
 
 

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import lightning_hp
 from lightning_hp.errors import LightningHPError
 from lightning_hp.executors import Work
+from lightning_hp.executors.limits import Limits
 from lightning_hp.executors.messages import Raised
 from lightning_hp.executors.place import Place
 from lightning_hp.executors.processes import Processes
@@ -44,8 +45,7 @@ class Settings:
         processes: of a job.
         threads: that torch may use in each.
         uses_gpus: whether the job sees the GPUs that Ray has given to the agent; otherwise it sees none.
-        trial_timeout: seconds that a trial may take.
-        memory_limit: bytes that a process may use.
+        limits: of all jobs.
         verbose: let Lightning say what it has to say.
     """
 
@@ -55,8 +55,7 @@ class Settings:
     processes: int
     threads: int
     uses_gpus: bool
-    trial_timeout: float | None
-    memory_limit: int | None
+    limits: Limits
     verbose: bool
 
 
@@ -155,7 +154,7 @@ class Agent:
         asked = self._settings
         devices = tuple(filter(None, os.environ.get("CUDA_VISIBLE_DEVICES", "").split(","))) if asked.uses_gpus else ()
         place = Place(devices, asked.threads, asked.processes)
-        processes = Processes([place], asked.trial_timeout, asked.memory_limit, verbose=asked.verbose)
+        processes = Processes([place], asked.limits.trial_timeout, asked.limits.memory, verbose=asked.verbose)
         try:
             _check_is_there(asked)
             with scratch_folder() as folder:

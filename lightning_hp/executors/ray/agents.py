@@ -150,8 +150,7 @@ class Agents:
             processes=demand.devices,
             threads=max(1, int(self._needs["CPU"]) // demand.devices),
             uses_gpus=self._needs["GPU"] > 0,
-            trial_timeout=demand.trial_timeout,
-            memory_limit=demand.memory_limit,
+            limits=demand.limits,
             verbose=demand.verbose,
         )
         self._actor = self._ray.remote(

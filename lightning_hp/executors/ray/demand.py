@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lightning_hp.errors import ConfigError
+from lightning_hp.executors.limits import NO_LIMITS, Limits
 from lightning_hp.executors.ray import RayCluster
 from lightning_hp.executors.ray.nodes import Nodes
 from lightning_hp.executors.ray.session import Session, room
@@ -24,10 +25,7 @@ class Demand:
         cluster: where, and what a job takes.
         accelerator: the Trainer's.
         devices: how many of them a trial trains on.
-        workers: how many jobs run at the same time; None for as many as there is room for.
-        jobs_per_device: how many jobs share a GPU, where a trial trains on one.
-        trial_timeout: seconds that a trial may take.
-        memory_limit: bytes that a process may use.
+        limits: of all jobs. Without a number of workers, as many jobs run at the same time as there is room for.
         verbose: let Lightning say what it has to say.
         most: how many jobs there will be at most, which takes no more agents; None if that is open.
 
@@ -38,10 +36,7 @@ class Demand:
     cluster: RayCluster
     accelerator: str = "auto"
     devices: int = 1
-    workers: int | None = None
-    jobs_per_device: int = 1
-    trial_timeout: float | None = None
-    memory_limit: int | None = None
+    limits: Limits = NO_LIMITS
     verbose: bool = False
     most: int | None = None
     nodes: Nodes = field(default_factory=Nodes, init=False)
@@ -70,13 +65,13 @@ class Demand:
     def at_a_time(self) -> int:
         """How many jobs may run at the same time."""
         # One at least: a cluster may grow when something is asked for.
-        count = self.workers if self.workers is not None else max(1, self._fitting())
+        count = self.limits.workers if self.limits.workers is not None else max(1, self._fitting())
         return count if self.most is None else min(count, self.most)
 
     @property
     def wanted(self) -> int:
         """How many agents there are to be while jobs wait: of one that has no room yet, an autoscaler makes a machine."""
-        if self.workers is not None:
+        if self.limits.workers is not None:
             return self.at_a_time
         count = self._fitting() + 1
         return count if self.most is None else min(count, self.most)
@@ -93,8 +88,8 @@ class Demand:
         """What a job takes of a machine, by Ray's names of resources."""
         cpus = self.cluster.num_cpus if self.cluster.num_cpus is not None else self.devices
         needs = {"CPU": cpus, "GPU": self._gpus(), **self.cluster.resources}
-        if self.memory_limit is not None:
-            needs["memory"] = self.memory_limit * self.devices
+        if self.limits.memory is not None:
+            needs["memory"] = self.limits.memory * self.devices
         return needs
 
     def selector(self) -> dict[str, str]:
@@ -110,7 +105,7 @@ class Demand:
             return self.cluster.num_gpus
         if self._share is None:
             # Several GPUs Ray gives only whole.
-            share = self.devices if self.devices > 1 else 1 / self.jobs_per_device
+            share = self.devices if self.devices > 1 else 1 / self.limits.jobs_per_device
             self._share = share if self._uses_gpus() else 0
         return self._share
 

@@ -12,6 +12,7 @@ import pytest
 
 from lightning_hp.errors import LightningHPError
 from lightning_hp.executors.launch import CAN_FORK
+from lightning_hp.executors.limits import NO_LIMITS
 from lightning_hp.executors.ray.agent import Agent, Settings
 from lightning_hp.trial import Finished, Job, Outcome, Trial
 
@@ -34,7 +35,7 @@ class Looking:
 
 
 def settings(root, **changes):
-    usual = Settings(str(root), "token", None, 1, 1, False, None, None, False)
+    usual = Settings(str(root), "token", None, 1, 1, False, NO_LIMITS, False)
     return replace(usual, **changes)
 
 

@@ -14,6 +14,7 @@ import pytest
 import lightning_hp
 from lightning_hp import RayCluster
 from lightning_hp.errors import LightningHPError
+from lightning_hp.executors.limits import Limits
 from lightning_hp.executors.ray.agent import TOKEN
 from lightning_hp.executors.ray.agents import HOLD, IDLE, START_PAUSE, START_TRIES
 from lightning_hp.executors.ray.demand import Demand
@@ -193,7 +194,7 @@ class Search:
 
     def run(self, agents, tmp_path, workers, left=(), most=None):
         self.cluster = cluster = Ray(agents, named=set(left))
-        demand = Demand(RayCluster(num_gpus=0), workers=workers, most=most)
+        demand = Demand(RayCluster(num_gpus=0), limits=Limits(workers=workers), most=most)
         demand._session = SimpleNamespace(connect=lambda: cluster)
         with pytest.MonkeyPatch.context() as patch:
             clock = SimpleNamespace(monotonic=lambda: cluster.now, sleep=cluster.sleep, time=time.time)

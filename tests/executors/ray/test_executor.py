@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from lightning_hp import ConfigError, RayCluster
+from lightning_hp.executors.limits import Limits
 from lightning_hp.executors.ray.demand import Demand
 
 
@@ -73,11 +74,11 @@ def demand(gpus, cluster=None, **arguments):
     ("arguments", "needed"),
     [
         ({}, 1),
-        ({"jobs_per_device": 4}, 0.25),
+        ({"limits": Limits(jobs_per_device=4)}, 0.25),
         ({"devices": 2}, 2),
         # Half of each of two GPUs is nothing that Ray gives, and one whole is not enough.
-        ({"devices": 2, "jobs_per_device": 2}, 2),
-        ({"devices": 3, "jobs_per_device": 2}, 3),
+        ({"devices": 2, "limits": Limits(jobs_per_device=2)}, 2),
+        ({"devices": 3, "limits": Limits(jobs_per_device=2)}, 3),
         ({"accelerator": "cpu"}, 0),
         ({"cluster": RayCluster(num_gpus=0)}, 0),
         ({"cluster": RayCluster(num_gpus=0.5)}, 0.5),
@@ -104,7 +105,7 @@ def test_what_a_job_takes_stays_the_same_when_a_machine_with_gpus_joins():
 
 def test_who_says_that_it_trains_on_a_gpu_waits_for_one_to_join():
     assert demand(0, accelerator="gpu").needs()["GPU"] == 1
-    assert demand(0, accelerator="cuda", jobs_per_device=2).needs()["GPU"] == 0.5
+    assert demand(0, accelerator="cuda", limits=Limits(jobs_per_device=2)).needs()["GPU"] == 0.5
 
 
 def test_fewer_gpus_than_a_trial_trains_on_are_refused(search):

@@ -20,6 +20,7 @@ import torch
 from lightning_hp import Choice, Log, RayCluster, Study
 from lightning_hp.attempts import read_circumstances
 from lightning_hp.executors.launch import CAN_FORK
+from lightning_hp.executors.limits import Limits
 from lightning_hp.executors.ray.demand import Demand
 from lightning_hp.executors.ray.executor import OnRay
 from lightning_hp.fit.fused import saving
@@ -240,7 +241,7 @@ def test_an_agent_that_dies_while_it_has_nothing_to_do_costs_its_next_job_no_try
         given.append(len(given))
         return Job((Trial(given[-1], {}, 0),)) if len(given) <= 2 else None
 
-    OnRay(Demand(RayCluster(shared=True), workers=1)).run(next_job, Noting(tmp_path), heard.append)
+    OnRay(Demand(RayCluster(shared=True), limits=Limits(workers=1))).run(next_job, Noting(tmp_path), heard.append)
     machines.remove(machine)
     assert [(event.number, event.outcome.state) for event in heard if isinstance(event, Finished)] == [
         (0, "complete"),

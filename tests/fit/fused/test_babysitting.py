@@ -72,7 +72,7 @@ def moves(root, number):
 def test_each_trial_is_babysat_as_it_is_by_itself(name, tmp_path, monkeypatch):
     kind, optimizer, trainer = KINDS[name]
     monkeypatch.setattr(Classifier, "optimizer", optimizer)
-    settings = {"babysitter": lambda: Babysitter("val_loss", policy=Script()), "trainer": {"max_epochs": 7, **trainer}}
+    settings = {"babysitter": Babysitter("val_loss", policy=Script()), "trainer": {"max_epochs": 7, **trainer}}
     fused = trained(kind, tmp_path / "fused", True, trials=4, **settings)
     alone = trained(kind, tmp_path / "alone", False, trials=4, **settings)
     assert {alone[number].epochs for number in alone} == ({6} if kind is WithoutRule else {6, 7})
@@ -92,7 +92,7 @@ def test_a_trial_that_diverges_goes_back_alone(tmp_path, trainer):
             explodes = self.trainer.fit_loop.epoch_loop.total_batch_idx == 10 and self.hparams.momentum > BOUND
             self.blow_up = float("inf") if explodes else 1.0
 
-    settings = {"babysitter": lambda: Babysitter("val_loss"), "trainer": {"max_epochs": 5, **trainer}}
+    settings = {"babysitter": Babysitter("val_loss"), "trainer": {"max_epochs": 5, **trainer}}
     fused = trained(Diverging, tmp_path / "fused", True, trials=4, **settings)
     alone = trained(Diverging, tmp_path / "alone", False, trials=4, **settings)
     gone_back = 0

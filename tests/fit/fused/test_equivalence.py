@@ -242,7 +242,7 @@ KINDS = {
     "a babysitter": (
         Classifier,
         "sgd",
-        {"babysitter": lambda: Babysitter("val_loss", patience=0), "trainer": {"max_epochs": 5}},
+        {"babysitter": Babysitter("val_loss", patience=0), "trainer": {"max_epochs": 5}},
     ),
 }
 

@@ -91,7 +91,7 @@ CASES = {
     "OneCycleLR": (scheduled(lambda o: lr_scheduler.OneCycleLR(o, 0.1, total_steps=7 * EPOCHS), "step"), "sgd", {}),
     "ReduceLROnPlateau": (scheduled(plateau), "sgd", {}),
     "plateau by step": (scheduled(plateau, "step"), "adamw", {}),
-    "a babysitter": (Module, "sgd", {"babysitter": lambda: Babysitter("val_loss", patience=0, min_delta=0.2)}),
+    "a babysitter": (Module, "sgd", {"babysitter": Babysitter("val_loss", patience=0, min_delta=0.2)}),
     "early stopping": (
         Module,
         "sgd",

@@ -208,8 +208,7 @@ class SearchLoop:
         """
         with self._recording() as recorder:
             write_config(self.root, self.config or self._as_config())
-            self._run(recorder)
-        return self._study()
+            return self._run(recorder)
 
     def finish(self, number: int) -> Trial:
         """Trains a trial that was pruned to its end, from its last checkpoint, and records how it ends.
@@ -229,8 +228,8 @@ class SearchLoop:
         """
         Study(self.root)
         with self._recording() as recorder:
-            self._finish(recorder, pruned_trial(recorder.trials(), recorder.judged(), number))
-        return next(each for each in self._study().trials if each.number == number)
+            study = self._finish(recorder, pruned_trial(recorder.trials(), recorder.judged(), number))
+        return next(each for each in study.trials if each.number == number)
 
     def rerun(self, number: int, tolerance: float = TOLERANCE) -> Rerun:
         """Trains a finished trial once more, with the same hyperparameters and seeds, and compares what comes out.
@@ -276,7 +275,7 @@ class SearchLoop:
     def _study(self) -> Study:
         return Study(self.root, self.space, partial(load_model, self.recipe))
 
-    def _run(self, recorder: Recorder) -> None:
+    def _run(self, recorder: Recorder) -> Study:
         terms, trials = self.terms, recorder.trials()
         finished = [trial for trial in trials if trial.finished]
         begun = {trial.number: trial.hparams for trial in trials if not trial.finished}
@@ -294,9 +293,9 @@ class SearchLoop:
         plan = self._plan(ladder.until) if ladder is not None else self._plan()
         most = self.recipe.max_epochs
         dispatch = Dispatch(ask, terms.trials, deadline, self.retries, most, finished, plan=plan, begun=begun, ladder=ladder)
-        self._execute(dispatch, recorder, progress, sinks)
+        return self._execute(dispatch, recorder, progress, sinks)
 
-    def _finish(self, recorder: Recorder, trial: Trial) -> None:
+    def _finish(self, recorder: Recorder, trial: Trial) -> Study:
         if not (trial_folder(self.root, trial.number) / "checkpoints").exists():
             warnings.warn(
                 f"trial {trial.number} has no checkpoint any more and begins anew; keep_checkpoints says how many do",
@@ -307,9 +306,9 @@ class SearchLoop:
         plan.add(Trial(trial.number, trial.hparams, trial.seed))
         # No trial but this one begins.
         dispatch = Dispatch(self.terms.ask(), 0, None, self.retries, self.recipe.max_epochs, others, plan=plan)
-        self._execute(dispatch, recorder, self._progress())
+        return self._execute(dispatch, recorder, self._progress())
 
-    def _execute(self, dispatch: Dispatch, recorder: Recorder, progress: Progress, sinks: Sequence[Emit] = ()) -> None:
+    def _execute(self, dispatch: Dispatch, recorder: Recorder, progress: Progress, sinks: Sequence[Emit] = ()) -> Study:
         search_run = SearchRun(self.root / "search", self.space, self.recipe.monitor, self.recipe.mode, dispatch.finished)
         best_runs = BestRuns(self.root, self.keep_runs, self.recipe.mode, dispatch.finished)
         end = partial(end_runs, self.root)
@@ -317,7 +316,10 @@ class SearchLoop:
         dispatch.sinks = [recorder.record, search_run.record, progress.record, end, best_runs.record, *sinks]
         with search_run, progress, quiet(self.verbose), little_garbage():
             self.executor.run(dispatch.next_job, Training(self.recipe, self.fuse == "always"), dispatch.take)
-            show_pictures(self.root / "search", self._study())
+            # The one that is given back: what it finds for the pictures it need not look for again.
+            study = self._study()
+            show_pictures(self.root / "search", study)
+        return study
 
     def _plan(self, until: Callable[[Trial], Rung | None] = lambda trial: None) -> Plan:
         together = self.fuse != "never" and self._apart is None

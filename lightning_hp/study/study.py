@@ -49,6 +49,8 @@ class Study:
         self.root = Path(root)
         self._space = space
         self._loader = loader
+        # What was found last, and what in: to find it takes seconds where trials are many.
+        self._found: tuple[Any, Findings] | None = None
         with self._open():
             pass
 
@@ -115,8 +117,8 @@ class Study:
     def findings(self) -> Findings:
         """What the finished trials say of their space; `advice`, `importance` and `zoom` are parts of it."""
         with self._open() as store:
-            asked, rounds, trials = store.asked(), store.rounds(), self._given(store.trials())
-        return _found(self._space_of(asked), trials, asked, rounds)
+            asked, rounds, trials = store.asked(), store.rounds(), store.trials(brief=True)
+        return self._findings(asked, rounds, trials)
 
     def advice(self) -> list[Advice]:
         """What to change and to know after the search, in lines to print: ends to widen, bounds that avoid divergence, which
@@ -252,12 +254,25 @@ class Study:
 
     def _for_report(self) -> Searched:
         with self._open() as store:
-            asked, rounds, times, trials = store.asked(), store.rounds(), store.times(), self._given(store.trials())
-        space = self._space_of(asked)
-        found = _found(space, trials, asked, rounds)
+            asked, rounds, times, trials = store.asked(), store.rounds(), store.times(), store.trials()
+        found = self._findings(asked, rounds, trials)
         numbers = [trial.number for trial in trials]
         done, trained_on = interventions(self.root, numbers), machines(self.root, numbers)
-        return Searched(self.root, asked, space, trials, rounds, times, found, done, trained_on, read_config(self.root))
+        given, config = self._given(trials), read_config(self.root)
+        return Searched(self.root, asked, self._space_of(asked), given, rounds, times, found, done, trained_on, config)
+
+    def _findings(self, asked: Mapping[str, Any], rounds: list[RoundBegan], trials: list[Trial]) -> Findings:
+        """What trials say that are as the store has them; what was found in the same ones is not looked for again."""
+        # Curves and files tell nothing, and files go when others are better.
+        finished = [
+            replace(trial, metrics={}, traceback=None, checkpoint=None, best=None) for trial in trials if trial.finished
+        ]
+        told = asked, rounds, finished
+        if self._found is None or self._found[0] != told:
+            grid = asked.get("strategy") == "grid"
+            found = find(self._space_of(asked), self._given(finished), asked["mode"], rounds, grid=grid)
+            self._found = told, found
+        return self._found[1]
 
     def _given(self, trials: list[Trial]) -> list[Trial]:
         return [replace(trial, hparams=self._values(trial.hparams), loader=self._loader) for trial in trials]
@@ -275,10 +290,6 @@ class Study:
 
     def _values(self, labels: dict[str, Any]) -> dict[str, Any]:
         return self._space.from_labels(labels) if self._space is not None else labels
-
-
-def _found(space: Space, trials: list[Trial], asked: Mapping[str, Any], rounds: list[RoundBegan]) -> Findings:
-    return find(space, trials, asked["mode"], rounds, grid=asked.get("strategy") == "grid")
 
 
 def _findings_dict(found: Findings) -> dict[str, Any]:

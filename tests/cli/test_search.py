@@ -16,7 +16,9 @@ import yaml
 
 from examples.digits import DigitsData, LitDigits
 from lightning_hp import Choice, Grid, Log, SearchLoop, Study
+from lightning_hp.advice import find
 from lightning_hp.cli.settings import SETTINGS
+from lightning_hp.tracking.images import LEAST_TRIALS
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -35,6 +37,16 @@ def test_a_search_ends_with_the_leaderboard_the_checkpoint_and_the_way_to_look(r
     assert best.checkpoint.is_file()
     assert f"curves:          tensorboard --logdir {Path('study').absolute()}" in lines
     assert [line.split(":")[0] for line in result.err.splitlines()] == ["[1/2] trial 0", "[2/2] trial 1"]
+
+
+def test_what_the_trials_say_is_found_once_for_the_pictures_and_the_advice(run, config, monkeypatch):
+    pytest.importorskip("matplotlib", reason="pip install 'lightning-hp[plots]'")
+    looks = []
+    monkeypatch.setattr("lightning_hp.study.study.find", lambda *given, **named: looks.append(given) or find(*given, **named))
+    config["search"]["trials"] = LEAST_TRIALS
+    result = run(config, "search", "config.yaml")
+    assert (result.code, len(looks)) == (0, 1)
+    assert list(Path("study/search").glob("*.pictures"))
 
 
 def test_the_config_in_a_studys_folder_goes_on_with_it_wherever_that_is_now(run, config):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lightning_hp import Space, Study, Trial
+from lightning_hp.advice import advice, find
 from lightning_hp.study import Recorder
 from lightning_hp.trial import Finished, Outcome, RoundBegan, Started
 from tests.advice.studies import SPACE, trials
@@ -41,6 +44,21 @@ def test_advice_importance_and_zoom_come_from_the_trials(tmp_path):
     assert SPACE["lr"].low < zoomed["lr"].low < SPACE["lr"].from_unit(0.5) < zoomed["lr"].high < SPACE["lr"].high
     assert {name: scale for name, scale in zoomed.items() if name != "lr"}.items() <= dict(SPACE).items()
     assert (Study(tmp_path).advice(), Study(tmp_path).zoom()) == (lines, zoomed)
+
+
+def test_what_trials_say_is_looked_for_again_only_once_there_are_others(tmp_path, monkeypatch):
+    looks = []
+    monkeypatch.setattr("lightning_hp.study.study.find", lambda *given, **named: looks.append(given) or find(*given, **named))
+    made = trials(objective)
+    recorded(tmp_path, made)
+    study = Study(tmp_path)
+    assert study.importance() == Study(tmp_path).importance()
+    looks.clear()
+    assert (study.advice(), study.zoom()) == (advice(study.findings()), study.findings().next_space)
+    assert looks == []
+    recorded(tmp_path, [replace(made[0], number=len(made))])
+    assert study.findings().finished == len(made) + 1
+    assert len(looks) == 1
 
 
 def test_choices_of_any_objects_stay_the_users_own(tmp_path):

@@ -15,19 +15,16 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
 
-from lightning_hp.babysit import arguments, early, hands, log, settings
-from lightning_hp.babysit.actions import Action, Knobs, Rollback, Stop
+from lightning_hp.babysit import arguments, hands, settings
+from lightning_hp.babysit.care import Care
 from lightning_hp.babysit.control import Control, intervenes
-from lightning_hp.babysit.logbook import Logbook
-from lightning_hp.babysit.patience import SharedPatience
 from lightning_hp.babysit.picture import picture
-from lightning_hp.babysit.policies import Decision, Policy, named
+from lightning_hp.babysit.policies import Policy, named
 from lightning_hp.babysit.replay import Replay
 from lightning_hp.babysit.request import Bounds
 from lightning_hp.babysit.schedule import Schedule, schedule
-from lightning_hp.babysit.series import Losses, Norms, gradient_norm
+from lightning_hp.babysit.series import gradient_norm
 from lightning_hp.babysit.signals import Plateau, Signal
-from lightning_hp.babysit.watch import Watch, checks_left
 from lightning_hp.babysit.wheel import Wheel
 from lightning_hp.trial import Mode
 
@@ -63,9 +60,7 @@ class Babysitter(Callback):
         max_interventions: how often the policy may change the fit; with none left it can only stop it.
 
     Attributes:
-        diverged: why the fit has ended as diverged, or None.
-        changed_now: whether the fit was changed before the present batch.
-        norms: the gradient's, as sampled.
+        care: the fit that it looks after, from `setup` on.
 
     Raises:
         ConfigError: an argument is out of its range.
@@ -146,254 +141,155 @@ class Babysitter(Callback):
         """Draws a babysat fit and all interventions into a file: see `lightning_hp.babysit.picture`."""
         return picture(path, to)
 
-    def _start_afresh(self) -> None:
-        signals = self._asked["signals"]
-        signals = self.policy.signals(self.plateau) if signals is None else signals
-        self.control = Control(signals, self.policy, self.plateau.mode, self.max_interventions)
-        self.diverged: str | None = None
-        self.hands = hands.Hands(Path())
+    def _start_afresh(self, folder: Path | None = None, rank: int = 0) -> None:
         # Lightning asks for it at each hook.
         self._key = self._generate_state_key(monitor=self.monitor, mode=self.plateau.mode)
-        self._losses, self.norms = Losses(), Norms(self.control.listens_to("gradient_norm"))
-        self._patience = SharedPatience()
-        self._watch, self._beside = Watch(self.monitor), early.Beside(self.monitor)
-        self._folder, self._logbook = Path(), Logbook(None)
-        # A metric of the whole epoch has in it what was gone back from.
-        self._went_back = False
-        # By the clock; till then there is nothing to do before a batch, so that most come to no more than a look at it.
-        self._quiet_until = -math.inf
-        # Since the last batch.
-        self._checked = self.changed_now = False
-        self._warned = self._skipping = False
-        self._wheel: Wheel | None = None
+        signals = self._asked["signals"]
+        signals = self.policy.signals(self.plateau) if signals is None else signals
+        control = Control(signals, self.policy, self.plateau.mode, self.max_interventions)
+        self.care = Care(control, self.monitor, self._key, folder, rank)
+        self._warned = False
 
     @property
     def interventions(self) -> int:
         """Changes that the policy has made to this fit."""
-        return self.control.interventions
+        return self.care.control.interventions
 
     @property
     def stopped(self) -> bool:
         """Whether it has stopped the fit."""
-        return self.hands.stopped
+        return self.care.hands.stopped
+
+    @property
+    def diverged(self) -> str | None:
+        """Why the fit has ended as diverged, or None."""
+        return self.care.diverged
 
     @property
     def answers(self) -> bool:
         """Whether values that are not finite need no other to end the fit: it is gone back from them, or has been."""
-        return self.control.answers or self._went_back
+        return self.care.control.answers or self.care.went_back
 
     @property
     def state_key(self) -> str:
         return self._key
 
-    @property
-    def _parts(self) -> dict[str, Any]:
-        """What has a state of its own."""
-        names = ("control", "hands", "losses", "norms", "patience", "logbook", "watch")
-        own = (self.control, self.hands, self._losses, self.norms, self._patience, self._logbook, self._watch)
-        return dict(zip(names, own, strict=True))
-
     def state_dict(self) -> dict[str, Any]:
-        own = {"went_back": self._went_back, "diverged": self.diverged, "checked": self._checked}
-        return {name: part.state_dict() for name, part in self._parts.items()} | own
+        return self.care.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        for name, part in self._parts.items():
-            part.load_state_dict(state_dict[name])
-        self._went_back, self.diverged, self._checked = (state_dict[name] for name in ("went_back", "diverged", "checked"))
+        self.care.load_state_dict(state_dict)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == TrainerFn.FITTING:
-            self._start_afresh()
             # Lightning asks all processes for the folder, to give them rank 0's.
             folder = Path(trainer.log_dir or trainer.default_root_dir)
-            self._folder, self._logbook = folder, Logbook(folder / log.FILE)
-            self.hands = hands.Hands(folder, trainer.global_rank)
+            self._start_afresh(folder, trainer.global_rank)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        care = self.care
         # A fit that goes on from here will not see these values again.
-        self._observe(trainer, self._watch.new_of_validation(trainer))
-        self._observe(trainer, self._watch.new_of_epoch(trainer))
-        self._losses.fetch(trainer)
+        care.observe(trainer, care.watch.new_of_validation(trainer))
+        care.observe(trainer, care.watch.new_of_epoch(trainer))
+        care.losses.fetch(trainer)
         checkpoint["callbacks"][self.state_key] = self.state_dict()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        for line in self._beside.begin(trainer, self.control.signals, self.plateau):
+        care = self.care
+        for line in care.beside.begin(trainer, care.control.signals, self.plateau):
             rank_zero_warn(f"Babysitter: {line}")
-        self._losses.begin(trainer)
+        care.losses.begin(trainer)
         hands.resume(trainer)
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         babysitters = [each for each in callbacks if isinstance(each, Babysitter)]
-        again = self._logbook.begin(trainer, shares=len(babysitters) > 1)
+        again = care.logbook.begin(trainer, shares=len(babysitters) > 1)
         if self is babysitters[0]:
             # Of several in a fit one does what a person asks for.
             bounds = Bounds(self._bounds["min_lr"], self._bounds["max_momentum"])
-            self._wheel = Wheel(trainer, self._folder, self.hands, self._logbook, bounds, self.state_key, again)
+            care.wheel = Wheel(trainer, care.folder, care.hands, care.logbook, bounds, self.state_key, again)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._watch.validation_starts(trainer)
+        self.care.watch.validation_starts(trainer)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
-            self._watch.validation_ends()
+            self.care.watch.validation_ends()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        care = self.care
         # What is decided at a check, a snapshot above all, shall know of all losses before it.
-        self._listen(trainer)
-        self._observe(trainer, self._watch.new_of_validation(trainer))
-        if self._watch.may_never_come(trainer) and not self._warned:
+        care.listen(trainer)
+        care.observe(trainer, care.watch.new_of_validation(trainer))
+        if care.watch.may_never_come(trainer) and not self._warned:
             self._warned = True
-            rank_zero_warn(f"Babysitter does nothing up to now: {self._watch.complaint(trainer)}")
-        self._watch.validation_was_seen()
+            rank_zero_warn(f"Babysitter does nothing up to now: {care.watch.complaint(trainer)}")
+        care.watch.validation_was_seen()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        care = self.care
         # Only here, since the module's on_train_epoch_end, which may log the metric, runs after ours.
-        self._observe(trainer, self._watch.new_of_epoch(trainer))
-        self._quiet_until = -math.inf
-        self._losses.quiet_until = 0
-        self._went_back = False
-        if self._watch.epoch_ended and (self._watch.validated or not trainer.enable_validation):
-            self._watch.require(trainer)
-        self._watch.epoch_starts(trainer)
+        care.observe(trainer, care.watch.new_of_epoch(trainer))
+        care.quiet_until = -math.inf
+        care.losses.quiet_until = 0
+        care.went_back = False
+        if care.watch.epoch_ended and (care.watch.validated or not trainer.enable_validation):
+            care.watch.require(trainer)
+        care.watch.epoch_starts(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._watch.epoch_ends()
+        self.care.watch.epoch_ends()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        care = self.care
         # A fit that something stopped before its first validation may have had a metric to come.
-        if self._watch.validated or not trainer.should_stop:
-            self._watch.require(trainer)
-        self._observe(trainer, self._watch.new_of_epoch(trainer))  # The last epoch's, which no other follows.
-        if self.control.answers:
+        if care.watch.validated or not trainer.should_stop:
+            care.watch.require(trainer)
+        care.observe(trainer, care.watch.new_of_epoch(trainer))  # The last epoch's, which no other follows.
+        if care.control.answers:
             # There is no next batch to answer it before.
-            self.diverged = self.diverged or next(each.reason for each in self.control.findings if each.kind == "divergence")
-        self._logbook.end(trainer)
+            found = next(each.reason for each in care.control.findings if each.kind == "divergence")
+            care.diverged = care.diverged or found
+        care.logbook.end(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._logbook.flush()
-        self._beside.end()
-        if self._wheel is not None:
-            self._wheel.close(trainer)
+        self.care.logbook.flush()
+        self.care.beside.end()
+        if self.care.wheel is not None:
+            self.care.wheel.close(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self.teardown(trainer, pl_module, TrainerFn.FITTING)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        care = self.care
         # Here a change is safe: the schedulers of the last step and epoch have all stepped.
-        if time.monotonic() < self._quiet_until:
+        if time.monotonic() < care.quiet_until:
             return
-        if self.is_due(batch_idx):
-            self._act(trainer)
-        if self._wheel is not None:
-            done = self._wheel.before_batch(trainer, batch_idx)
+        if care.is_due(batch_idx):
+            care.act(trainer)
+        if care.wheel is not None:
+            done = care.wheel.before_batch(trainer, batch_idx)
             if any(map(intervenes, done)):
-                self._changed(trainer, done, counts=False)
-                self._patience.look()
-        self._skipping = self.hands.skips(trainer)
-        if not (self._skipping or self.is_due()):
-            self._quiet_until = math.inf if self._wheel is None else self._wheel.quiet_until
-
-    def _act(self, trainer: Trainer) -> None:
-        """Writes down a check, and does what the policy wants, if there is anything new to decide on."""
-        if self._checked:
-            self._logbook.before_batch(trainer)
-            self._checked = False
-        self._patience.before_batch(trainer)
-        if self.control.due:
-            self._yield_to_cut(trainer)
-        if self.control.due:
-            self._decide(trainer)
-        self._patience.look()
+                care.changed(trainer, done, counts=False)
+                care.patience.look()
+        care.skipping = care.hands.skips(trainer)
+        if not (care.skipping or care.is_due()):
+            care.quiet_until = math.inf if care.wheel is None else care.wheel.quiet_until
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        self._logbook.before_step(trainer, optimizer)
-        if self.norms.due and optimizer is trainer.optimizers[0]:
-            self.norms.add(trainer.global_step, gradient_norm(trainer, optimizer))
-        if self._skipping:
-            self.hands.before_step(trainer, optimizer)
+        care = self.care
+        care.logbook.before_step(trainer, optimizer)
+        if care.norms.due and optimizer is trainer.optimizers[0]:
+            care.norms.add(trainer.global_step, gradient_norm(trainer, optimizer))
+        if care.skipping:
+            care.hands.before_step(trainer, optimizer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        losses = self._losses
+        care, losses = self.care, self.care.losses
         losses.waiting.append(outputs.get("loss") if isinstance(outputs, dict) else outputs)
-        if self._skipping:
-            self.hands.after_backward(trainer)
+        if care.skipping:
+            care.hands.after_backward(trainer)
         if batch_idx >= losses.quiet_until and losses.are_heard(trainer, batch_idx):
-            self._listen(trainer)
-
-    def is_due(self, batch_idx: int = -1) -> bool:
-        """Whether there is something to do before a batch, but for a person's requests; where nobody calls for each batch."""
-        repeats = self._wheel is not None and self._wheel.repeats
-        return batch_idx == 0 or self.control.due or self._checked or self._patience.shared or repeats
-
-    def follow(self, trainer: Trainer) -> None:
-        """Takes in lr and momentum of the step that comes."""
-        for optimizer in trainer.optimizers:
-            self._logbook.before_step(trainer, optimizer)
-        self.changed_now = False
-
-    def hear(self, trainer: Trainer, losses: list[float]) -> None:
-        """Takes in the losses of the last batches, where they are collected elsewhere."""
-        self._losses.extend(losses, trainer)
-        self._listen(trainer)
-
-    def _listen(self, trainer: Trainer) -> None:
-        """Tells the signals what was collected."""
-        if losses := self._losses.take(trainer):
-            self._logbook.losses(losses)
-            self.control.feed("loss", losses)
-        if self.norms:
-            self.control.feed("gradient_norm", self.norms.take())
-        self.norms.look(self._losses.step)
-        if self._losses.several:
-            self.control.found = trainer.strategy.broadcast(self.control.found)
-        if self.control.due:
-            self._quiet_until = -math.inf
-
-    def _observe(self, trainer: Trainer, value: float | None) -> None:
-        if value is None or (self._went_back and not self._watch.validates and not math.isfinite(value)):
-            return
-        self._yield_to_cut(trainer)
-        self.control.check(trainer.global_step, value, self.monitor)
-        self._logbook.check(self.monitor, value)
-        self._checked = True
-        self._quiet_until = -math.inf
-
-    def _yield_to_cut(self, trainer: Trainer) -> None:
-        """Starts counting anew if a ReduceLROnPlateau has lowered lr."""
-        if self._patience.take(trainer):
-            self.control.intervened(counts=False)
-            self.control.forget("plateau")
-
-    def _decide(self, trainer: Trainer) -> None:
-        for finding in self.control.findings:
-            self._logbook.found(trainer, finding.reason, kind=finding.kind, step=finding.step, by=self.state_key)
-        left = checks_left(trainer, self._watch)
-        decision = self.control.decide(trainer.current_epoch, trainer.global_step, hands.peaks(trainer), left)
-        decision = trainer.strategy.broadcast(decision)
-        if decision is not None:
-            self._carry_out(trainer, decision, hands.read(trainer))
-        if self.control.declined:
-            self._beside.end()
-
-    def _carry_out(self, trainer: Trainer, decision: Decision, before: list[Knobs]) -> None:
-        allowed = [each for each in decision.actions if self.control.interventions_left or not intervenes(each)]
-        done = [action for action in allowed if self.hands.carry_out(trainer, action)]
-        if not done:
-            return
-        after = before
-        if any(map(intervenes, done)):
-            self._changed(trainer, done)
-            after = hands.read(trainer)
-        if any(isinstance(action, Stop) and action.diverged for action in done):
-            self.diverged = decision.reason
-        self._logbook.done(trainer, "decision", decision.reason, done, before, after, by=self.state_key)
-
-    def _changed(self, trainer: Trainer, done: Sequence[Action], counts: bool = True) -> None:
-        """Forgets what was seen of the fit before it was changed."""
-        self.control.intervened(counts)
-        self._losses.clear(trainer.global_step)
-        self.norms.clear()
-        self.changed_now = True
-        self._went_back = self._went_back or any(isinstance(action, Rollback) for action in done)
+            care.listen(trainer)

@@ -220,10 +220,10 @@ def test_a_callback_used_for_a_second_fit_starts_afresh(fit, scripted, intervent
     module = scripted()
     again = copy.deepcopy(module)
     first = fit(module, babysitter, epochs=6)
-    state = babysitter.control.state_dict()
+    state = babysitter.care.control.state_dict()
     second = fit(again, babysitter, epochs=6, version="second")
     assert interventions(first) == interventions(second) != []
-    assert babysitter.control.state_dict() == state
+    assert babysitter.care.control.state_dict() == state
     second.fit_loop.max_epochs = 12
     second.fit(second.lightning_module, datamodule=second.datamodule)
     assert [each.epoch for each in interventions(second)] == [5, 11]
@@ -236,9 +236,9 @@ def test_state_goes_through_a_checkpoint_whole(fit, scripted, tmp_path):
     states = torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"]
     loaded = Babysitter("score", patience=2, cooldown=3)
     loaded.load_state_dict(states[original.state_key])
-    assert loaded.control.state_dict() == original.control.state_dict()
+    assert loaded.care.control.state_dict() == original.care.control.state_dict()
     assert loaded.interventions == original.interventions == 1
-    assert loaded.control.state_dict()["signals"][0]["cooldown_left"] == 2
+    assert loaded.care.control.state_dict()["signals"][0]["cooldown_left"] == 2
 
 
 def test_babysitters_of_other_metrics_or_modes_keep_apart_in_a_checkpoint(fit, scripted, tmp_path):

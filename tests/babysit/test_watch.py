@@ -58,7 +58,7 @@ def test_sanity_checking_is_no_check(fit, scripted, interventions):
     falling = [1.0 - 0.1 * check for check in range(6)]
     babysitter = Babysitter("score", patience=0)
     assert interventions(fit(Perfect(falling), babysitter, num_sanity_val_steps=-1)) == []
-    assert babysitter.control.state_dict()["signals"][0]["best"] == pytest.approx(0.5)
+    assert babysitter.care.control.state_dict()["signals"][0]["best"] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("call", ["validate", "test"])
@@ -117,7 +117,7 @@ def test_a_training_metric_that_improves_each_epoch_is_left_alone(fit, intervent
     trainer = fit(training_metric(hook, range(7)), babysitter, epochs=7, **VALIDATIONS[validation])
     assert interventions(trainer) == []
     # The value of the last epoch is seen as well, though none comes after it to act on.
-    assert babysitter.control.state_dict()["signals"][0]["best"] == 6.0
+    assert babysitter.care.control.state_dict()["signals"][0]["best"] == 6.0
 
 
 @pytest.mark.parametrize("validation", VALIDATIONS)

@@ -40,7 +40,7 @@ class Babysitting:
         if asked:
             self._next_look = now + INTERVAL
         for _, member, each in self._own:
-            if asked or each.is_due(batch_idx):
+            if asked or each.care.is_due(batch_idx):
                 member.guarded(each.on_train_batch_start, member.trainer, member.model, batch, batch_idx)
 
     def after_backward(self, optimizer: FusedOptimizer, accumulates: bool) -> None:
@@ -51,13 +51,13 @@ class Babysitting:
     def before_step(self, optimizer: FusedOptimizer, batch_idx: int) -> None:
         """Tells of lr, momentum and the gradients' norms of the step that comes, and which rows do not make it."""
         optimizer.passed_over = self._skipping()
-        due = [each.norms.due for _, _, each in self._own]
+        due = [each.care.norms.due for _, _, each in self._own]
         norms = row_norms(optimizer.gradients).tolist() if any(due) else []
         for (row, member, each), samples in zip(self._own, due, strict=True):
             if samples:
-                each.norms.add(member.trainer.global_step, norms[row])
-            if batch_idx == 0 or each.changed_now or member.changes_lr:
-                each.follow(member.trainer)
+                each.care.norms.add(member.trainer.global_step, norms[row])
+            if batch_idx == 0 or each.care.changed_now or member.changes_lr:
+                each.care.follow(member.trainer)
 
     def after_batch(self, losses: Tensor, batch_idx: int, last: bool) -> None:
         """Hands on what the rows' losses were, some batches at a time."""
@@ -73,10 +73,10 @@ class Babysitting:
             columns = torch.stack(self._losses).float().T.tolist()
             self._losses = []
             for row, member, each in self._own:
-                member.guarded(each.hear, member.trainer, columns[row])
+                member.guarded(each.care.hear, member.trainer, columns[row])
 
     def _skipping(self) -> list[int]:
-        return [row for row, member, each in self._own if each.hands.skip_until and each.hands.skips(member.trainer)]
+        return [row for row, member, each in self._own if each.care.hands.skip_until and each.care.hands.skips(member.trainer)]
 
 
 def connect(member: Member, gather: Callable[[], None], scatter: Callable[[], None]) -> None:
@@ -88,4 +88,4 @@ def connect(member: Member, gather: Callable[[], None], scatter: Callable[[], No
         scatter: takes it back from there.
     """
     for each in member.babysitters:
-        each.hands.gather, each.hands.scatter = gather, scatter
+        each.care.hands.gather, each.care.hands.scatter = gather, scatter

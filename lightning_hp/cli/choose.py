@@ -10,7 +10,7 @@ from typing import Any, TextIO
 from rich.console import Console
 
 from lightning_hp.cli.filters import Row, column_of, parse_condition, sort_rows
-from lightning_hp.cli.table import print_rows, short_names, short_value
+from lightning_hp.cli.table import print_line, print_rest, print_rows, short_names, short_value
 from lightning_hp.description import label
 from lightning_hp.study import Study
 
@@ -63,7 +63,7 @@ def print_chosen(study: Study, chosen: Chosen, console: Console, most: int | Non
     """Prints at most so many rows, and how many there are."""
     asked, rows = study.asked, chosen.rows[:most]
     there = sum(study.counts.values())
-    console.print(f"{len(chosen.rows)} of {there} trials", markup=False, highlight=False)
+    print_line(console, f"{len(chosen.rows)} of {there} trials")
     if not rows:
         return
     hparams = [f"{_HPARAMS}{name}" for name in asked["space"]]
@@ -71,8 +71,7 @@ def print_chosen(study: Study, chosen: Chosen, console: Console, most: int | Non
     shown = [*_HEADS, *others, *hparams]
     names = [*others, *short_names(asked["space"])]
     print_rows(console, ["trial", "state", asked["monitor"]], names, [[_text(row, each) for each in shown] for row in rows])
-    if len(rows) < len(chosen.rows):
-        console.print(f"and {len(chosen.rows) - len(rows)} more: --all", markup=False, highlight=False)
+    print_rest(console, len(rows), len(chosen.rows), "--all")
 
 
 def write_csv(chosen: Chosen, file: TextIO) -> None:

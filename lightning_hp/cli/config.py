@@ -41,7 +41,7 @@ _REFUSED = {
 
 
 @contextmanager
-def naming(paths: str | Sequence[str]) -> Iterator[None]:
+def naming(paths: Sequence[str]) -> Iterator[None]:
     """Puts the file before the message of what is wrong in it."""
     try:
         yield
@@ -50,7 +50,7 @@ def naming(paths: str | Sequence[str]) -> Iterator[None]:
 
 
 def load(
-    paths: str | Sequence[str], flags: Mapping[str, Any], lightning: Sequence[str] = (), make: Callable[[], Any] = LightningCLI
+    paths: Sequence[str], flags: Mapping[str, Any], lightning: Sequence[str] = (), make: Callable[[], Any] = LightningCLI
 ) -> dict[str, Any]:
     """Config files, of which later ones overrule earlier ones, with flags laid over them.
 
@@ -66,11 +66,11 @@ def load(
     Raises:
         ConfigError: a file, one of its section or key names, or a setting is wrong. The message starts with the file.
     """
-    files = {path: read_config(Path(path)) for path in ([paths] if isinstance(paths, str) else paths)}
+    files = {path: read_config(Path(path)) for path in paths}
     cli = unrun(make)
     search: dict[str, Any] = {}
     for path, config in files.items():
-        with naming(path):
+        with naming([path]):
             _check_file(config, sections_of(fit_parser(cli)))
             search = _merged(search, config.get("search") or {})
     given = given_by(cli, files, lightning, search.get("space") or {})
@@ -88,15 +88,15 @@ def load(
     return {**given, "search": search}
 
 
-def label(paths: str | Sequence[str]) -> str:
+def label(paths: Sequence[str]) -> str:
     """How files are named in a message."""
-    return paths if isinstance(paths, str) else ", ".join(paths) or "the arguments"
+    return ", ".join(paths) or "the arguments"
 
 
-def _blamed(paths: str | Sequence[str], message: str) -> str:
+def _blamed(paths: Sequence[str], message: str) -> str:
     """Of several files, the last that has the setting or the scale which a message is about; all of them where it has none."""
     found = _ABOUT.match(message)
-    if found and not isinstance(paths, str) and len(paths) > 1:
+    if found and len(paths) > 1:
         keys = ("search", "space", found["scale"]) if found["scale"] else ("search", found["setting"])
         for path in reversed(paths):
             if given_at(read_config(Path(path)), keys):
@@ -104,15 +104,15 @@ def _blamed(paths: str | Sequence[str], message: str) -> str:
     return label(paths)
 
 
-def default_root(paths: str | Sequence[str], ending: str = "") -> str:
+def default_root(paths: Sequence[str], ending: str = "") -> str:
     """The folder of a study or fit whose config says none. A study's own config goes on with it, wherever it is now."""
-    first = Path(paths if isinstance(paths, str) else next(iter(paths), "search"))
+    first = Path(next(iter(paths), "search"))
     if first.name == WRITTEN and (first.parent / STUDY).exists() and not ending:
         return str(first.parent)
     return f"runs/{first.stem}{ending}"
 
 
-def build(paths: str | Sequence[str], config: Mapping[str, Any], make: Callable[[], Any] = LightningCLI) -> SearchLoop:
+def build(paths: Sequence[str], config: Mapping[str, Any], make: Callable[[], Any] = LightningCLI) -> SearchLoop:
     """The search that a config asks for, checked as far as can be without training.
 
     Raises:
@@ -188,12 +188,8 @@ def _build(config: Mapping[str, Any], make: Callable[[], Any], default: str) -> 
     located = {name: assembly.locate(name) for name in space}
     assembly.complete(space)
     strategy = _strategy(search.pop("strategy", DEFAULT), search.pop("points", None))
-    if (
-        strategy != "grid"
-        and not isinstance(strategy, Grid)
-        and search.get("trials") is None
-        and search.get("max_time") is None
-    ):
+    endless = strategy != "grid" and not isinstance(strategy, Grid)
+    if endless and search.get("trials") is None and search.get("max_time") is None:
         raise ConfigError("the search has no end: give search.trials, search.max_time or both")
     babysit = search.pop("babysit", False)
     if isinstance(babysit, Mapping):

@@ -30,14 +30,14 @@ def print_findings(findings: Findings, console: Console, root: Path) -> None:
     lines = advice(findings)
     if not lines:
         return
-    console.print("\nwhat the trials say", markup=False, highlight=False)
+    print_line(console, "\nwhat the trials say")
     for each in lines:
         _print_item(console, str(each))
     space = findings.next_space
     if dict(space) != dict(findings.space):
         begin = program(read_config(root))
         named = ", search.space of a config" if begin is not None else ""
-        console.print(f"\nthe space to search next{named}", markup=False, highlight=False)
+        print_line(console, f"\nthe space to search next{named}")
         for line in as_yaml(space):
             print_line(console, f"    {line}")
         if begin is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +85,8 @@ def _find(root: Path, number: int | None) -> tuple[Path, str, Mapping[str, Any]]
         return _single(root), "the fit", {}
     if not (root / STUDY).exists() and (root.is_dir() and _listening(root)):
         raise ConfigError(f"{root} holds no study but a single fit: leave the number {number} out")
-    store = Store(root)
-    try:
-        asked, states = store.asked(), {trial.number: trial.state for trial in store.trials(brief=True)}
-    finally:
-        store.close()
+    with closing(Store(root)) as store:
+        asked, states = store.asked(), _states(store)
     folder = trial_folder(root, number)
     if number not in states:
         raise ConfigError(f"{root} has no trial {number} yet; {_running(states)}")
@@ -107,12 +105,8 @@ def _find(root: Path, number: int | None) -> tuple[Path, str, Mapping[str, Any]]
 def _single(root: Path) -> Path:
     """The folder of the one fit that takes requests in a folder, or in a version of it."""
     if (root / STUDY).exists():
-        store = Store(root)
-        try:
-            states = {trial.number: trial.state for trial in store.trials(brief=True)}
-        finally:
-            store.close()
-        raise ConfigError(f"{root} holds a study: say which trial, by its number; {_running(states)}")
+        with closing(Store(root)) as store:
+            raise ConfigError(f"{root} holds a study: say which trial, by its number; {_running(_states(store))}")
     found = _listening(root)
     if not found:
         raise ConfigError(f"no babysat fit trains in {root} now, nor in a version_N of it")
@@ -123,6 +117,10 @@ def _single(root: Path) -> Path:
 
 def _listening(root: Path) -> list[Path]:
     return [folder for folder in (root, *sorted(root.glob("version_*"))) if listens(folder)]
+
+
+def _states(store: Store) -> dict[int, str]:
+    return {trial.number: trial.state for trial in store.trials(brief=True)}
 
 
 def _running(states: Mapping[int, str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,7 +45,7 @@ class Made:
         return {"model": described, **others} if others else described
 
 
-class TrainerArguments(Mapping[str, Any]):
+class TrainerArguments(dict[str, Any]):
     """The trainer section: plain arguments as they stand, objects as functions that make them. Called, those of a trial.
 
     Args:
@@ -59,24 +59,13 @@ class TrainerArguments(Mapping[str, Any]):
     def __init__(self, assembly: Assembly, hparams: Hparams, searched: bool) -> None:
         self._assembly = assembly
         self._searched = searched
-        self._values = {
-            key: _TrainerObject(assembly, hparams, key) if _names_class(value) else value
-            for key, value in assembly.trainer(hparams).items()
-        }
+        for key, value in assembly.trainer(hparams).items():
+            self[key] = _TrainerObject(assembly, hparams, key) if _names_class(value) else value
         if assembly.forces_callbacks:
-            self._values["callbacks"] = _TrainerObject(assembly, hparams, "callbacks")
+            self["callbacks"] = _TrainerObject(assembly, hparams, "callbacks")
 
     def __call__(self, **hparams: Any) -> Mapping[str, Any]:
         return TrainerArguments(self._assembly, hparams, True) if self._searched else self
-
-    def __getitem__(self, key: str) -> Any:
-        return self._values[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
 
 
 @dataclass(frozen=True)

@@ -110,21 +110,22 @@ def _typed(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def _refusal(cli: LightningCLI, files: Mapping[str, Config]) -> str | None:
+    try:
+        _parsed(cli, files, ())
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
 def _located(cli: LightningCLI, files: Mapping[str, Config], flags: Sequence[str], error: ConfigError) -> ConfigError:
     """An error with the file that brings it, and what to do."""
     message = str(error)
-    where = ", ".join(files) or "the arguments"
-    for count in range(1, len(files) + 1):
-        with suppress(ConfigError):
-            try:
-                _parsed(cli, dict(list(files.items())[:count]), ())
-            except ConfigError as again:
-                if str(again) == message:
-                    where = list(files)[count - 1]
-                    break
-                raise
-    else:
-        where = where if not flags else " ".join(flags)
+    where = " ".join(flags) or ", ".join(files) or "the arguments"
+    for count, path in enumerate(files, start=1):
+        if _refusal(cli, dict(list(files.items())[:count])) == message:
+            where = path
+            break
     if problem := _classless(cli, files, flags, message):
         return ConfigError(f"{where}: {problem}")
     unaccepted = _UNACCEPTED.match(message)

@@ -26,9 +26,9 @@ def rebuild(root: str, call: str, make: Callable[[], Any]) -> SearchLoop:
     """
     folder = Path(root).expanduser().absolute()
     Study(folder)
-    path = folder / FILE
+    paths = [str(folder / FILE)]
     try:
-        return build(str(path), load(str(path), {"root": str(folder)}, make=make), make)
+        return build(paths, load(paths, {"root": str(folder)}, make=make), make)
     except ConfigError as error:
         raise ConfigError(
             f"{error}; for a search that was begun in Python call {call} of its SearchLoop, and for one with a LightningCLI of "

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from lightning_hp.cli.choose import Chosen, all_of, choose, print_chosen, write_csv
 from lightning_hp.cli.findings import print_findings
-from lightning_hp.cli.table import NAME_WIDTH, print_line, print_rows, short_names, short_value
+from lightning_hp.cli.table import NAME_WIDTH, print_line, print_rest, print_rows, short_names, short_value
 from lightning_hp.errors import ConfigError
 from lightning_hp.study import Study
 from lightning_hp.study.leaderboard import headline
@@ -84,11 +84,11 @@ def print_leaderboard(study: Study, console: Console, most: int | None = None, s
     print_line(console, f"{headline(counts, asked['total'])}; best {asked['monitor']} first ({asked['mode']})")
     if ranked:
         _print_ranked(console, ranked, asked)
-        _print_rest(console, len(ranked), complete, see)
+        print_rest(console, len(ranked), complete, see)
     endings = study.endings
     for words, numbers in list(endings.items())[:most]:
         print_line(console, _ending(words, numbers, console.width))
-    _print_rest(console, min(len(endings), most or len(endings)), len(endings), see)
+    print_rest(console, min(len(endings), most or len(endings)), len(endings), see)
 
 
 def _print_ranked(console: Console, trials: Sequence[Trial], asked: dict[str, Any]) -> None:
@@ -111,11 +111,6 @@ def _cut(text: str, width: int) -> str:
     line = Text(" ".join(text.split()))
     line.truncate(width, overflow="ellipsis")
     return line.plain
-
-
-def _print_rest(console: Console, shown: int, there: int, see: str) -> None:
-    if there > shown:
-        print_line(console, f"and {there - shown} more: {see}")
 
 
 def _heads(trial: Trial) -> tuple[str, str]:

@@ -46,6 +46,12 @@ def print_line(console: Console, line: str) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+def print_rest(console: Console, shown: int, there: int, see: str) -> None:
+    """Says how many rows are not shown, if any are not, and where they are to be seen."""
+    if there > shown:
+        print_line(console, f"and {there - shown} more: {see}")
+
+
 def short_names(names: Iterable[str]) -> list[str]:
     """Hyperparameters' names without their target, where that leaves no two alike."""
     long = list(names)

@@ -9,8 +9,7 @@ from lightning_hp.description import described
 from lightning_hp.errors import ConfigError, one_of
 from lightning_hp.fit import Recipe
 from lightning_hp.pruners import Pruner
-from lightning_hp.samplers import Grid, InRounds, Sampler
-from lightning_hp.space import Space
+from lightning_hp.samplers import InRounds, Sampler
 from lightning_hp.trial import Judged, Trial
 
 FUSE = ("auto", "never", "always")
@@ -35,27 +34,6 @@ def _trial_for(call: str, wanted: str, trials: Iterable[Trial], number: int, fit
         found = f"trial {number} is {trial.state}" if trial is not None else f"there is no trial {number!r}"
         raise ConfigError(f"{call}({number!r}) needs the number of a {wanted} trial, but {found}")
     return trial
-
-
-def trials_in_all(space: Space, sampler: Sampler, trials: int | None, seconds: float | None, queued: int) -> int | None:
-    """How many trials there will be; None if only time will tell.
-
-    Args:
-        space: that is searched.
-        sampler: which may come to an end by itself.
-        trials: how many are asked for.
-        seconds: after which no further trial begins.
-        queued: how many come before the sampler is asked.
-
-    Raises:
-        ConfigError: the search has no end.
-    """
-    if isinstance(sampler, Grid):
-        size = sampler.size(space) + queued
-        return size if trials is None else min(trials, size)
-    if trials is None and seconds is None:
-        raise ConfigError("the search has no end: give trials=, max_time= or both")
-    return trials
 
 
 def babysitter_of(babysit: bool | Babysitter) -> Babysitter | None:

@@ -10,11 +10,12 @@ from typing import Any
 from lightning_hp.advice import lint
 from lightning_hp.advice.objective import doubt
 from lightning_hp.description import described
+from lightning_hp.errors import ConfigError
 from lightning_hp.fit import Recipe
 from lightning_hp.pruners import Pruner
-from lightning_hp.samplers import Sampler, described_strategy
+from lightning_hp.samplers import Grid, Sampler, described_strategy
 from lightning_hp.search.ask import Ask
-from lightning_hp.search.checks import check_pruning, trials_in_all
+from lightning_hp.search.checks import check_pruning
 from lightning_hp.search.ladder import Ladder
 from lightning_hp.space import Hparams, Space
 from lightning_hp.trial import Judged, Trial
@@ -55,7 +56,12 @@ class Terms:
 
     def __post_init__(self) -> None:
         check_pruning(self.pruner, self.recipe)
-        total = trials_in_all(self.space, self.sampler, self.trials, self.seconds, len(self.queue))
+        total = self.trials
+        if isinstance(self.sampler, Grid):
+            size = self.sampler.size(self.space) + len(self.queue)
+            total = size if total is None else min(total, size)
+        elif total is None and self.seconds is None:
+            raise ConfigError("the search has no end: give trials=, max_time= or both")
         object.__setattr__(self, "total", total)
 
     @property

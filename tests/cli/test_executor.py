@@ -33,7 +33,7 @@ def asked(config, no_ray, tmp_path):
         config["search"]["executor"] = said
         path = tmp_path / "config.yaml"
         path.write_text(json.dumps(config))
-        return build(str(path), load(str(path), flags)).executor
+        return build([str(path)], load([str(path)], flags)).executor
 
     return executor
 
@@ -68,7 +68,7 @@ def test_the_flag_of_the_address_goes_with_ray_however_it_is_asked_for(asked):
 def test_other_settings_of_where_trials_run_go_with_ray(run, config, no_ray):
     config["search"] |= {"executor": "ray", "workers": 3, "trials": 8, "memory_limit": 2}
     assert run(config, "lint", "config.yaml").code == 0
-    executor = build("config.yaml", load("config.yaml", {})).executor
+    executor = build(["config.yaml"], load(["config.yaml"], {})).executor
     assert isinstance(executor, OnRay)
     assert (executor.at_a_time, executor.demand.limits.memory) == (3, 2 * 2**30)
 

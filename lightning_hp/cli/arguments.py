@@ -135,6 +135,13 @@ def command_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add(commands: Any, name: str, short: str, description: str, folder: str = "the study's folder") -> argparse.ArgumentParser:
+    """Adds a command that is about a folder."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=short, description=description)
+    parser.add_argument("root", metavar="DIR", help=folder)
+    return parser
+
+
 def _add_training(commands: Any) -> None:
     search = commands.add_parser("search", help="run a search, or go on with one", description="Runs or resumes a search.")
     _add_configs(search, "*", "; may be left out with --from")
@@ -149,8 +156,7 @@ def _add_training(commands: Any) -> None:
 
 
 def _add_reading(commands: Any) -> None:
-    show = commands.add_parser("show", help="the leaderboard of a study", description="Shows the leaderboard of a study.")
-    show.add_argument("root", metavar="DIR", help="the study's folder")
+    show = _add(commands, "show", "the leaderboard of a study", "Shows the leaderboard of a study.")
     show.add_argument("--json", action="store_true", dest="as_json", help="everything, as JSON")
     show.add_argument("--csv", action="store_true", dest="as_csv", help="all the trials as CSV, a row each")
     show.add_argument("--all", action="store_true", dest="everything", help="all the trials, and not the best 20")
@@ -158,77 +164,46 @@ def _add_reading(commands: Any) -> None:
     show.add_argument("--reverse", action="store_true", help="the other way round")
     show.add_argument("--filter", metavar="CONDITION", action="append", default=[], dest="conditions", help=_FILTER_HELP)
 
-    watch = commands.add_parser(
-        "watch",
-        help="follow a running search",
-        description="Follows a search that runs in another terminal, until it ends or Ctrl-C.",
-    )
-    watch.add_argument("root", metavar="DIR", help="the study's folder; may still be empty")
+    follows = "Follows a search that runs in another terminal, until it ends or Ctrl-C."
+    _add(commands, "watch", "follow a running search", follows, "the study's folder; may still be empty")
 
-    report = commands.add_parser(
-        "report", help="a page with pictures of a study", description="Writes DIR/report/index.html and its pictures as PNG."
-    )
-    report.add_argument("root", metavar="DIR", help="the study's folder")
+    writes = "Writes DIR/report/index.html and its pictures as PNG."
+    report = _add(commands, "report", "a page with pictures of a study", writes)
     report.add_argument("--open", action="store_true", dest="in_browser", help="show it in a browser")
 
 
 def _add_mending(commands: Any) -> None:
-    repair = commands.add_parser(
-        "repair",
-        help="rebuild a damaged study",
-        description="Rebuilds DIR/study.db from the trials' own records, if it is damaged or gone.",
-    )
-    repair.add_argument("root", metavar="DIR", help="the study's folder")
+    rebuilds = "Rebuilds DIR/study.db from the trials' own records, if it is damaged or gone."
+    _add(commands, "repair", "rebuild a damaged study", rebuilds)
 
-    rerun = commands.add_parser(
-        "rerun", help="a trial once more: is it the same?", description="Trains trial N once more and compares its metrics."
-    )
-    _add_trial(rerun)
-    rerun.add_argument(
-        "--tolerance",
-        type=float,
-        default=argparse.SUPPRESS,
-        help="in parts of a metric, where bits may differ (default 1e-3)",
-    )
-    finish = commands.add_parser(
-        "finish", help="train a pruned trial to its end", description="Trains pruned trial N on, from its last checkpoint."
-    )
-    _add_trial(finish)
+    rerun = _add(commands, "rerun", "a trial once more: is it the same?", "Trains trial N once more and compares its metrics.")
+    tolerance = "in parts of a metric, where bits may differ (default 1e-3)"
+    rerun.add_argument("--tolerance", type=float, default=argparse.SUPPRESS, help=tolerance)
+    finishes = "Trains pruned trial N on, from its last checkpoint."
+    finish = _add(commands, "finish", "train a pruned trial to its end", finishes)
+    for parser in (rerun, finish):
+        parser.add_argument("number", metavar="N", type=int, help="the trial's number")
 
 
 def _add_configuring(commands: Any) -> None:
     lint = commands.add_parser("lint", help="check a config", description="Says what is wrong or unwise, training nothing.")
     _add_configs(lint, "+")
 
-    best = commands.add_parser(
-        "best",
-        help="the config of the best trial",
-        description="Prints the config with which LightningCLI trains the best trial: python script.py fit -c best.yaml",
-    )
-    best.add_argument("root", metavar="DIR", help="the study's folder")
+    prints = "Prints the config with which LightningCLI trains the best trial: python script.py fit -c best.yaml"
+    best = _add(commands, "best", "the config of the best trial", prints)
     best.add_argument("number", metavar="N", nargs="?", type=int, help="another trial's number")
 
-    completion = commands.add_parser(
-        "completion",
-        help="a script with which a shell completes commands and flags",
-        description='Prints a script with which a shell completes commands and flags. In ~/.bashrc: eval "$(lightning-hp '
-        'completion bash)"',
-    )
+    short = "a script with which a shell completes commands and flags"
+    prints = f'Prints {short}. In ~/.bashrc: eval "$(lightning-hp completion bash)"'
+    completion = commands.add_parser("completion", help=short, description=prints)
     completion.add_argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS))
 
 
 def _add_configs(parser: argparse.ArgumentParser, nargs: str, ending: str = "") -> None:
     several = f"{_CONFIG_HELP}{ending}; of several, later ones overrule earlier ones"
     parser.add_argument("config", metavar="CONFIG", nargs=nargs, help=several)
-    parser.add_argument(
-        "-c",
-        "--config",
-        metavar="CONFIG",
-        action="append",
-        default=[],
-        dest="more_configs",
-        help="the same, as LightningCLI has it",
-    )
+    same = "the same, as LightningCLI has it"
+    parser.add_argument("-c", "--config", metavar="CONFIG", action="append", default=[], dest="more_configs", help=same)
     parser.epilog = (
         "Flags of LightningCLI's fit, such as --trainer.max_epochs 3 or --model MyModel, overrule the files. Its environment "
         "variables, such as PL_FIT__TRAINER__MAX_EPOCHS, count as well with JSONARGPARSE_DEFAULT_ENV=true. A LightningCLI of "
@@ -236,21 +211,12 @@ def _add_configs(parser: argparse.ArgumentParser, nargs: str, ending: str = "") 
     )
 
 
-def _add_trial(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("root", metavar="DIR", help="the study's folder")
-    parser.add_argument("number", metavar="N", type=int, help="the trial's number")
-
-
 def _add_request(commands: Any, kind: str, text: str) -> None:
     changes = " [lr=x0.5] [momentum=0.95]" if kind == "nudge" else ""
-    parser = commands.add_parser(
-        kind,
-        help=text,
-        description=f"{text[0].upper()}{text[1:]}. {_REQUEST_HELP} {_MORE_HELP.get(kind, '')}",
-        usage=f"lightning-hp {kind} DIR [N]{changes} [options]",
-    )
+    description = f"{text[0].upper()}{text[1:]}. {_REQUEST_HELP} {_MORE_HELP.get(kind, '')}"
+    parser = _add(commands, kind, text, description, "the study's folder, or that of a single babysat fit")
+    parser.usage = f"lightning-hp {kind} DIR [N]{changes} [options]"
     parser.set_defaults(kind=kind)
-    parser.add_argument("root", metavar="DIR", help="the study's folder, or that of a single babysat fit")
     parser.add_argument("words", metavar="N", nargs="*", default=[], help="the trial's number; none for a single babysat fit")
     if kind != "resume":
         parser.add_argument(

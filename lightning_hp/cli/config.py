@@ -13,7 +13,7 @@ from lightning.pytorch.cli import LightningCLI
 from lightning_hp.babysit import Babysitter
 from lightning_hp.bounds import whole_number
 from lightning_hp.cli.assembly import Assembly
-from lightning_hp.cli.classes import import_class, import_path
+from lightning_hp.cli.classes import check_names, import_class, import_path
 from lightning_hp.cli.names import Keys, given_at
 from lightning_hp.cli.parts import Made, TrainerArguments
 from lightning_hp.cli.reading import corners, given_by
@@ -33,6 +33,8 @@ from lightning_hp.study.store import FILE as STUDY
 
 # How a message begins that is about a scale or a setting.
 _ABOUT = re.compile(r"space\['(?P<scale>[^']+)'\]|(search\.)?(?P<setting>\w+)")
+# The sections that change nothing but a model, its optimizer or the data.
+_PARTS = frozenset({"model", "data", "optimizer", "lr_scheduler"})
 # What ``fit`` of LightningCLI takes, and a search does not.
 _REFUSED = {
     "ckpt_path": "each trial starts anew; a model may load weights when it is made",
@@ -153,10 +155,7 @@ def babysitter_for(settings: Any) -> Babysitter:
         ConfigError: a setting is none of Babysitter's arguments, or out of its range.
     """
     given = settings if isinstance(settings, Mapping) else {}
-    known, _, _ = arguments(Babysitter)
-    for key in given:
-        if key not in known:
-            raise ConfigError(f"search.babysit.{key} is not an argument of Babysitter{did_you_mean(str(key), known)}")
+    check_names("search.babysit", given, Babysitter, "Babysitter")
     return Babysitter(**given)
 
 
@@ -186,20 +185,15 @@ def _build(config: Mapping[str, Any], make: Callable[[], Any], default: str) -> 
     space = Space(search.pop("space"))
     assembly = assembled(config, make)
     located = {name: assembly.locate(name) for name in space}
+    sections = {keys[0] for keys in located.values()}
     assembly.complete(space)
     strategy = _strategy(search.pop("strategy", DEFAULT), search.pop("points", None))
     endless = strategy != "grid" and not isinstance(strategy, Grid)
     if endless and search.get("trials") is None and search.get("max_time") is None:
         raise ConfigError("the search has no end: give search.trials, search.max_time or both")
-    babysit = search.pop("babysit", False)
-    if isinstance(babysit, Mapping):
-        babysit = babysitter_for(babysit)
-    if search.get("constraint") is not None:
-        search["constraint"] = _constraint(search["constraint"])
-    if "pruner" in search:
-        search["pruner"] = _pruner(search["pruner"])
-    if "executor" in search:
-        search["executor"] = _executor(search["executor"])
+    for key, made in (("babysit", _babysit), ("constraint", _constraint), ("pruner", _pruner), ("executor", _executor)):
+        if key in search:
+            search[key] = made(search[key])
     _check_given_always(space, assembly, located)
     extremes = corners(space)
     for hparams in extremes:
@@ -212,9 +206,8 @@ def _build(config: Mapping[str, Any], make: Callable[[], Any], default: str) -> 
         Made(assembly, "model"),
         space=space,
         data=Made(assembly, "data") if assembly.parsed(extremes[0]).get("data") is not None else None,
-        trainer=TrainerArguments(assembly, extremes[0], searched=assembly.hooked or bool(located.keys() - _of_parts(located))),
+        trainer=TrainerArguments(assembly, extremes[0], searched=assembly.hooked or not sections <= _PARTS),
         strategy=strategy,
-        babysit=babysit,
         root_dir=search.pop("root", default),
         **search,
     )
@@ -251,15 +244,10 @@ def _check_given_always(space: Space, assembly: Assembly, located: Mapping[str, 
             )
 
 
-def _of_parts(located: Mapping[str, Keys]) -> set[str]:
-    """The names that change nothing but a model, its optimizer or the data."""
-    return {name for name, keys in located.items() if keys[0] in ("model", "data", "optimizer", "lr_scheduler")}
-
-
 def _apart(located: Mapping[str, Keys], linked: set[str]) -> str | None:
     """Why trials that differ in a name may not share data and Trainer, if they may not, though its name does not tell so."""
     for name, keys in located.items():
-        own = keys[0] not in ("model", "data", "trainer", "optimizer", "lr_scheduler")
+        own = keys[0] not in _PARTS | {"trainer"}
         if own or (keys[0] in linked and keys[0] not in ("data", "trainer")):
             return f"other arguments may depend on search.space.{name}"
     return None
@@ -278,8 +266,14 @@ def _strategy(strategy: Any, points: Any) -> Any:
     return Grid(points)
 
 
+def _babysit(settings: Any) -> Any:
+    return babysitter_for(settings) if isinstance(settings, Mapping) else settings
+
+
 def _constraint(path: Any) -> Any:
-    """The function that a config names."""
+    """The function that a config names, if it does."""
+    if path is None:
+        return None
     if not isinstance(path, str):
         raise ConfigError(f"search.constraint needs the path of a function, such as my_module.small_enough, got {path!r}")
     found = import_path("search.constraint", path, "my_module.small_enough")
@@ -327,8 +321,5 @@ def _named(key: str, settings: Mapping[str, Any], kinds: Mapping[str, Any]) -> A
         raise ConfigError(f"{key}.name is missing: one of {', '.join(kinds)}")
     kind = kinds[one_of(f"{key}.name", settings["name"], kinds)]
     given = {name: value for name, value in settings.items() if name != "name"}
-    known, _, _ = arguments(kind)
-    for name in given:
-        if name not in known:
-            raise ConfigError(f"{key}.{name} is not an argument of {settings['name']}{did_you_mean(str(name), known)}")
+    check_names(key, given, kind, settings["name"])
     return kind(**given)

@@ -41,19 +41,14 @@ def main(
         raise
     if answer is None:
         file = folder / FOLDER / f"{request.id}.request"
-        print(
-            f"{name}: no answer yet. The request stands, and is carried out at the fit's next {_place(at)}, which may be in a"
-        )
+        place = "batch" if at == "step" else "epoch"
+        print(f"{name}: no answer yet. The request stands, and is carried out at the fit's next {place}, which may be in a")
         print(f"long validation now; babysit.jsonl in {folder} will tell. To take it back: rm {file}")
         return 1
     if not answer.done:
         raise ConfigError(f"{name}: refused: {answer.text}")
     print(f"{name}: done in epoch {answer.epoch} after step {answer.step}: {answer.text}")
     return 0
-
-
-def _place(at: At) -> str:
-    return "batch" if at == "step" else "epoch"
 
 
 def _patience(at: At, timeout: float | None) -> float | None:

@@ -92,10 +92,9 @@ def print_leaderboard(study: Study, console: Console, most: int | None = None, s
 
 
 def _print_ranked(console: Console, trials: Sequence[Trial], asked: dict[str, Any]) -> None:
-    values = [
-        [short_value(trial.hparams[name]) if name in trial.hparams else "" for name in asked["space"]] for trial in trials
-    ]
-    rows = [[*_heads(trial), *row] for trial, row in zip(trials, values, strict=True)]
+    rows = [[str(trial.number), "" if trial.value is None else f"{trial.value:.4g}"] for trial in trials]
+    for trial, row in zip(trials, rows, strict=True):
+        row += [short_value(trial.hparams[name]) if name in trial.hparams else "" for name in asked["space"]]
     print_rows(console, ["trial", asked["monitor"]], short_names(asked["space"]), rows)
 
 
@@ -111,7 +110,3 @@ def _cut(text: str, width: int) -> str:
     line = Text(" ".join(text.split()))
     line.truncate(width, overflow="ellipsis")
     return line.plain
-
-
-def _heads(trial: Trial) -> tuple[str, str]:
-    return str(trial.number), "" if trial.value is None else f"{trial.value:.4g}"

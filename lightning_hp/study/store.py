@@ -18,6 +18,8 @@ from lightning_hp.errors import ConfigError, StorageError, cannot_write
 from lightning_hp.trial import Best, Judged, Mode, RoundBegan, Trial
 
 FILE = "study.db"
+# A transaction that has ended outlasts a power cut.
+SYNCHRONOUS = "FULL"
 # Kept in SQLite's user_version: a file of another layout is refused and not misread.
 LAYOUT = 4
 _ROUNDS = "CREATE TABLE rounds (first INTEGER PRIMARY KEY, seen TEXT NOT NULL, notes TEXT NOT NULL)"
@@ -84,7 +86,7 @@ class Store:
             raise
 
     def _prepare(self, create: bool) -> None:
-        self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
         layout = self._connection.execute("PRAGMA user_version").fetchone()[0]
         empty = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
         if empty and create:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import gc
+import importlib
 import os
 import shutil
 import subprocess
@@ -15,7 +16,6 @@ from typing import Any
 
 import pytest
 import torch
-from sklearn.datasets import _base as sklearn_files
 
 from examples.digits import DigitsData, LitDigits
 from lightning_hp import Choice, Log, LogInt, ReverseLog, SearchLoop
@@ -26,6 +26,7 @@ torch.set_num_threads(1)
 os.fsync = lambda descriptor: None
 store.SYNCHRONOUS = "OFF"
 # Parsing the digits anew for each fit would take a fourth of the time of all tests.
+sklearn_files = importlib.import_module("sklearn.datasets._base")
 parsed = functools.cache(sklearn_files.load_gzip_compressed_csv_data)
 sklearn_files.load_gzip_compressed_csv_data = lambda *args, **kwargs: copy.deepcopy(parsed(*args, **kwargs))
 # Torch and Lightning stay to the end: Python's own last collections would spend two seconds on their million objects.

@@ -241,12 +241,30 @@ def assert_refused(result, told, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} <= {"config.yaml"}
 
 
-@pytest.mark.parametrize("command", ["search", "lint"])
 @pytest.mark.parametrize("case", BAD)
-def test_a_bad_config_is_refused_in_one_line(run, config, tmp_path, case, command):
+def test_a_bad_config_is_refused_in_one_line(run, config, tmp_path, case):
     path, value, told = BAD[case]
-    result = run(changed(config, path, value), command, "config.yaml")
-    assert_refused(result, ["config.yaml", *told], tmp_path)
+    assert_refused(run(changed(config, path, value), "lint", "config.yaml"), ["config.yaml", *told], tmp_path)
+
+
+# One of each place that refuses: the files, their parser, the settings, the search that is made, its space's ends. What lint
+# refuses, search does as well: both make the same search before they do anything.
+@pytest.mark.parametrize(
+    "case",
+    [
+        "an unknown section",
+        "no model",
+        "a misspelt argument of a callback",
+        "an argument of the wrong type",
+        "a negative seed",
+        "an unknown scale",
+        "several devices",
+        "values that the model's type refuses",
+    ],
+)
+def test_search_refuses_what_lint_refuses(run, config, tmp_path, case):
+    path, value, told = BAD[case]
+    assert_refused(run(changed(config, path, value), "search", "config.yaml"), ["config.yaml", *told], tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -117,16 +117,21 @@ class ShrinkingCallback(Callback):
             pl_module.net[0].weight.mul_(0.9)
 
 
+FIVE = {"trials": 5, "space": SPACE, "monitor": "score", "trainer": {"max_epochs": 4}}
 MODELS = (Worsening, WithBuffers, WithTiedWeights, WithMoreState, WithAnotherState, Shrinking)
 
 
+@pytest.fixture(scope="module", params=MODELS)
+def by_itself(request, tmp_path_factory):
+    """A module, and what each of five trials of it ends as by itself."""
+    return request.param, trained(request.param, tmp_path_factory.mktemp("alone"), False, **FIVE)
+
+
 @pytest.mark.parametrize("parts", [saving.PARTS, 0], ids=["written at the end", "written each epoch"])
-@pytest.mark.parametrize("kind", MODELS)
-def test_the_best_epochs_weights_are_written(kind, parts, tmp_path, monkeypatch):
+def test_the_best_epochs_weights_are_written(by_itself, parts, tmp_path, monkeypatch):
     monkeypatch.setattr(saving, "PARTS", parts)
-    settings = {"trials": 5, "space": SPACE, "monitor": "score", "trainer": {"max_epochs": 4}}
-    fused = trained(kind, tmp_path / "fused", True, **settings)
-    alone = trained(kind, tmp_path / "alone", False, **settings)
+    kind, alone = by_itself
+    fused = trained(kind, tmp_path, True, **FIVE)
     for number, outcome in alone.items():
         ours, theirs = (torch.load(each.checkpoint, weights_only=True) for each in (fused[number], outcome))
         extra = [each["state_dict"].pop("_extra_state", None) for each in (ours, theirs)]

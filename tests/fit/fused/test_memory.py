@@ -45,18 +45,24 @@ def memory(monkeypatch):
     return limit
 
 
-@pytest.mark.parametrize("error", NO_MEMORY.values(), ids=NO_MEMORY)
-@pytest.mark.parametrize("rows", [4, 3, 1])
-def test_a_failed_allocation_halves_the_group(rows, error, tmp_path, memory):
-    alone = trained(Classifier, tmp_path / "alone", False, trials=7)
-    sizes = memory(rows, error)
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """Seven trials, each trained by itself, and where."""
+    root = tmp_path_factory.mktemp("alone")
+    return root, trained(Classifier, root, False, trials=7)
+
+
+@pytest.mark.parametrize(("rows", "where"), [(4, "a device"), (4, "the host"), (3, "a device"), (1, "a device")])
+def test_a_failed_allocation_halves_the_group(rows, where, tmp_path, memory, alone):
+    root, outcomes = alone
+    sizes = memory(rows, NO_MEMORY[where])
     fused = trained(Classifier, tmp_path / "fused", True, trials=7)
     # 7 do not fit, nor do 4 into 3; single ones train in ordinary fits.
     assert list(dict.fromkeys(sizes)) == {4: [7, 4, 3], 3: [7, 4, 2], 1: [7, 4, 2]}[rows]
-    assert fused.keys() == alone.keys()
-    for number, outcome in alone.items():
+    assert fused.keys() == outcomes.keys()
+    for number, outcome in outcomes.items():
         assert_alike(fused[number], outcome)
-        assert_same_curves(tmp_path / "fused", tmp_path / "alone", number)
+        assert_same_curves(tmp_path / "fused", root, number)
 
 
 def test_what_was_trained_before_memory_failed_is_not_lost(tmp_path, memory, monkeypatch):

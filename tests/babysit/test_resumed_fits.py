@@ -18,9 +18,9 @@ from lightning_hp.babysit import log, logbook
 from lightning_hp.babysit.log import FILE
 
 EPOCHS = 12
-# Epochs after which fits stop: around the interventions in SCRIPT, and all the rest.
-SOME = (1, 3, 5, 8)
-OTHERS = tuple(epoch for epoch in range(1, EPOCHS) if epoch not in SOME)
+# Epochs after which fits stop, some twice: around the interventions in SCRIPT, and all the rest.
+SOME = ((1, 5), (3, 8))
+OTHERS = tuple((epoch,) for epoch in range(1, EPOCHS) if epoch not in itertools.chain(*SOME))
 SCRIPT = [1.0, 0.9, 0.9, 0.9, 0.9, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8]
 
 
@@ -92,17 +92,17 @@ def test_a_fit_that_goes_on_is_babysat_as_one_in_one_go(fit, scripted, intervent
     monitor, make = KINDS[kind][0], KINDS[kind][1](scripted)
     whole = make(SCRIPT)
     expected = interventions(fit(whole, babysitter(monitor), epochs=EPOCHS, version="whole"))
-    for stop in stops:
-        folder = f"stopped{stop}"
-        first, second = make(SCRIPT), make(SCRIPT)
-        stopped = fit(first, babysitter(monitor), epochs=stop, version=folder)
-        checkpoint = tmp_path / folder / "last.ckpt"
-        stopped.save_checkpoint(checkpoint)
-        torch.load(checkpoint, weights_only=True)
-        resumed = fit(second, babysitter(monitor), epochs=EPOCHS, version=folder, ckpt_path=checkpoint)
-        assert interventions(resumed) == expected
-        assert first.lrs + second.lrs == pytest.approx(whole.lrs)
-        assert first.momenta + second.momenta == pytest.approx(whole.momenta)
+    for ends in stops:
+        folder, checkpoint = f"stopped{ends[0]}", None
+        parts = [make(SCRIPT) for _ in (*ends, EPOCHS)]
+        for part, end in zip(parts, (*ends, EPOCHS), strict=True):
+            trainer = fit(part, babysitter(monitor), epochs=end, version=folder, ckpt_path=checkpoint)
+            checkpoint = tmp_path / folder / "last.ckpt"
+            trainer.save_checkpoint(checkpoint)
+            torch.load(checkpoint, weights_only=True)
+        assert interventions(trainer) == expected
+        assert [lr for part in parts for lr in part.lrs] == pytest.approx(whole.lrs)
+        assert [momentum for part in parts for momentum in part.momenta] == pytest.approx(whole.momenta)
 
 
 @pytest.mark.parametrize("stops", [SOME, pytest.param(OTHERS, marks=pytest.mark.slow)], ids=["some", "others"])
@@ -113,7 +113,7 @@ def test_a_fit_that_goes_on_from_the_checkpoint_of_an_epochs_end_does_too(fit, s
     whole = fit(make(SCRIPT), babysitter(monitor), saved, epochs=EPOCHS, version="whole", enable_checkpointing=True)
     expected = interventions(whole)
     assert len(expected) >= 2
-    for epoch in (stop - 1 for stop in stops):
+    for epoch in (end - 1 for end in itertools.chain(*stops)):
         checkpoint = tmp_path / f"checkpoints/epoch={epoch}.ckpt"
         resumed = fit(make(SCRIPT), babysitter(monitor), epochs=EPOCHS, version=f"from{epoch}", ckpt_path=checkpoint)
         assert interventions(resumed) == [each for each in expected if each.epoch > epoch]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 from collections import ChainMap
 from collections.abc import Callable
@@ -29,6 +30,20 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Cloudpickle's, whose functions know the file that they are written in."""
 
     dispatch_table = _TABLE
+
+    def reducer_override(self, obj: Any) -> Any:
+        try:
+            return super().reducer_override(obj)
+        except Exception:
+            annotate = getattr(obj, "__annotate__", None) if inspect.isfunction(obj) else None
+            if annotate is None:
+                raise
+        # From Python 3.14 on, annotations may name what only type checkers import, and raise once they are asked for.
+        obj.__annotations__ = {}
+        try:
+            return super().reducer_override(obj)
+        finally:
+            obj.__annotate__ = annotate
 
 
 def dumps(obj: Any) -> bytes:

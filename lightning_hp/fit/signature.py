@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
@@ -15,6 +16,21 @@ MOST_LISTED = 20
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
+def signature(function: Callable[..., Any]) -> inspect.Signature:
+    """A callable's signature, whose annotations are not for use.
+
+    From Python 3.14 on, one may name what only type checkers import, and would raise when it is evaluated.
+
+    Raises:
+        TypeError, ValueError: it has none, as ``inspect.signature`` says.
+    """
+    if sys.version_info >= (3, 14):
+        from annotationlib import Format
+
+        return inspect.signature(function, annotation_format=Format.STRING)
+    return inspect.signature(function)
+
+
 def arguments(function: Callable[..., Any]) -> tuple[set[str], set[str], bool]:
     """The names that a callable takes by keyword, those of them it requires, and whether it takes any other.
 
@@ -22,7 +38,7 @@ def arguments(function: Callable[..., Any]) -> tuple[set[str], set[str], bool]:
     True
     """
     try:
-        parameters = inspect.signature(function).parameters.values()
+        parameters = signature(function).parameters.values()
     except (TypeError, ValueError):
         return set(), set(), True
     named = {each.name for each in parameters if each.kind in _NAMED}

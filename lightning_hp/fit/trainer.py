@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -32,7 +31,7 @@ from lightning_hp.fit.loggers import set_apart
 from lightning_hp.fit.objects import Objects
 from lightning_hp.fit.pruned import Pruned
 from lightning_hp.fit.quiet import quiet
-from lightning_hp.fit.signature import arguments
+from lightning_hp.fit.signature import arguments, signature
 from lightning_hp.fit.users_checkpoints import KeepApart
 from lightning_hp.trial import Trial
 
@@ -177,7 +176,7 @@ def _required(factory: Callable[..., Any]) -> set[str]:
     """The arguments that a factory cannot do without."""
     return {
         each.name
-        for each in inspect.signature(factory).parameters.values()
+        for each in signature(factory).parameters.values()
         if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import traceback
 
 import pytest
@@ -38,3 +39,15 @@ def test_a_traceback_shows_the_lines_of_the_users_script(script):
     assert {frame.filename for frame in frames} == {str(file)}
     assert (frames[0].lineno, frames[-1].lineno) == (4, 6)
     assert frames[-1].line == "part = staticmethod(lambda each: 1 / each)"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations are evaluated where they stand")
+def test_a_function_whose_annotations_only_type_checkers_can_evaluate_arrives():
+    script = "def twice(lr: Rate) -> int: return 2 * same(lr)\ndef same(lr: Rate): return lr"
+    defined = {"__name__": "__main__"}
+    exec(compile(script, "script.py", "exec", dont_inherit=True), defined)
+    assert pickle.loads(dumps(defined["twice"]))(1) == 2
+    # Here it still has them.
+    defined["Rate"] = float
+    assert defined["twice"].__annotations__ == {"lr": float, "return": int}
+    assert pickle.loads(dumps(defined["twice"])).__annotations__ == {"lr": float, "return": int}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 
 import pytest
 
@@ -45,6 +46,13 @@ class Inherited(Made):
 )
 def test_the_arguments_of_any_callable_are_found(function, expected):
     assert arguments(function) == expected
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations are evaluated where they stand")
+def test_annotations_that_only_type_checkers_can_evaluate_do_no_harm():
+    names = {}
+    exec(compile("def make(lr: Rate, width: int = 3) -> Net: ...", "script.py", "exec", dont_inherit=True), names)
+    assert arguments(names["make"]) == ({"lr", "width"}, {"lr"}, False)
 
 
 @pytest.mark.parametrize(

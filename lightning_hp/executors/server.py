@@ -18,6 +18,7 @@ import threading
 import traceback
 import weakref
 from collections.abc import Callable
+from multiprocessing import context
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,7 @@ class _Server:
             self._stream.close()
             self._control.close()
             worker.close_standard_input()
+            _fork_by_default()
             connection = socket.socket(fileno=channel)
             code = worker.serve(connection.makefile("rb"), connection.makefile("wb"), self._work)
         except BaseException:
@@ -201,6 +203,16 @@ class _Server:
                 # The processes that it started, such as a loader's workers, would otherwise stay for seconds.
                 _kill_group(pid)
                 send(self._stream, ("ended", number, os.waitstatus_to_exitcode(status)))
+
+
+def _fork_by_default() -> None:
+    """Has a loader's workers take over what this worker has loaded, unless user code has chosen how they start.
+
+    From Python 3.14 on they would come from a server of the trial's own, which has nothing loaded, and import torch each.
+    """
+    # Choosing it would leave user code, which may still want to, no choice.
+    default: Any = context._default_context
+    default._default_context = default.get_context("fork")
 
 
 def _kill_group(pid: int) -> None:

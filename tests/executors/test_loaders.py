@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
 
+from lightning_hp import Choice, Log
 from lightning_hp.executors.launch import CAN_FORK
 from tests.scripts import QUICKLY
 
@@ -125,3 +130,21 @@ def test_a_loaders_workers_may_be_started_in_any_way_and_what_goes_wrong_in_them
         assert "Mistake: Caught Mistake in DataLoader worker process 0" in reason
         assert "of mine" in reason
     assert "TypeError: cannot pickle '_thread.lock' object" in locked[3]
+
+
+@pytest.mark.skipif(not CAN_FORK, reason="loaders' workers are not forked here")
+def test_a_loaders_workers_are_forked_where_nothing_else_is_said(search):
+    def data(how):
+        dataset = TensorDataset(torch.rand(8, 64), torch.zeros(8, dtype=torch.long))
+        if how == "locked":
+            dataset.lock = threading.Lock()
+        else:
+            multiprocessing.set_start_method(how)
+            assert multiprocessing.get_start_method() == how
+        return DataLoader(dataset, batch_size=8, num_workers=how == "locked"), DataLoader(dataset, batch_size=8)
+
+    hows = ["locked", "spawn"]
+    settings = {"enqueue": [{"lr": 0.1, "data.how": how} for how in hows], "trials": len(hows), "data": data}
+    space = {"lr": Log(1e-2, 1.0), "data.how": Choice(*hows)}
+    study = search(space=space, executor="processes", workers=1, **settings).run()
+    assert [(trial.state, trial.reason) for trial in study.trials] == [("complete", None)] * 2

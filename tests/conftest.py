@@ -6,6 +6,7 @@ import copy
 import functools
 import gc
 import importlib
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -22,6 +23,9 @@ from lightning_hp import Choice, Log, LogInt, ReverseLog, SearchLoop
 from lightning_hp.study import store
 
 torch.set_num_threads(1)
+if sys.platform == "linux":
+    # From Python 3.14 on, a loader's worker would come from a process that has nothing loaded, and import torch.
+    multiprocessing.set_start_method("fork")
 # No test cuts the power, so none waits for the disk.
 os.fsync = lambda descriptor: None
 store.SYNCHRONOUS = "OFF"

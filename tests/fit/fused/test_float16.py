@@ -195,6 +195,7 @@ def interrupting(monkeypatch):
     return Interrupted
 
 
+@pytest.mark.run_each_time
 @pytest.mark.parametrize("epoch", [1, 2])
 def test_an_interrupted_job_ends_as_if_it_had_not_been(epoch, interrupting, tmp_path):
     whole = trained(interrupting, tmp_path / "whole", True, trainer=trainer())

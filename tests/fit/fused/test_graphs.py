@@ -1,7 +1,6 @@
 """Steps that are recorded and replayed end as those that are run each time.
 
-On a CPU there is nothing to record. Here a graph stands in that runs the recorded step again, into the tensors of the first
-time; tests/fit/fused/test_gpu.py has the real ones.
+On a CPU there is nothing to record. Here a tape stands in; tests/fit/fused/test_gpu.py has the real graphs.
 """
 
 from __future__ import annotations
@@ -14,80 +13,31 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torchmetrics import Accuracy
 
-from lightning_hp.fit.fused import graphs as module
-from lightning_hp.fit.fused import module as fused_module
 from lightning_hp.fit.fused.graphs import StepGraphs
-from lightning_hp.fit.fused.trees import taken_apart
 from tests.fit.fused.digits import SPACE, Classifier, assert_the_same_alone, trained
-
-
-class Undo(TorchDispatchMode):
-    """Keeps what operations write over."""
-
-    def __init__(self):
-        super().__init__()
-        self.kept = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        for index, argument in enumerate(func._schema.arguments):
-            # Of its running statistics, batch normalization does not say so.
-            if (argument.alias_info and argument.alias_info.is_write) or argument.name.startswith("running_"):
-                value = args[index] if index < len(args) else kwargs.get(argument.name)
-                for tensor in value if isinstance(value, (list, tuple)) else (value,):
-                    if isinstance(tensor, torch.Tensor):
-                        self.kept.append((tensor.detach(), tensor.detach().clone()))
-        return func(*args, **kwargs)
-
-    def undo(self):
-        for tensor, before in reversed(self.kept):
-            tensor.copy_(before)
-
-
-def tensors_of(made):
-    if made is None:
-        return []
-    logged = [each.values for each in made.output.logged]
-    return taken_apart((made.output.output, logged, made.gradients, made.states, made.values))[1]
+from tests.fit.fused.tape import Tape, record_on_tape
 
 
 @pytest.fixture
 def made(monkeypatch):
     """The graphs of the fit, by the steps' names; each has been replayed so many times."""
-    found, reruns = Found(), []
+    found, tapes = Found(), []
     begin = StepGraphs.__init__
 
-    class Rerun:
+    class Counted(Tape):
         def __init__(self, shared=None):
-            self.replays = 0
-            reruns.append(self)
-
-        def record(self, run):
-            with Undo() as undo:
-                self._run, self._made = run, run()
-            undo.undo()
-            for tensor in tensors_of(self._made):
-                # Whoever reads them before a replay shall notice.
-                tensor.fill_(float("nan") if tensor.is_floating_point() else -1)
-            return self._made
-
-        def replay(self):
-            self.replays += 1
-            for own, new in zip(tensors_of(self._made), tensors_of(self._run()), strict=True):
-                own.copy_(new)
+            super().__init__(shared)
+            tapes.append(self)
 
     def noted(self, step, name):
         begin(self, step, name)
         found.append(self)
 
     monkeypatch.setattr(StepGraphs, "__init__", noted)
-    monkeypatch.setitem(module.GRAPHS, "cpu", Rerun)
-    # As on a device where steps are recorded.
-    monkeypatch.setattr(fused_module, "most_at_once", lambda step, name, args: None)
-    found.reruns = reruns
+    record_on_tape(monkeypatch, Counted)
+    found.tapes = tapes
     return found
 
 
@@ -101,7 +51,7 @@ def of(made, name):
 
 def updates(made):
     """How often updates of the parameters were replayed."""
-    return sum(each.replays for each in made.reruns) - replays(made) - replays(made, "validation_step")
+    return sum(each.replays for each in made.tapes) - replays(made) - replays(made, "validation_step")
 
 
 def replays(made, name="training_step"):
@@ -290,18 +240,12 @@ def test_steps_that_do_more_than_compute_are_run_each_time(kind, made, tmp_path)
 
 
 def test_steps_that_cannot_be_recorded_are_run_each_time(made, monkeypatch, tmp_path):
-    class Refusing:
-        def __init__(self, shared=None):
-            pass
-
+    class Refusing(Tape):
         def record(self, run):
-            # A device takes down what it is asked for, and does none of it.
-            with Undo() as undo:
-                run()
-            undo.undo()
+            super().record(run)
             raise RuntimeError("operation not permitted when stream is capturing")
 
-    monkeypatch.setitem(module.GRAPHS, "cpu", Refusing)
+    record_on_tape(monkeypatch, Refusing)
     assert_the_same_alone(Measured, tmp_path, trainer={"max_epochs": 2})
     (graphs,) = of(made, "training_step")
     assert graphs.obstacle is not None

@@ -65,6 +65,7 @@ def test_a_failed_allocation_halves_the_group(rows, where, tmp_path, memory, alo
         assert_same_curves(tmp_path / "fused", root, number)
 
 
+@pytest.mark.run_each_time
 def test_what_was_trained_before_memory_failed_is_not_lost(tmp_path, memory, monkeypatch):
     monkeypatch.setattr(saving, "PARTS", 0)
     begun = []

@@ -389,6 +389,7 @@ def test_data_that_fail_are_the_trials_and_not_the_searchs(search, tmp_path):
     assert {(trial.state, trial.reason) for trial in study.trials} == {("failed", "OSError: no data here")}
 
 
+@pytest.mark.run_each_time
 def test_what_is_refused_is_one_kind_of_model(search):
     together = []
 

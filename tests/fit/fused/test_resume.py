@@ -139,6 +139,7 @@ def assert_same(ours, theirs):
 TWICE = ("adamw", "ReduceLROnPlateau", "a babysitter", "early stopping")
 
 
+@pytest.mark.run_each_time
 @pytest.mark.parametrize(("case", "epoch"), [*((case, 3) for case in CASES), *((case, 1) for case in TWICE)])
 def test_an_interrupted_job_ends_as_if_it_had_not_been(case, epoch, make, tmp_path):
     whole = make(case, tmp_path / "whole")

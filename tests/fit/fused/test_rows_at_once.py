@@ -12,6 +12,8 @@ from lightning_hp.fit.fused import rows_at_once
 from lightning_hp.fit.fused.step import FusedStep
 from tests.fit.fused.digits import SPACE, Classifier, assert_the_same_alone, trained
 
+pytestmark = pytest.mark.run_each_time
+
 
 class Convolutional(Classifier):
     """With buffers, metrics of both kinds, a list and a number of each trial's."""

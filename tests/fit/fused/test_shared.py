@@ -80,6 +80,7 @@ def test_trials_in_parts_update_what_they_share_once(kind, tmp_path, monkeypatch
     assert_the_same_alone(kind, tmp_path)
 
 
+@pytest.mark.run_each_time
 def test_only_what_each_trial_has_of_its_own_counts_for_how_many_are_run_at_once(tmp_path, monkeypatch):
     parts, run_rows = [], FusedStep._run_rows
 

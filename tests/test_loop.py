@@ -587,11 +587,11 @@ def test_the_folder_holds_what_the_design_says(search):
 def test_the_written_config_makes_the_same_search(search):
     asked = {"executor": "processes", "workers": 2, "retries": 0, "fuse": "never", "trial_timeout": {"minutes": 10}}
     loop = search(trials=1, pruner=Halving(first=1), **asked)
-    path = str(loop.run().root / "config.yaml")
-    config = load(path, {})
+    paths = [str(loop.run().root / "config.yaml")]
+    config = load(paths, {})
     written = {"executor": "processes", "workers": 2, "retries": 0, "fuse": "never", "trial_timeout": 600.0}
     assert written.items() <= config["search"].items()
-    again = build(path, config)
+    again = build(paths, config)
     assert (again.root, again.retries, again.fuse) == (loop.root, 0, "never")
     assert type(again.executor) is type(loop.executor)
     assert again.executor.at_a_time == loop.executor.at_a_time

@@ -200,3 +200,13 @@ def test_a_database_of_an_older_layout_is_read_as_it_is_and_brought_up_by_a_sear
     writer.decide(judged)
     assert (writer.judged(), writer.rounds()) == ([judged], [])
     writer.close()
+
+
+def test_what_is_written_waits_for_the_disk(tmp_path):
+    # In a Python of its own: here the tests have turned it off.
+    script = (
+        "import sys; from pathlib import Path; from lightning_hp.study.store import Store\n"
+        "print(*Store(Path(sys.argv[1]), create=True)._connection.execute('PRAGMA synchronous').fetchone())"
+    )
+    told = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["2"]  # FULL

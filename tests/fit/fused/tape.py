@@ -20,7 +20,7 @@ from lightning_hp.fit.fused import graphs, module
 T = TypeVar("T")
 
 # A device would have to tell the host what they find, which it can't while it is only taken down.
-TELLING = {"_local_scalar_dense", "equal", "is_nonzero", "masked_select", "nonzero", "unique2", "_unique2"}
+TELLING = {"_local_scalar_dense", "equal", "is_nonzero", "masked_select", "nonzero", "_unique2"}
 
 
 class Tape:

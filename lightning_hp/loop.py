@@ -36,7 +36,7 @@ from lightning_hp.search.checks import (
     why_apart,
 )
 from lightning_hp.search.dispatch import Dispatch
-from lightning_hp.search.earlier import earlier_roots, earlier_trials, queue_of
+from lightning_hp.search.earlier import earlier_roots, queue_of
 from lightning_hp.search.garbage import little_garbage
 from lightning_hp.search.interrupts import interruptible
 from lightning_hp.search.plan import MOST_TOGETHER, Plan
@@ -169,7 +169,6 @@ class SearchLoop:
         kept = whole_number_or_none("keep_checkpoints", keep_checkpoints, 1)
         # Its space lacks the constraint, which might not be fit to be sent to a worker.
         self.recipe = Recipe(model, Space(self.space), monitor, mode, self.root, data, trainer, seed, kept, babysitter)
-        folders = earlier_roots(warm_start)
         self.terms = Terms(
             recipe=self.recipe,
             space=self.space,
@@ -178,8 +177,7 @@ class SearchLoop:
             trials=whole_number_or_none("trials", trials, 1),
             seconds=budget.seconds(max_time),
             queue=queue_of(self.space, seed, enqueue),
-            warm_start=folders,
-            earlier=earlier_trials(self.space, monitor, mode, folders),
+            warm_start=earlier_roots(warm_start),
         )
         limits = Limits(workers, jobs_per_device, budget.seconds(trial_timeout, "trial_timeout"), memory_limit)
         self.executor = executor_for(executor, self.recipe.accelerator, self.recipe.devices, limits, verbose, self.terms.total)

@@ -16,6 +16,7 @@ from lightning_hp.pruners import Pruner
 from lightning_hp.samplers import Grid, Sampler, described_strategy
 from lightning_hp.search.ask import Ask
 from lightning_hp.search.checks import check_pruning
+from lightning_hp.search.earlier import earlier_trials
 from lightning_hp.search.ladder import Ladder
 from lightning_hp.space import Hparams, Space
 from lightning_hp.trial import Judged, Trial
@@ -34,13 +35,13 @@ class Terms:
         seconds: after which no further trial begins; None for no limit.
         queue: hyperparameters of the first trials, before the sampler is asked.
         warm_start: folders of earlier studies.
-        earlier: the trials of these, numbered below 0.
 
     Attributes:
+        earlier: the trials of earlier studies, numbered below 0.
         total: how many trials there will be; None if only time will tell.
 
     Raises:
-        ConfigError: the search has no end, or the pruner could not compare its trials.
+        ConfigError: an earlier study does not fit, the search has no end, or the pruner could not compare its trials.
     """
 
     recipe: Recipe
@@ -51,10 +52,12 @@ class Terms:
     seconds: float | None
     queue: Sequence[Hparams]
     warm_start: Sequence[Path]
-    earlier: Sequence[Trial]
+    earlier: Sequence[Trial] = field(init=False)
     total: int | None = field(init=False)
 
     def __post_init__(self) -> None:
+        earlier = earlier_trials(self.space, self.recipe.monitor, self.recipe.mode, self.warm_start)
+        object.__setattr__(self, "earlier", earlier)
         check_pruning(self.pruner, self.recipe)
         total = self.trials
         if isinstance(self.sampler, Grid):

@@ -15,7 +15,7 @@ PACKAGE = Path(lightning_hp.__file__).parent
 # Each may import what stands in its own line or above.
 LAYERS = [
     {"errors", "description"},
-    {"bounds", "words"},
+    {"bounds", "signature", "words"},
     {"space"},
     {"attempts", "seeds", "trial"},
     {"samplers", "pruners"},

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from lightning_hp import ConfigError
-from lightning_hp.fit.signature import arguments, check_call
+from lightning_hp.signature import arguments, check_call
 
 
 def plain(lr, *, width=3):

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from lightning_hp.errors import ConfigError, did_you_mean
-from lightning_hp.fit.signature import arguments
+from lightning_hp.signature import arguments
 
 KEYS = ("class_path", "init_args", "dict_kwargs")
 

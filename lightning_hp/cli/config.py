@@ -23,10 +23,10 @@ from lightning_hp.cli.unrun import fit_parser, sections_of, unrun
 from lightning_hp.errors import ConfigError, did_you_mean, one_of
 from lightning_hp.executors.choose import EXECUTORS
 from lightning_hp.executors.ray import RayCluster
-from lightning_hp.fit.signature import arguments
 from lightning_hp.loop import SearchLoop
 from lightning_hp.pruners import PRUNERS, Pruner, check_not_optunas
 from lightning_hp.samplers import DEFAULT, NAMES, STRATEGIES, Grid
+from lightning_hp.signature import arguments
 from lightning_hp.space import Space
 from lightning_hp.study.config import FILE as WRITTEN
 from lightning_hp.study.store import FILE as STUDY

@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser
 
 from lightning_hp.cli.classes import KEYS, import_class
 from lightning_hp.errors import ConfigError, did_you_mean
-from lightning_hp.fit.signature import arguments, it_takes
+from lightning_hp.signature import arguments, it_takes
 
 Config = dict[str, Any]
 Keys = tuple[str, ...]

@@ -11,7 +11,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning_hp.cli.classes import check_keys, check_names, import_class
 from lightning_hp.cli.names import names_of_class
 from lightning_hp.errors import ConfigError, did_you_mean
-from lightning_hp.fit.signature import arguments
+from lightning_hp.signature import arguments
 
 _BASES: dict[str, type] = {"model": LightningModule, "data": LightningDataModule}
 # Trainer arguments that are objects.

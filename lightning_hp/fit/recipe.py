@@ -19,8 +19,8 @@ from lightning_hp.description import name_of
 from lightning_hp.errors import ConfigError, did_you_mean
 from lightning_hp.fit.in_common import tell_parts_in_common
 from lightning_hp.fit.sharing import own_copy, own_factory
-from lightning_hp.fit.signature import check_call
 from lightning_hp.fit.trainer import check_trainer, unwise
+from lightning_hp.signature import check_call
 from lightning_hp.space import Hparams, Space, split
 from lightning_hp.trial import Mode
 

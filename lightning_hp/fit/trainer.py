@@ -31,8 +31,8 @@ from lightning_hp.fit.loggers import set_apart
 from lightning_hp.fit.objects import Objects
 from lightning_hp.fit.pruned import Pruned
 from lightning_hp.fit.quiet import quiet
-from lightning_hp.fit.signature import arguments, signature
 from lightning_hp.fit.users_checkpoints import KeepApart
+from lightning_hp.signature import arguments, signature
 from lightning_hp.trial import Trial
 
 # Trainer arguments that are not a trial's to choose.

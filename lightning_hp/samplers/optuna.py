@@ -17,6 +17,7 @@ from lightning_hp.errors import ConfigError, one_of
 from lightning_hp.samplers.mirror import Mirror, quiet
 from lightning_hp.samplers.reseed import reseeded
 from lightning_hp.seeds import proposal_seed, sobol_seed
+from lightning_hp.signature import signature
 from lightning_hp.space import Hparams, Space
 from lightning_hp.trial import Mode, Trial
 
@@ -237,7 +238,7 @@ def _is_one_of(sampler: object, *names: str) -> bool:
 def _arguments(sampler: Any) -> dict[str, Any]:
     """The plain arguments that a sampler has been given, as far as it keeps them under their names."""
     found = {}
-    for name, parameter in inspect.signature(type(sampler).__init__).parameters.items():
+    for name, parameter in signature(type(sampler).__init__).parameters.items():
         value = getattr(sampler, f"_{name}", parameter.default)
         # A seed has no effect here, and warnings are not shown.
         plain = isinstance(value, (bool, int, float, str)) and name != "seed" and not name.startswith("warn")

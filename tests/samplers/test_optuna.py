@@ -422,6 +422,14 @@ def test_with_arguments_it_describes_those():
     assert sampler.describe() == {"OptunaSampler": {"sampler": {"TPESampler": {"n_startup_trials": 3}}, "size": 6}}
 
 
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations are evaluated where they stand")
+def test_arguments_whose_annotations_only_type_checkers_can_evaluate_are_described():
+    script = "class Own(RandomSampler):\n    def __init__(self, depth: Depth = 1): super().__init__(); self._depth = depth"
+    names = {"__name__": "__main__", "RandomSampler": optuna.samplers.RandomSampler}
+    exec(compile(script, "script.py", "exec", dont_inherit=True), names)
+    assert OptunaSampler(names["Own"](depth=3)).describe()["OptunaSampler"]["sampler"] == {"Own": {"depth": 3}}
+
+
 @pytest.mark.parametrize(
     ("make", "told"),
     [

@@ -20,7 +20,7 @@ from lightning_hp.fit.fused.rules_adam import RULES, SWITCHES
 from lightning_hp.fit.fused.stack import Stack
 from lightning_hp.fit.fused.trees import per_row
 from lightning_hp.fit.fused.updates import Update, Updates
-from lightning_hp.fit.signature import arguments
+from lightning_hp.signature import arguments
 
 
 class FusedOptimizer(Optimizer):

@@ -11,8 +11,8 @@ from lightning_hp.fit.fused.member import Member
 
 # Writing takes at most one part in so many of the training's time.
 PARTS = 20
-# Seconds that a small model's part of a checkpoint takes. What the true ones take is known once they are written.
-LEAST = 0.002
+# Seconds that a trial's part of a checkpoint takes if its model has a few layers. What it truly takes is known after the first.
+LEAST = 0.004
 
 
 class Saving:

@@ -114,7 +114,8 @@ def _gru_cell(gates: Tensor, state: State, weight: Tensor, bias: Any) -> State:
     reset, update, new = gates.chunk(3, dim=-1)
     own_reset, own_update, own_new = functional.linear(hidden, weight, bias).chunk(3, dim=-1)
     proposed = (new + (reset + own_reset).sigmoid() * own_new).tanh()
-    return (torch.lerp(proposed, hidden, (update + own_update).sigmoid()),)
+    # Not by torch.lerp, which takes no state in another precision than autocast has the gates in.
+    return (proposed + (update + own_update).sigmoid() * (hidden - proposed),)
 
 
 def _tanh_cell(gates: Tensor, state: State, weight: Tensor, bias: Any) -> State:

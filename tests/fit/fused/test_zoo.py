@@ -7,6 +7,8 @@ import pytest
 from lightning_hp.trial import Finished
 from tests.zoo.entries import ZOO, train
 
+LIMITS = {"max_epochs": 1, "limit_train_batches": 3, "limit_val_batches": 1}
+
 
 @pytest.mark.parametrize("name", ZOO)
 def test_trials_train_as_one_or_say_why_not(name, tmp_path):
@@ -17,10 +19,14 @@ def test_trials_train_as_one_or_say_why_not(name, tmp_path):
         if isinstance(event, Finished):
             outcomes.append(event.outcome)
 
-    limits = {"max_epochs": 1, "limit_train_batches": 3, "limit_val_batches": 1}
-    obstacle = train(entry, 3, True, tmp_path, emit, **limits)
+    obstacle = train(entry, 3, True, tmp_path, emit, **LIMITS)
     assert (obstacle is None) == (entry.unfused is None), obstacle
     if entry.unfused is None:
         assert [outcome.state for outcome in outcomes] == ["complete"] * 3, outcomes[0].traceback
     else:
         assert entry.unfused in obstacle
+
+
+@pytest.mark.parametrize("name", ["GRU, both directions", "LSTM", "transformer encoder", "CNN, BatchNorm"])
+def test_mixed_precision_is_no_obstacle(name, tmp_path):
+    assert train(ZOO[name], 2, True, tmp_path, lambda event: None, precision="bf16-mixed", **LIMITS) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from lightning_hp.trial import Finished
 from tests.zoo.entries import ZOO, train
@@ -10,8 +11,12 @@ from tests.zoo.entries import ZOO, train
 LIMITS = {"max_epochs": 1, "limit_train_batches": 3, "limit_val_batches": 1}
 
 
+NEEDS_GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+
+@pytest.mark.parametrize("accelerator", ["cpu", pytest.param("gpu", marks=NEEDS_GPU)])
 @pytest.mark.parametrize("name", ZOO)
-def test_trials_train_as_one_or_say_why_not(name, tmp_path):
+def test_trials_train_as_one_or_say_why_not(name, accelerator, tmp_path):
     entry = ZOO[name]
     outcomes = []
 
@@ -19,7 +24,7 @@ def test_trials_train_as_one_or_say_why_not(name, tmp_path):
         if isinstance(event, Finished):
             outcomes.append(event.outcome)
 
-    obstacle = train(entry, 3, True, tmp_path, emit, **LIMITS)
+    obstacle = train(entry, 3, True, tmp_path, emit, accelerator=accelerator, **LIMITS)
     assert (obstacle is None) == (entry.unfused is None), obstacle
     if entry.unfused is None:
         assert [outcome.state for outcome in outcomes] == ["complete"] * 3, outcomes[0].traceback

@@ -142,7 +142,8 @@ class MixtureOfExperts(Classifier):
     def forward(self, x: Tensor) -> Any:
         x = x.flatten(1)
         values, indices = self.gate(x).topk(2)
-        weights = torch.zeros(len(x), 4).scatter(1, indices, values.softmax(-1))
+        shares = values.softmax(-1)
+        weights = shares.new_zeros(len(x), 4).scatter(1, indices, shares)
         experts = torch.stack([expert(x) for expert in self.net], dim=1)  # type: ignore[attr-defined]
         return (weights.unsqueeze(-1) * experts).sum(1)
 

@@ -59,7 +59,7 @@ class GAN(LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> None:
         real = batch[0].flatten(1)
         one, other = self.optimizers()  # type: ignore[misc, union-attr]
-        fake = self.generator(torch.randn(len(real), 8))
+        fake = self.generator(torch.randn(len(real), 8, device=self.device))
         loss = relu(1 - self.critic(real)).mean() + relu(1 + self.critic(fake.detach())).mean()
         one.zero_grad()
         self.manual_backward(loss)

@@ -9,8 +9,6 @@ from lightning_hp.trial import Finished
 from tests.zoo.entries import ZOO, train
 
 LIMITS = {"max_epochs": 1, "limit_train_batches": 3, "limit_val_batches": 1}
-
-
 NEEDS_GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
 
@@ -32,6 +30,6 @@ def test_trials_train_as_one_or_say_why_not(name, accelerator, tmp_path):
         assert entry.unfused in obstacle
 
 
-@pytest.mark.parametrize("name", ["GRU, both directions", "LSTM", "transformer encoder", "CNN, BatchNorm"])
+@pytest.mark.parametrize("name", ["GRU, both directions", "LSTM", "transformer encoder", "mixture of experts"])
 def test_mixed_precision_is_no_obstacle(name, tmp_path):
     assert train(ZOO[name], 2, True, tmp_path, lambda event: None, precision="bf16-mixed", **LIMITS) is None

@@ -1,6 +1,7 @@
 """Which LightningModules train as one fit, whether their trials end as they do alone, and how much faster.
 
-    python -m tests.benchmarks.zoo [--trials 16] [--epochs 5] [--threads 1] [--rounds 1] [--only GPT LSTM ...]
+    python -m tests.benchmarks.zoo [--trials 16] [--epochs 5] [--threads 1] [--rounds 1] [--accelerator cpu]
+        [--only GPT LSTM ...]
 
 Prints a Markdown table with a row for each module of the zoo. Its trials are trained as one fit and one after another, in this
 process, with the same hyperparameters, seeds, batches and number of threads; ``fuse="always"``, so that it also shows where
@@ -23,6 +24,7 @@ import tempfile
 import time
 import warnings
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -64,11 +66,12 @@ class Run:
         return epochs / sum(ended[-1] - ended[0] for ended in self.ended.values())
 
 
-def run(entry: Entry, trials: int, epochs: int, together: bool) -> Run:
+def run(entry: Entry, trials: int, epochs: int, together: bool, accelerator: str) -> Run:
     made = Run(entry)
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        made.obstacle = train(entry, trials, together, Path(folder), made.take, max_epochs=epochs)
+        limits = {"max_epochs": epochs, "accelerator": accelerator, "devices": 1}
+        made.obstacle = train(entry, trials, together, Path(folder), made.take, **limits)
         made.seconds = time.perf_counter() - began
     return made
 
@@ -81,8 +84,9 @@ def difference(fused: Run, alone: Run) -> str:
     return f"{max(abs(one - other) / max(abs(other), 1e-12) for one, other in pairs):.0e}"
 
 
-def row(name: str, entry: Entry, trials: int, epochs: int, rounds: int) -> str:
-    pairs = [(run(entry, trials, epochs, together=True), run(entry, trials, epochs, together=False)) for _ in range(rounds)]
+def row(name: str, entry: Entry, trials: int, epochs: int, rounds: int, accelerator: str) -> str:
+    measured = partial(run, entry, trials, epochs, accelerator=accelerator)
+    pairs = [(measured(together=True), measured(together=False)) for _ in range(rounds)]
     fused, alone = pairs[0]
     alone_rate = statistics.median(other.rate(together=False) for _, other in pairs)
     if fused.obstacle is not None:
@@ -100,17 +104,21 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--only", nargs="+", default=[""], help="parts of names")
+    parser.add_argument("--accelerator", choices=["cpu", "gpu"], default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")
+    # Else its products have ten bits of the numbers, and differences are those.
+    torch.backends.cudnn.allow_tf32 = False
     # What is done once in a process, such as the choice of kernels, is nobody's time.
-    run(ZOO["MLP"], 2, 1, together=False)
+    run(ZOO["MLP"], 2, 1, False, options.accelerator)
     print("| module | fused | difference | epochs/s alone | epochs/s fused | speed-up |\n|---|---|---|---|---|---|")
     for name, entry in ZOO.items():
         if any(part in name for part in options.only):
-            print(row(name, entry, options.trials, options.epochs, options.rounds), flush=True)
+            print(row(name, entry, options.trials, options.epochs, options.rounds, options.accelerator), flush=True)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    print(f"\n{options.trials} trials, {options.epochs} epochs, {options.threads} threads of {cores} cores, ", end="")
+    device = torch.cuda.get_device_name() if options.accelerator == "gpu" else "CPU"
+    print(f"\n{options.trials} trials, {options.epochs} epochs, {device}, {options.threads} threads of {cores} cores, ", end="")
     print(f"torch {version('torch')}, lightning {version('lightning')}, Python {platform.python_version()}")
 
 

@@ -99,6 +99,11 @@ class Journal:
             if entry.metric is not None or entry.on_epoch:
                 entry.replay(fx, row, self._model, results)
 
+    def settle(self, logs: Sequence[Entry], row: int) -> None:
+        """Has this trial's metric objects computed as they stand."""
+        for entry in logs:
+            entry.settle(row, self._model)
+
     def show_epoch(self, results: _ResultCollection) -> dict[str, Any]:
         """Shows callbacks what has been logged of an epoch.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -40,6 +41,7 @@ class Entry:
         dataloader_idx: of several validation loaders, which one; otherwise None.
         metric: the path of the metric object that is logged itself, or None.
         last: the values of the last step; None of a metric that gave none.
+        settled: of a metric object, by row, what it had come to at the end of the validation loader.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Entry:
     metric: str | None
     reduction: str = "mean"
     last: Tensor | None = None
+    settled: dict[int, Any] = field(default_factory=dict)
     total: Tensor | None = None
     weight: float = 0.0
     _numbers: list[float] | None = None
@@ -101,7 +104,12 @@ class Entry:
         if self.metric is None or self._reduced:
             results[key] = EpochValue(self._meta, self.reduced(row))
         else:
-            results[key] = EpochMetric(self._meta, model, self.metric)
+            results[key] = EpochMetric(self._meta, model, self.metric, self.settled.get(row))
+
+    def settle(self, row: int, model: LightningModule) -> None:
+        """Takes what a row's metric object has come to."""
+        assert self.metric is not None
+        self.settled[row] = attrgetter(self.metric)(model).compute()
 
     def _metadata(self, fx: str) -> _Metadata:
         options = {key: value for key, value in self.options.items() if key in _OF_EPOCH and value is not None}
@@ -118,6 +126,7 @@ class Entry:
         """Leaves only these rows."""
         self.show(self.last[rows] if self.last is not None else None)
         self.total = self.total[rows] if self.total is not None else None
+        self.settled = {new: self.settled[old] for new, old in enumerate(rows) if old in self.settled}
 
     def add(self, values: Tensor, batch_size: int) -> None:
         """Takes the values of one step."""
@@ -163,11 +172,11 @@ class EpochMetric:
     is_tensor = False
     has_reset = False
 
-    def __init__(self, meta: _Metadata, model: LightningModule, path: str) -> None:
+    def __init__(self, meta: _Metadata, model: LightningModule, path: str, computed: Any = None) -> None:
         self.meta = meta
         self._metric: Any = model.get_submodule(path)
         self._forward_cache = self._metric._forward_cache
-        self._computed: Any = None
+        self._computed = computed
 
     def compute(self) -> None:
         self._computed = self._metric.compute()
@@ -205,6 +214,12 @@ class EpochLogs:
                 entry.add(each.values, extract_batch_size(batch) if needs_size else size or 1)
             elif isinstance(each.values, str):
                 entry.show(forwards.get(each.values))
+
+    def unsettled(self, dataloader_idx: int) -> list[Entry]:
+        """The metric objects that the loaders before that one have logged, and that have not settled yet."""
+        indices = range(dataloader_idx)
+        found = [entry for entry in self._entries.values() if entry.metric is not None and entry.on_epoch and not entry.settled]
+        return [entry for entry in found if entry.dataloader_idx in indices]
 
     def keep(self, rows: list[int]) -> None:
         """Leaves only these rows."""

@@ -310,7 +310,10 @@ class FusedModule(LightningModule):
     def compute_metrics(self, logs: Sequence[Entry]) -> None:
         """Computes the metric objects that were logged in an epoch, where that can be done for all members at once."""
         for entry in logs if not self.hooked else ():
-            if entry.metric is not None and entry.on_epoch and (values := self.step.metrics.computed(entry.metric)) is not None:
+            if entry.metric is None or not entry.on_epoch or entry.settled:
+                continue
+            values = self.step.metrics.computed(entry.metric)
+            if values is not None:
                 entry.take(values)
                 self._told.add(entry.metric)
 

@@ -8,7 +8,6 @@ from functools import cache
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
@@ -105,7 +104,7 @@ class Relay(Callback):
             self.module.members[row].journal.show_step(entries, row)
         self.module.babysitting.after_batch(self.module.losses, batch_idx, trainer.is_last_batch)
         # Where only the reporters look, which want numbers, the device is waited for once for all rows.
-        losses = cache(lambda: self.module.losses if self._batch_hooks.watched else self.module.losses.cpu())
+        losses = cache(lambda: self._losses if self._batch_hooks.watched else self._losses.cpu())
         returned = lambda row: (self._returned(row, losses()[row]), batch, batch_idx)  # noqa: E731
         self._call("on_train_batch_end", returned, batch_idx)
         self._log_step(entries, () if trainer.fit_loop._should_accumulate() else self._logging())
@@ -138,6 +137,7 @@ class Relay(Callback):
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
+        self._settle(dataloader_idx)
         self._call("on_validation_batch_start", lambda row: (batch, batch_idx, *self._loader(dataloader_idx)))
 
     def on_validation_batch_end(
@@ -213,9 +213,23 @@ class Relay(Callback):
             self.module.step.metrics.gather()
             self.module.follow_batch_hooks()
 
+    def _settle(self, dataloader_idx: int) -> None:
+        """Has metric objects computed whose validation loader is through: they may go on with the next one's batches."""
+        entries = self.module.logs["validation_step"].unsettled(dataloader_idx)
+        if entries:
+            self.module.step.metrics.scatter()
+            for row, member in enumerate(self.module.members):
+                member.guarded(member.journal.settle, entries, row)
+
     def _loader(self, index: int) -> tuple[int, ...]:
         """A validation loader's number, where there are several."""
         return (index,) if len(self.module.trainer.num_val_batches) > 1 else ()
+
+    @property
+    def _losses(self) -> Tensor:
+        """The losses of the last training step, each its share of an optimizer's step, as Lightning tells hooks."""
+        parts = self.module.trainer.accumulate_grad_batches
+        return self.module.losses if parts == 1 else self.module.losses / parts
 
     def _returned(self, row: int, loss: Tensor | None = None) -> Any:
         """What a member's last step returned, for those who look; of a training step in a mapping with the loss."""
@@ -274,7 +288,7 @@ class Relay(Callback):
             self._leave(rows)
         else:
             self._validate_last(rows)
-            with _batch_counted(loop.epoch_loop):
+            with _after_batch(self.module.trainer):
                 self._end_epoch(rows)
                 self._leave(rows)
         if self.module.members:
@@ -345,11 +359,17 @@ class Relay(Callback):
 
 
 @contextmanager
-def _batch_counted(loop: _TrainingEpochLoop) -> Iterator[None]:
-    """Has the present batch among those that have stepped, by which curves are numbered: after it Lightning counts it."""
+def _after_batch(trainer: Trainer) -> Iterator[None]:
+    """Has the loop stand as after the present batch, which counts among those that have stepped, and trains.
+
+    By their number curves are numbered; what hooks have logged is among the results of the training.
+    """
+    loop, stage = trainer.fit_loop.epoch_loop, trainer.state.stage
     stepped = 0 if loop._should_accumulate() else 1
     loop._batches_that_stepped += stepped
+    trainer.training = True
     try:
         yield
     finally:
         loop._batches_that_stepped -= stepped
+        trainer.state.stage = stage

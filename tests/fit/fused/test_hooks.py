@@ -118,7 +118,8 @@ def test_hooks_that_come_in_the_course_are_called(hook, tmp_path):
     assert {kind for kind, _ in called["fused"]} == {"added", "own"}
 
 
-def test_batch_hooks_get_what_the_steps_return(tmp_path):
+@pytest.mark.parametrize("batches", [1, 2])
+def test_batch_hooks_get_what_the_steps_return(batches, tmp_path):
     seen = {True: {}, False: {}}
 
     class Returning(Classifier):
@@ -138,7 +139,7 @@ def test_batch_hooks_get_what_the_steps_return(tmp_path):
             seen[now][self.lr].append(outputs.shape) if self.lr in seen[now] else None
 
     for now in (True, False):
-        made = trained(Returning, tmp_path / str(now), now)
+        made = trained(Returning, tmp_path / str(now), now, trainer={"accumulate_grad_batches": batches})
         assert {outcome.state for outcome in made.values()} == {"complete"}, made[0].traceback
     assert seen[True].keys() == seen[False].keys()
     for lr, notes in seen[False].items():
@@ -177,6 +178,21 @@ def test_early_stopping_by_a_training_loss_at_validations(tmp_path):
     stopping = partial(EarlyStopping, "train_loss", patience=0, min_delta=0.05, check_on_train_epoch_end=False)
     space = {"lr": Log(1e-4, 1.0), "momentum": ReverseLog(0.5, 0.99)}
     both(ByStep, tmp_path, trials=5, space=space, trainer={"max_epochs": 8, "callbacks": [stopping], "val_check_interval": 3})
+
+
+def test_what_batch_hooks_have_logged_is_there_where_a_fit_stops_within_an_epoch(tmp_path):
+    class Noting(Classifier):
+        def on_train_batch_end(self, outputs, batch, batch_idx):
+            self.log("noted", outputs["loss"], on_step=False, on_epoch=True)
+            # Between two validations of an epoch.
+            if self.global_step == 10:
+                self.trainer.should_stop = True
+
+    _, alone = both(Noting, tmp_path, trainer={"max_epochs": 3, "val_check_interval": 3})
+    assert [len(outcome.metrics["noted"]) for outcome in alone.values()] == [2, 2, 2]
+    stopping = partial(EarlyStopping, "val_loss", patience=0, min_delta=1.0)
+    _, alone = both(Noting, tmp_path / "early", trainer={"callbacks": [stopping], "val_check_interval": 3})
+    assert all(outcome.metrics["noted"][-1] is not None for outcome in alone.values())
 
 
 class HalfFrozen(Classifier):

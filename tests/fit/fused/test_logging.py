@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import CSVLogger
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from torch import nn
 from torch.optim import lr_scheduler
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_hp.trial import trial_folder
@@ -95,9 +95,26 @@ class Two(Classifier):
             self.log("val_loss", loss, add_dataloader_idx=False)
 
 
+class InOneMetric(Two):
+    """The same metric object goes on with the second loader; another is of the first alone."""
+
+    def make(self):
+        self.both, self.first = (MulticlassAccuracy(10, average="micro") for _ in range(2))
+        return super().make()
+
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        super().validation_step(batch, batch_idx, dataloader_idx)
+        logits = self.net(batch[0])
+        self.both(logits, batch[1])
+        self.log("both", self.both, on_step=True, on_epoch=True)
+        if dataloader_idx == 0:
+            self.first(logits, batch[1])
+            self.log("first", self.first)
+
+
 def two_loaders():
     train, val = loaders()
-    return train, [val, DataLoader(val.dataset, batch_size=30)]
+    return train, [val, DataLoader(Subset(val.dataset, range(40)), batch_size=30)]
 
 
 class Unvalidated(LightningModule):
@@ -222,6 +239,7 @@ CASES = {
     "at the validation's end, without a sanity check": (AtTheEnd, {"trainer": {"num_sanity_val_steps": 0}}),
     "epoch and step": (Counted, {}),
     "two validation loaders": (Two, {"data": two_loaders}),
+    "a metric object of two validation loaders": (InOneMetric, {"data": two_loaders, "trainer": {"max_epochs": 3}}),
     "no validation": (Unvalidated, {"monitor": "train_loss"}),
     "batches that are dicts": (OfDicts, {"data": named_loaders}),
     "a module in a module": (Nested, {}),

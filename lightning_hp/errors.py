@@ -100,12 +100,21 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     " (did you mean 'hidden'?)"
     >>> did_you_mean("maximize", ["min", "max"])
     " (did you mean 'max'?)"
+    >>> did_you_mean("lr", ["model.lr"]), did_you_mean("ADAM", ["adam"])
+    (" (did you mean 'model.lr'?)", " (did you mean 'adam'?)")
     """
-    names = list(known)
-    # As max is of maximize, which as a whole is like neither max nor min.
-    beginnings = [each for each in names if len(each) > 1 and name.startswith(each)]
-    close = difflib.get_close_matches(name, names, n=1) or sorted(beginnings, key=len)[-1:]
+    names, low = list(known), name.lower()
+    in_small_letters = {each.lower(): each for each in reversed(names)}
+    # As max is of maximize, which as a whole is like neither max nor min; and lr of model.lr.
+    beginnings = [each for each in names if len(each) > 1 and low.startswith(each.lower())]
+    endings = [each for each in names if each != name and _last_part(each) == _last_part(name)]
+    close = [in_small_letters[each] for each in difflib.get_close_matches(low, in_small_letters, n=1)]
+    close = close or endings or sorted(beginnings, key=len)[-1:]
     return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def _last_part(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def missing_metric(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +40,7 @@ def check_bounds(scale: Any, kind: type, size: float = NORMAL) -> None:
         if isinstance(value, int) and abs(value) > sys.float_info.max:
             raise ConfigError(f"{name} needs {wanted} that a float can hold, got a {bound} of more than 308 digits")
         if not is_number(value) or not math.isfinite(value):
-            raise ConfigError(f"{name} needs finite {wanted}, got {bound}={value!r}{_text_hint(value)}")
+            raise ConfigError(f"{name} needs finite {wanted}, got {bound}={value!r}{text_hint(value)}")
         if kind is int and value != int(value):
             raise ConfigError(f"{name} needs {wanted}, got {bound}={value!r}")
         object.__setattr__(scale, bound, kind(value))
@@ -53,8 +56,20 @@ def got(scale: Any) -> str:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is one of Python's numbers; True is none."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Whether a value is one of Python's or numpy's numbers; True is none."""
+    return _of_numbers(type(value))
+
+
+def make_whole(owner: Any, **least: int) -> None:
+    """Makes fields of a frozen dataclass ints, each of at least so much. Raises ConfigError where one is no such number."""
+    for name, at_least in least.items():
+        made = whole_number(f"{type(owner).__name__}({name}=)", getattr(owner, name), at_least)
+        object.__setattr__(owner, name, made)
+
+
+def is_list(value: Any) -> bool:
+    """Whether a value is several in order: a list, a tuple, or what a library of configs makes of one; text is none."""
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 
 def whole_number(name: str, value: Any, least: int) -> int:
@@ -77,10 +92,25 @@ def whole_number_or_none(name: str, value: Any, least: int) -> int | None:
     return None if value is None else whole_number(name, value, least)
 
 
-def check_points(points: int) -> None:
-    """Raises ConfigError unless a grid can have so many values of a scale."""
-    if isinstance(points, bool) or not isinstance(points, int) or points < 1:
-        raise ConfigError(f"a grid needs a whole number of points of at least 1, got {points!r}")
+def folder(name: str, value: Any) -> Path:
+    """An argument as the path of a folder. Raises ConfigError unless it can be one of this machine's.
+
+    >>> folder("root_dir", "runs/digits").name
+    'digits'
+    """
+    path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if not isinstance(path, str) or not path.strip() or "\0" in path:
+        raise ConfigError(f"{name} needs the name of a folder, got {value!r}")
+    if "://" in path:
+        raise ConfigError(f"{name} needs a folder that this machine sees, got the URL {value!r}")
+    return Path(path).expanduser()
+
+
+def switch(name: str, value: Any) -> bool:
+    """An argument that is on or off. Raises ConfigError unless it is: the text 'no' would be on."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ConfigError(f"{name} needs True or False, got {value!r}")
+    return bool(value)
 
 
 def checked_unit(unit: ArrayLike) -> NDArray[np.float64]:
@@ -91,15 +121,31 @@ def checked_unit(unit: ArrayLike) -> NDArray[np.float64]:
 
 
 def checked_values(scale: Any, value: Any, whole: bool = False) -> NDArray[np.float64]:
-    """Values as an array. Raises ValueError unless all lie between the scale's bounds, and are whole if that is asked."""
-    v = np.asarray(value, dtype=np.float64)
+    """Values as an array. Raises ValueError unless all are numbers between the scale's bounds, and whole if that is asked."""
+    v = _numbers(value)
     _check_all((v >= scale.low) & (v <= scale.high), v, f"is outside [{scale.low}, {scale.high}]")
     if whole:
         _check_all(v == np.floor(v), v, "is not a whole number")
     return v
 
 
-def _text_hint(value: Any) -> str:
+def _numbers(value: Any) -> NDArray[np.float64]:
+    v = np.asarray(value)
+    if v.dtype.kind not in "iuf":
+        # numpy would take text for the number that it spells, True for 1 and None for NaN.
+        each = np.ravel(np.asarray(value, dtype=object)).tolist()
+        if not all(map(_of_numbers, set(map(type, each)))):
+            wrong = next(one for one in each if not is_number(one))
+            raise ValueError(f"{wrong!r} is not a number{text_hint(wrong)}")
+    return v.astype(np.float64, copy=False)
+
+
+def _of_numbers(kind: type) -> bool:
+    return issubclass(kind, (int, float, np.integer, np.floating)) and kind is not bool
+
+
+def text_hint(value: Any) -> str:
+    """What to do about a number that is written as text, to stand behind a message; nothing for any other value."""
     try:
         float(value)
     except (TypeError, ValueError):

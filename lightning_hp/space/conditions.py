@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lightning_hp.bounds import is_list
 from lightning_hp.description import label
 from lightning_hp.errors import ConfigError, did_you_mean
 
@@ -111,8 +112,8 @@ class Conditional:
 
 def _condition(name: str, given: Any) -> Condition:
     """The condition that a user means: a value, several in a list, tuple, set or range, or bounds by name."""
-    if isinstance(given, np.generic):
-        given = given.item()
+    if isinstance(given, (np.generic, np.ndarray)):
+        given = given.tolist()
     if isinstance(given, range) and len(given) and given.step == 1:
         return Condition(low=given[0], high=given[-1])
     if isinstance(given, Mapping):
@@ -120,7 +121,7 @@ def _condition(name: str, given: Any) -> Condition:
     if isinstance(given, (set, frozenset)):
         # In the same order in each run.
         given = sorted(given, key=lambda each: (each, "") if isinstance(each, (int, float)) else (0, str(label(each))))
-    if isinstance(given, (list, tuple, range)):
+    if is_list(given):
         if not len(given):
             raise ConfigError(f"when[{name!r}] needs at least one value, got none")
         return Condition(tuple(each.item() if isinstance(each, np.generic) else each for each in given))

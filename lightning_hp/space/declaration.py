@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from lightning_hp.bounds import is_list
 from lightning_hp.errors import ConfigError, one_of
 from lightning_hp.space.conditions import Conditional
 from lightning_hp.space.scales import Choice, Int, Linear, Log, LogInt, ReverseLog, Scale
@@ -46,12 +47,16 @@ def checked_scale(name: str, scale: object) -> Scale | Conditional:
         )
     settings = dict(scale)
     dependence = {key: settings.pop(key) for key in _DEPENDENCE if key in settings}
-    kind = one_of(f"space[{name!r}]: scale", settings.pop("scale", None), SCALES)
+    if "scale" not in settings:
+        inner = [key for key, each in settings.items() if isinstance(each, (Scale, Conditional, Mapping))]
+        deeper = f"; what lies deeper has a dotted name, space['{name}.{inner[0]}']" if inner else ""
+        raise ConfigError(f"space[{name!r}] has no scale, one of {', '.join(SCALES)}, got {scale!r}{deeper}")
+    kind = one_of(f"space[{name!r}]: scale", settings.pop("scale"), SCALES)
     expected = {"values"} if kind == "choice" else {"low", "high"}
     if settings.keys() != expected:
         got = ", ".join(map(str, settings)) or "nothing"
         raise ConfigError(f"space[{name!r}]: scale {kind} needs {' and '.join(sorted(expected))}, got {got}")
-    if kind == "choice" and not isinstance(settings["values"], (list, tuple)):
+    if kind == "choice" and not is_list(settings["values"]):
         raise ConfigError(f"space[{name!r}]: choice needs a list of values, got {settings['values']!r}")
     try:
         made: Any = Choice.of(settings["values"]) if kind == "choice" else SCALES[kind](**settings)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lightning_hp.bounds import is_number
 from lightning_hp.description import label
 from lightning_hp.errors import ConfigError, did_you_mean
 from lightning_hp.space.conditions import Condition, Conditional
@@ -130,6 +131,8 @@ def _check_values(where: str, scale: Scale, condition: Condition) -> None:
                 known = [str(label(each)) for each in scale.values]
                 hint = did_you_mean(str(value), known)
                 raise ConfigError(f"{where} is never {value!r}, but one of {', '.join(known)}{hint}")
+    elif not all(map(is_number, condition.values)):
+        raise ConfigError(f"{where} needs numbers, got {condition}: its scale is {scale}")
     elif condition.values and not isinstance(scale, (Int, LogInt)):
         raise ConfigError(f"{where} is hardly ever a given number: give bounds, such as {{'at_least': 0.1}}, got {condition}")
     if not possible(scale, [condition]):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lightning_hp.bounds import check_points
+from lightning_hp.bounds import whole_number
 from lightning_hp.space.conditions import Conditional
 
 
@@ -53,13 +53,17 @@ class Scale(ABC):
         >>> Int(2, 4).grid(10)
         [2, 3, 4]
         """
-        check_points(points)
+        whole_number("grid(points=)", points, 1)
         units = np.linspace(0.0, 1.0, points) if points > 1 else np.array([0.5])
         return list(dict.fromkeys(self.from_unit(units).tolist()))
 
     def same(self, value: Any, other: Any) -> bool:
         """Whether two values of the scale are the same one."""
         return bool(value == other)
+
+    def own(self, value: Any) -> Any:
+        """A value of the scale in the type that `from_unit` gives, such as the int of a whole float on an `Int`."""
+        return type(self.from_unit(0.0))(value)
 
     def when(self, conditions: Mapping[str, Any] | None = None, /, **named: Any) -> Conditional:
         """The scale of a hyperparameter that exists only with some values of others.

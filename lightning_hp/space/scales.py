@@ -11,16 +11,17 @@ which is what makes the way back exact, and hyperparameters readable.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lightning_hp.bounds import check_bounds, check_points, checked_unit, checked_values, got
+from lightning_hp.bounds import check_bounds, checked_unit, checked_values, got, whole_number
 from lightning_hp.description import label
 from lightning_hp.errors import ConfigError
+from lightning_hp.space.conditions import Conditional
 from lightning_hp.space.rounding import round_decimals, round_significant
 from lightning_hp.space.scale import Scale as Scale
 
@@ -235,7 +236,7 @@ class LogInt(Scale):
         return _plain((middle - low) / (high - low))
 
     def grid(self, points: int) -> list[Any]:
-        check_points(points)
+        whole_number("grid(points=)", points, 1)
         # From low to high themselves: the outer half cells that from_unit owns would shift every inner point.
         low, high = math.log(self.low), math.log(self.high)
         logs = np.linspace(low, high, points) if points > 1 else np.array([(low + high) / 2])
@@ -262,7 +263,7 @@ class Choice(Scale):
     values: tuple[Any, ...]
 
     def __init__(self, *values: Any) -> None:
-        if len(values) == 1 and isinstance(values[0], (list, tuple, set, dict)):
+        if len(values) == 1 and isinstance(values[0], (Collection, Iterator)) and not isinstance(values[0], (str, bytes)):
             raise ConfigError(f"Choice takes its values one by one, got one {type(values[0]).__name__}: write Choice(*values)")
         self._set(values)
 
@@ -282,6 +283,11 @@ class Choice(Scale):
             raise ConfigError("Choice needs at least one value, such as 'relu', got none")
         labels = [str(label(value)) for value in values]
         for value, text in zip(values, labels, strict=True):
+            if isinstance(value, (Scale, Conditional)):
+                raise ConfigError(
+                    f"Choice holds the scale {value!r}, which the model would get as it stands: make it a hyperparameter of "
+                    "its own, with when() if it exists with one of the values only"
+                )
             if " at 0x" in text:
                 raise ConfigError(f"Choice holds {text}, whose address is another one in each run: {_NAMES_INSTEAD}")
             if labels.count(text) > 1:
@@ -304,8 +310,11 @@ class Choice(Scale):
 
     def grid(self, points: int) -> list[Any]:
         """All the values, whatever ``points`` says: choices have no order to thin out."""
-        check_points(points)
+        whole_number("grid(points=)", points, 1)
         return list(self.values)
+
+    def own(self, value: Any) -> Any:
+        return self.values[self._index(value)]
 
     def describe(self) -> dict[str, Any]:
         return {"scale": "choice", "values": [label(value) for value in self.values]}
@@ -315,8 +324,9 @@ class Choice(Scale):
         return value is other or (type(value) is type(other) and bool(value == other))
 
     def _index(self, value: Any) -> int:
+        plain = value.item() if isinstance(value, np.generic) else value
         for index, mine in enumerate(self.values):
-            if self.same(value, mine):
+            if self.same(value, mine) or self.same(plain, mine):
                 return index
         raise ValueError(f"{value!r} is not one of the values {list(self.values)!r}")
 

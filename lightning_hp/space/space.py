@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lightning_hp.bounds import whole_number, whole_number_or_none
 from lightning_hp.description import label, name_of
 from lightning_hp.errors import ConfigError
 from lightning_hp.space.conditions import Conditional
@@ -207,13 +208,13 @@ class Space(Mapping[str, "Scale | Conditional"]):
         """n independent uniform draws of the unit cube that meet the constraint, as dicts. The same seed gives the same draws.
 
         Raises:
-            ConfigError: 10,000 draws in a row break the constraint.
+            ConfigError: a number is negative or not whole, or 10,000 draws in a row break the constraint.
 
         >>> from lightning_hp import Log
         >>> Space({"lr": Log(1e-4, 1.0)}).sample(2, seed=0)
         [{'lr': 0.0353058563041}, {'lr': 0.00119990497794}]
         """
-        generator = np.random.default_rng(seed)
+        n, generator = whole_number("sample(n=)", n, 0), np.random.default_rng(whole_number_or_none("sample(seed=)", seed, 0))
         if self.constraint is None:
             return self.from_unit(generator.random((n, self.dimensions)))
         draws = (self.from_unit(generator.random((1, self.dimensions)))[0] for _ in count())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from examples.digits import LitDigits
@@ -108,6 +110,7 @@ def test_what_an_executor_cannot_do_is_told(arguments, told):
         ({"jobs_per_device": True}, "jobs_per_device needs a whole number of at least 1, got True"),
         ({"jobs_per_device": 1.5}, "jobs_per_device needs a whole number of at least 1, got 1.5"),
         ({"memory_limit": -1}, "memory_limit needs a number of GiB above 0, got -1"),
+        ({"memory_limit": math.inf}, "memory_limit needs a number of GiB above 0, got inf"),
     ],
 )
 def test_what_is_no_limit_is_told(arguments, told):

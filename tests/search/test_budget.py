@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import numpy as np
 import pytest
 
 from lightning_hp import ConfigError
@@ -16,6 +17,7 @@ from lightning_hp.search.budget import seconds
         (None, None),
         (90, 90.0),
         (0.5, 0.5),
+        (np.int64(90), 90.0),
         ("00:01:30:00", 5400.0),
         ("01:00:00:01", 86401.0),
         (timedelta(minutes=2), 120.0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import UserList
 
 import numpy as np
 import pytest
@@ -99,6 +100,8 @@ def test_conditions_may_be_written_in_yaml():
         ({"at_most": 2}, {1, 2}),
         ({"at_least": 2, "at_most": 3}, {2, 3}),
         (np.int64(2), {2}),
+        (np.array([1, 3]), {1, 3}),
+        (UserList([1, 3]), {1, 3}),
     ],
     ids=repr,
 )
@@ -166,10 +169,12 @@ def test_hyperparameters_that_do_not_go_together_are_refused(change, told):
             {"momentum": Log(0.1, 1).when(optimizer="sdg")},
             "space['momentum']: when['optimizer'] is never 'sdg', but one of sgd, adam (did you mean 'sgd'?)",
         ),
+        ({"skip": Int(1, 2).when(layers="2")}, "space['skip']: when['layers'] needs numbers, got '2'"),
+        ({"skip": Int(1, 2).when(layers=[2, True])}, "space['skip']: when['layers'] needs numbers, got 2 or True"),
         ({"skip": Int(1, 2).when(layers=5)}, "space['skip']: when['layers'] is never 5: its scale is Int(low=1, high=4)"),
         ({"skip": Int(1, 2).when(layers=2.5)}, "when['layers'] is never 2.5"),
         ({"skip": Int(1, 2).when(layers={"at_least": 5})}, "when['layers'] is never at least 5"),
-        ({"skip": Int(1, 2).when(layers="two")}, "when['layers'] is never 'two'"),
+        ({"skip": Int(1, 2).when(layers="two")}, "when['layers'] needs numbers, got 'two'"),
         ({"skip": Int(1, 2).when(lr=0.1)}, "when['lr'] is hardly ever a given number: give bounds"),
         ({"units": Int(1, 9).per("lr")}, "space['units']: per 'lr' needs whole numbers, Int or LogInt, got Log("),
         ({"units": Int(1, 9).per("optimizer")}, "per 'optimizer' needs whole numbers"),

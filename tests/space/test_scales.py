@@ -213,6 +213,11 @@ def test_a_grid_is_even_in_the_scales_own_coordinate(scale, points, grid):
         (lambda: LogInt(1, 2**41), "2**40"),
         (lambda: Choice(), "at least one value"),
         (lambda: Choice(["relu", "tanh"]), "write Choice(*values)"),
+        (lambda: Choice(np.array([1, 2])), "got one ndarray: write Choice(*values)"),
+        (lambda: Choice(width for width in (1, 2)), "got one generator: write Choice(*values)"),
+        (lambda: Choice(Log(1e-3, 1), 0.0), "Choice holds the scale Log(low=0.001, high=1.0), which the model would get"),
+        (lambda: Choice(0.0, Log(1e-3, 1).when(layers=1)), "make it a hyperparameter of its own"),
+        (lambda: Log(1e-3, 1).grid(0), "grid(points=) needs a whole number of at least 1, got 0"),
         (lambda: Choice("relu", "relu"), "'relu' more than once"),
         (lambda: Choice(1, "1"), "'1' more than once"),
         (lambda: Choice(lambda: 1, lambda: 2), "more than once: choose between names, such as 'small' and 'large'"),
@@ -241,6 +246,9 @@ def test_a_position_outside_the_unit_interval_is_refused(scale, unit):
         (Int(1, 3), 2.5, "2.5 is not a whole number"),
         (LogInt(1, 3), 4, "4.0 is outside [1, 3]"),
         (Choice("relu", 1), True, "True is not one of the values"),
+        (Log(1e-2, 1), "0.1", "'0.1' is not a number, which is text: write it without quotes"),
+        (Int(1, 3), True, "True is not a number"),
+        (Linear(0, 1), [0.5, None], "None is not a number"),
     ],
 )
 def test_a_value_that_is_not_the_scales_is_refused(scale, value, told):
@@ -251,6 +259,22 @@ def test_a_value_that_is_not_the_scales_is_refused(scale, value, told):
 def test_whole_floats_and_numpy_numbers_are_fine_as_bounds():
     assert Int(np.int64(1), 3.0) == Int(1, 3)
     assert Linear(np.float32(0.5), 1) == Linear(0.5, 1.0)
+
+
+def test_numpys_numbers_are_values_and_points():
+    assert Log(1e-2, 1).to_unit(np.float32(0.1)) == pytest.approx(0.5)
+    assert Choice(1, "relu").to_unit(np.int64(1)) == Choice(1, "relu").to_unit(1)
+    assert Choice(1, "relu").to_unit(np.str_("relu")) == Choice(1, "relu").to_unit("relu")
+    assert Log(1e-2, 1).grid(np.int64(3)) == [0.01, 0.1, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("scale", "value", "own"),
+    [(Int(1, 8), 4.0, 4), (LogInt(1, 8), np.int64(4), 4), (Log(1e-2, 1), 1, 1.0), (Choice(1, "relu"), np.int64(1), 1)],
+)
+def test_a_value_of_another_type_is_made_the_scales_own(scale, value, own):
+    made = scale.own(value)
+    assert (made, type(made)) == (own, type(own))
 
 
 def test_labels_are_what_json_has_and_names_for_the_rest():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import UserList
 
 import numpy as np
 import pytest
@@ -86,7 +87,7 @@ def test_points_of_another_shape_are_refused(shape):
         ({"lr": 2.0}, "hparams['lr']: 2.0 is outside [0.0001, 1.0]"),
         ({"hidden": 60.5}, "hparams['hidden']: 60.5 is not a whole number"),
         ({"activation": "gelu"}, "hparams['activation']: 'gelu' is not one of the values"),
-        ({"lr": "fast"}, "hparams['lr']: could not convert"),
+        ({"lr": "fast"}, "hparams['lr']: 'fast' is not a number"),
         ({"extra": 1}, "need the names"),
     ],
 )
@@ -106,7 +107,11 @@ def test_hyperparameters_that_are_not_the_spaces_are_refused(change, told):
             "space['lr'] needs a scale such as Log(1e-4, 1.0), in a config {scale: log, low: 1e-4, high: 1.0}, got",
         ),
         ({"lr": {"scale": "lgo", "low": 0.1, "high": 1}}, "scale='lgo' is not one of linear, log"),
-        ({"lr": {"low": 0.1, "high": 1}}, "space['lr']: scale=None is not one of"),
+        (
+            {"lr": {"low": 0.1, "high": 1}},
+            "space['lr'] has no scale, one of linear, log, reverse_log, int, log_int, choice",
+        ),
+        ({"optimizer": {"lr": Log(0.1, 1)}}, "what lies deeper has a dotted name, space['optimizer.lr']"),
         ({"lr": {"scale": "log", "low": 0.1}}, "space['lr']: scale log needs high and low, got low"),
         ({"lr": {"scale": "log", "low": 0.1, "high": 1, "base": 2}}, "got low, high, base"),
         ({"lr": {"scale": "log", "low": 0, "high": 1}}, "space['lr']: Log needs 0 < low < high, got low=0"),
@@ -123,6 +128,17 @@ def test_a_bad_space_is_told_by_its_parameters_name(scales, told):
     with pytest.raises(ConfigError) as error:
         Space(scales)
     assert told in str(error.value)
+
+
+@pytest.mark.parametrize(("change", "told"), [({"n": -1}, "got -1"), ({"n": 1.5}, "got 1.5"), ({"seed": -1}, "sample(seed=)")])
+def test_what_cannot_be_sampled_is_told(change, told):
+    with pytest.raises(ConfigError) as error:
+        Space(SIX).sample(**{"n": 1, **change})
+    assert told in str(error.value)
+
+
+def test_a_config_may_hold_any_kind_of_list():
+    assert Space({"a": {"scale": "choice", "values": UserList(["x", "y"])}}) == Space({"a": Choice("x", "y")})
 
 
 def test_names_say_where_a_hyperparameter_goes():

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lightning_hp.bounds import whole_number
+from lightning_hp.bounds import make_whole
 from lightning_hp.description import named
 from lightning_hp.errors import one_of
 from lightning_hp.pruners.standing import Standing, check, judge_by_rank, rung_at
@@ -60,7 +60,7 @@ class Halving:
         if isinstance(self.size, str):
             one_of("Halving(size=)", self.size, ("all",))
         elif self.size is not None:
-            whole_number("Halving(size=)", self.size, 1)
+            make_whole(self, size=1)
 
     def describe(self) -> str | dict[str, Any]:
         """As a config has it."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from lightning_hp.bounds import whole_number
+from lightning_hp.bounds import is_list, make_whole, whole_number
 from lightning_hp.errors import ConfigError, one_of
 from lightning_hp.trial import Mode
 
@@ -74,19 +74,19 @@ def check(pruner: Any) -> None:
     """Raises ConfigError unless a pruner has rungs: ``first`` or ``rungs``, ``factor``, ``unit``. Makes ``rungs`` a tuple."""
     name = type(pruner).__name__
     if pruner.first is not None:
-        whole_number(f"{name}(first=)", pruner.first, 1)
+        make_whole(pruner, first=1)
     if pruner.rungs is not None:
         if pruner.first is not None:
             raise ConfigError(
                 f"{name} takes first= or rungs=, got first={pruner.first} and rungs={pruner.rungs}: leave one out"
             )
         object.__setattr__(pruner, "rungs", _rising(f"{name}(rungs=)", pruner.rungs))
-    whole_number(f"{name}(factor=)", pruner.factor, 2)
+    make_whole(pruner, factor=2)
     one_of(f"{name}(unit=)", pruner.unit, ("epochs", "steps"))
 
 
-def _rising(what: str, rungs: object) -> tuple[int, ...]:
-    if isinstance(rungs, Sequence) and not isinstance(rungs, str) and rungs:
+def _rising(what: str, rungs: Any) -> tuple[int, ...]:
+    if is_list(rungs) and rungs:
         kept = tuple(whole_number(what, each, 1) for each in rungs)
         if all(low < high for low, high in pairwise(kept)):
             return kept

@@ -9,6 +9,7 @@ from functools import lru_cache
 from itertools import islice, product
 from typing import Any
 
+from lightning_hp.bounds import make_whole, whole_number
 from lightning_hp.errors import ConfigError, did_you_mean
 from lightning_hp.samplers.identity import Identity
 from lightning_hp.samplers.rounds import ONE_ROUND
@@ -45,11 +46,11 @@ class Grid:
     points: int | Mapping[str, int] = DEFAULT_POINTS
 
     def __post_init__(self) -> None:
-        counts = self.points if isinstance(self.points, Mapping) else {"": self.points}
-        for name, count in counts.items():
-            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-                where = f"points[{name!r}]" if name else "points"
-                raise ConfigError(f"Grid needs whole {where} of at least 1, got {count!r}")
+        if isinstance(self.points, Mapping):
+            points = {name: whole_number(f"Grid points[{name!r}]", count, 1) for name, count in self.points.items()}
+            object.__setattr__(self, "points", points)
+        else:
+            make_whole(self, points=1)
 
     def values(self, space: Space) -> dict[str, list[Any]]:
         """The values tried for each hyperparameter.

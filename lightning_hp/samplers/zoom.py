@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lightning_hp.bounds import whole_number
+from lightning_hp.bounds import make_whole
 from lightning_hp.samplers.evidence import Evidence, evidence
 from lightning_hp.samplers.quasi import sobol_hparams
 from lightning_hp.samplers.region import Zoom, zoom
@@ -56,8 +56,7 @@ class CoarseToFine:
     size: int = 6
 
     def __post_init__(self) -> None:
-        whole_number("CoarseToFine(first=)", self.first, 1)
-        whole_number("CoarseToFine(size=)", self.size, 1)
+        make_whole(self, first=1, size=1)
 
     def round_of(self, number: int) -> range:
         if number < self.first:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import UserList
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -98,6 +100,12 @@ def test_rungs_may_be_named_and_are_those_below_the_end(kind):
     assert pruner.rung(1, None) == 12
     assert pruner == kind(rungs=(6, 12), factor=3)
     assert described(pruner) == {"name": kind.__name__.lower(), "factor": 3, "rungs": [6, 12]}
+
+
+def test_numpys_counts_are_counts():
+    halving, asha = Halving(first=np.int64(2), size=np.int64(8)), Asha(factor=np.int64(3))
+    assert [type(each) for each in (halving.first, halving.size, asha.factor)] == [int, int, int]
+    assert Halving(rungs=UserList([np.int64(2), 4])) == Halving(rungs=(2, 4))
 
 
 def test_a_bracket_is_a_round_or_a_part_of_it():

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_hp import Choice, ConfigError, Grid, Int, Log, OptunaSampler, Random, ReverseLog, Space, Trial
-from lightning_hp.samplers import STRATEGIES, sampler_for
+from lightning_hp import Choice, CoarseToFine, ConfigError, Grid, Int, Log, OptunaSampler, Random, ReverseLog, Space, Trial
+from lightning_hp.samplers import STRATEGIES, described_strategy, sampler_for
 
 SPACE = Space({"lr": Log(1e-4, 1.0), "momentum": ReverseLog(0.9, 0.999), "layers": Int(1, 4), "act": Choice("relu", "tanh")})
 HISTORY = [Trial(0, SPACE.sample(1)[0], seed=0, state="complete", value=0.5)]
@@ -72,12 +74,24 @@ def test_a_grid_takes_three_points_where_it_is_not_told():
 
 
 @pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        (Grid(np.int64(2)), Grid(2)),
+        (Grid({"lr": np.int64(2)}), Grid({"lr": 2})),
+        (CoarseToFine(np.int64(8), np.int64(4)), CoarseToFine(8, 4)),
+    ],
+)
+def test_numpys_counts_are_counts(given, plain):
+    assert json.dumps(described_strategy(given)) == json.dumps(described_strategy(plain))
+
+
+@pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda: Grid(0), "whole points of at least 1, got 0"),
+        (lambda: Grid(0), "Grid(points=) needs a whole number of at least 1, got 0"),
         (lambda: Grid(2.5), "got 2.5"),
         (lambda: Grid(True), "got True"),
-        (lambda: Grid({"lr": 0}), "points['lr'] of at least 1, got 0"),
+        (lambda: Grid({"lr": 0}), "Grid points['lr'] needs a whole number of at least 1, got 0"),
         (lambda: Grid({"lrr": 2}).values(SPACE), "points['lrr'] is not in the space (did you mean 'lr'?)"),
         (
             lambda: sampler_for("gird"),

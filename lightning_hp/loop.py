@@ -16,7 +16,7 @@ from lightning.pytorch import LightningModule
 
 from lightning_hp.advice import Way
 from lightning_hp.babysit import Babysitter
-from lightning_hp.bounds import whole_number, whole_number_or_none
+from lightning_hp.bounds import folder, switch, whole_number, whole_number_or_none
 from lightning_hp.description import described
 from lightning_hp.errors import ConfigError
 from lightning_hp.executors.choose import executor_for
@@ -162,7 +162,7 @@ class SearchLoop:
         verbose: bool = False,
     ) -> None:
         self.space = space if isinstance(space, Space) and constraint is None else Space(space, constraint)
-        self.root = Path(root_dir).expanduser().absolute()
+        self.root = folder("root_dir", root_dir).absolute()
         sampler, seed = sampler_for(strategy), whole_number("seed", seed, 0)
         check_constraint(self.space, sampler, seed)
         trainer, babysitter = {} if trainer is None else trainer, babysitter_of(babysit)
@@ -185,7 +185,7 @@ class SearchLoop:
         self.fuse = checked_fuse(fuse, self._apart)
         self.retries = whole_number("retries", retries, 0)
         self.keep_runs = whole_number_or_none("keep_runs", keep_runs, 1)
-        self.progress, self.verbose = progress, verbose
+        self.progress, self.verbose = switch("progress", progress), switch("verbose", verbose)
         how = {"executor": executor, "fuse": self.fuse, "retries": self.retries, **asdict(limits), "verbose": verbose}
         self._execution: Mapping[str, Any] = described(how)
         # Told when a new study begins.

@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch.cli import LightningCLI
 
 from lightning_hp.babysit import Babysitter
-from lightning_hp.bounds import whole_number
+from lightning_hp.bounds import folder, whole_number
 from lightning_hp.cli.assembly import Assembly
 from lightning_hp.cli.classes import check_names, import_class, import_path
 from lightning_hp.cli.names import Keys, given_at
@@ -162,8 +162,7 @@ def babysitter_for(settings: Any) -> Babysitter:
 def _check_settings(search: Mapping[str, Any]) -> None:
     """Checks what no class checks under the config's name for it, and what one of the two commands would leave unread."""
     root, seed, babysit = search.get("root", "runs"), search.get("seed", 0), search.get("babysit", False)
-    if not isinstance(root, str) or not root.strip() or "\0" in root:
-        raise ConfigError(f"search.root needs the name of a folder, got {root!r}")
+    folder("search.root", root)
     whole_number("search.seed", seed, 0)
     for key in ("verbose", "babysit"):
         value = search.get(key, False)

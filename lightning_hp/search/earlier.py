@@ -8,11 +8,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from lightning_hp.bounds import folder, is_list
 from lightning_hp.description import name_of
 from lightning_hp.errors import ConfigError, did_you_mean
 from lightning_hp.samplers.random import drawn
 from lightning_hp.space import Hparams, Space
-from lightning_hp.space.scales import Choice
+from lightning_hp.space.layout import Hyperparameter
 from lightning_hp.study import Study
 from lightning_hp.trial import Mode, Trial
 
@@ -27,7 +30,7 @@ def queue_of(space: Space, seed: int, points: Sequence[Mapping[str, Any]]) -> li
         ConfigError: a name is not in the space or does not exist beside the others, a value is not on its scale, or a point
             breaks the constraint.
     """
-    if isinstance(points, (str, Mapping)) or not isinstance(points, Sequence):
+    if not is_list(points):
         raise ConfigError(f"enqueue needs a list of hyperparameters, such as [{{'lr': 0.1}}], got {points!r}")
     return [_filled(space, seed, index, point) for index, point in enumerate(points)]
 
@@ -38,10 +41,7 @@ def earlier_roots(warm_start: Any) -> list[Path]:
     Raises:
         ConfigError: they are none.
     """
-    roots = [warm_start] if isinstance(warm_start, (str, Path)) else warm_start
-    if not isinstance(roots, (list, tuple)) or not all(isinstance(root, (str, Path)) for root in roots):
-        raise ConfigError(f"warm_start needs the folder of a study, or several, got {warm_start!r}")
-    return [Path(root).expanduser() for root in roots]
+    return [folder("warm_start", root) for root in (warm_start if is_list(warm_start) else [warm_start])]
 
 
 def earlier_trials(space: Space, monitor: str, mode: Mode, roots: Sequence[Path]) -> list[Trial]:
@@ -74,9 +74,7 @@ def _filled(space: Space, seed: int, index: int, point: Any) -> Hparams:
     for name in point:
         if name not in space:
             raise ConfigError(f"{where}[{name!r}] is not in the space{did_you_mean(str(name), space)}")
-        # Some scales take text for the number that it spells, and the model would get the text.
-        if isinstance(point[name], str) and not isinstance(space.layout[name].scale, Choice):
-            raise ConfigError(f"{where}[{name!r}] needs a number, got {point[name]!r}, which is text: write it without quotes")
+    point = {name: _listed(value) if space.layout[name].counter is not None else value for name, value in point.items()}
     # What is given may exist only beside some of what is drawn.
     tries = TRIES if space.conditional or space.constraint is not None else 1
     problem = ""
@@ -87,11 +85,20 @@ def _filled(space: Space, seed: int, index: int, point: Any) -> Hparams:
             problem = f": {error}"
         else:
             if space.constraint is None or space.allows(filled):
-                return filled
+                return {name: _own(space.layout[name], value) for name, value in filled.items()}
             problem = f" breaks the constraint {name_of(space.constraint)}: {filled!r}"
         if filled.keys() == point.keys():
             break
     raise ConfigError(f"{where}{problem}")
+
+
+def _listed(value: Any) -> Any:
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    return list(value) if is_list(value) else value
+
+
+def _own(each: Hyperparameter, value: Any) -> Any:
+    return [each.scale.own(one) for one in value] if each.counter is not None else each.scale.own(value)
 
 
 def _fitted(space: Space, trial: Trial) -> Trial | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_hp.advice import Advice, Findings, Importance, advice, find
+from lightning_hp.bounds import folder, whole_number_or_none
 from lightning_hp.errors import ConfigError
 from lightning_hp.report import Searched, interventions, machines, pngs, write_report, write_rounds
 from lightning_hp.space import Space
@@ -46,7 +47,7 @@ class Study:
         space: Space | None = None,
         loader: Callable[[Trial], Any] | None = None,
     ) -> None:
-        self.root = Path(root)
+        self.root = folder("Study(root=)", root)
         self._space = space
         self._loader = loader
         # What was found last, and what in: to find it takes seconds where trials are many.
@@ -111,6 +112,7 @@ class Study:
 
     def leaderboard(self, most: int | None = None) -> list[Trial]:
         """The complete trials, best first, at most so many; equals by number."""
+        most = whole_number_or_none("leaderboard(most=)", most, 0)
         with self._open() as store:
             return self._given(store.ranked(store.asked()["mode"], most))
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import UserList
 
+import numpy as np
 import pytest
 
-from lightning_hp import Choice, CoarseToFine, ConfigError, Grid, Log, Random, ReverseLog, Space, Study, Trial
+from lightning_hp import Choice, CoarseToFine, ConfigError, Grid, Int, Log, Random, ReverseLog, Space, Study, Trial
 from lightning_hp.search.ask import Ask
+from lightning_hp.search.earlier import earlier_roots, queue_of
 from lightning_hp.trial import RoundBegan
 
 SPACE = Space({"lr": Log(1e-4, 1.0)})
@@ -131,7 +134,14 @@ def test_enqueued_hyperparameters_are_tried_first_and_filled_up(search):
     ("enqueue", "told"),
     [
         ([{"lrr": 0.1}], "enqueue[0]['lrr'] is not in the space (did you mean 'lr'?)"),
-        ([{"lr": "0.1"}], "enqueue[0]['lr'] needs a number, got '0.1', which is text: write it without quotes"),
+        (
+            [{"lr": "0.1"}],
+            "enqueue[0]: hparams['lr']: '0.1' is not a number, which is text: write it without quotes, 1e-4 as "
+            "1.0e-4 where a YAML reader needs the point",
+        ),
+        ([{"lr": True}], "enqueue[0]: hparams['lr']: True is not a number"),
+        ([{"lr": [0.1]}], "enqueue[0]: hparams['lr']: [0.1] is not a number"),
+        ([{"model.lr": 0.1}], "enqueue[0]['model.lr'] is not in the space (did you mean 'lr'?)"),
         ([{}, {"lr": 5.0}], "enqueue[1]: hparams['lr']: 5.0 is outside [0.01, 1.0]"),
         ({"lr": 0.1}, "enqueue needs a list of hyperparameters, such as [{'lr': 0.1}], got {'lr': 0.1}"),
         ([0.1], "enqueue[0] needs hyperparameters by name, such as {'lr': 0.1}, got 0.1"),
@@ -141,6 +151,23 @@ def test_what_cannot_be_enqueued_is_told(search, enqueue, told):
     with pytest.raises(ConfigError) as error:
         search(enqueue=enqueue)
     assert str(error.value) == told
+
+
+def test_what_is_enqueued_has_the_types_that_the_scales_give():
+    space = Space({"layers": Int(1, 3), "units": Int(8, 32).per("layers"), "kind": Choice("a", 1), "lr": Log(0.1, 1)})
+    [point] = queue_of(space, 0, UserList([{"layers": 2.0, "units": (8, 16.0), "kind": np.int64(1), "lr": np.float32(0.5)}]))
+    assert repr(point) == "{'layers': 2, 'units': [8, 16], 'kind': 1, 'lr': 0.5}"
+    assert queue_of(space, 0, [{"layers": 2, "units": np.array([8, 16])}])[0]["units"] == [8, 16]
+
+
+@pytest.mark.parametrize("folder", [None, 3, "", "s3://bucket/study", {"runs/old"}])
+def test_what_is_no_folder_is_no_warm_start(folder):
+    with pytest.raises(ConfigError, match="warm_start needs"):
+        earlier_roots(folder)
+
+
+def test_earlier_studies_may_be_any_paths_in_any_kind_of_list(tmp_path):
+    assert earlier_roots(UserList([str(tmp_path), tmp_path])) == [tmp_path, tmp_path]
 
 
 def test_an_earlier_study_is_a_warm_start(search, tmp_path):
@@ -165,7 +192,7 @@ def test_an_earlier_study_that_does_not_fit_is_refused(search, tmp_path):
         search(warm_start=earlier, space={"lr": Log(1e-9, 1e-8)})
     with pytest.raises(ConfigError, match="holds no study"):
         search(warm_start=tmp_path / "nothing")
-    with pytest.raises(ConfigError, match="warm_start needs the folder of a study, or several, got 3"):
+    with pytest.raises(ConfigError, match="warm_start needs the name of a folder, got 3"):
         search(warm_start=3)
 
 

@@ -46,13 +46,16 @@ def arguments(function: Callable[..., Any]) -> tuple[set[str], set[str], bool]:
     return named, required, any(each.kind is each.VAR_KEYWORD for each in parameters)
 
 
-def check_call(function: Callable[..., Any], names: Mapping[str, str], sometimes: Collection[str] = ()) -> None:
+def check_call(
+    function: Callable[..., Any], names: Mapping[str, str], sometimes: Collection[str] = (), elsewhere: Collection[str] = ()
+) -> None:
     """Checks that a callable accepts some arguments and requires no others.
 
     Args:
         function: the factory.
         names: argument name to the name in the space, for the message.
         sometimes: those names in the space that are not in every trial, so that their arguments may not be required.
+        elsewhere: names in a space that would go to another callable, for a hint.
 
     Raises:
         ConfigError: naming the unknown or missing argument and what the callable takes.
@@ -62,7 +65,7 @@ def check_call(function: Callable[..., Any], names: Mapping[str, str], sometimes
     what = name_of(function)
     for argument, full_name in names.items():
         if argument not in known and not open_ended:
-            hint = did_you_mean(argument, known)
+            hint = did_you_mean(argument, known) or did_you_mean(argument, elsewhere)
             raise ConfigError(f"space[{full_name!r}]: {what} has no argument {argument!r}{hint}{it_takes(known)}")
     for argument in sorted(required & names.keys()):
         if names[argument] in sometimes:

@@ -612,6 +612,9 @@ def test_a_study_can_be_moved(search, tmp_path):
     [
         ({"model": LitDigits()}, "made already"),
         ({"model": 3}, "model needs a LightningModule class"),
+        ({"model": nn.Linear}, "model got the class Linear, which is no LightningModule"),
+        ({"data": LitDigits}, "data got the class LitDigits, which is no LightningDataModule"),
+        ({"space": {"batch_size": Int(1, 2)}}, "LitDigits has no argument 'batch_size' (did you mean 'data.batch_size'?)"),
         ({"space": {"hiden": Int(1, 2)}}, "did you mean 'hidden'?"),
         ({"space": {"data.batchsize": Int(1, 2)}}, "DigitsData has no argument 'batchsize'"),
         ({"space": {"trainer.max_epoch": Int(1, 2)}}, "Trainer has no argument 'max_epoch'"),
@@ -636,6 +639,13 @@ def test_a_study_can_be_moved(search, tmp_path):
         ({"trainer": {"callbacks": [EarlyStopping]}}, "requires 'monitor'"),
         ({"trainer": {"max_epochs": "3"}}, "trainer['max_epochs'] needs a whole number, got '3', which is text"),
         ({"trainer": {"max_epochs": 0}}, "trainer['max_epochs']=0 trains nothing"),
+        ({"trainer": {"max_epochs": 1.5}}, "trainer['max_epochs'] needs a whole number, got 1.5"),
+        ({"trainer": {"limit_val_batches": "1"}}, "trainer['limit_val_batches'] needs a number, got '1', which is text"),
+        ({"trainer": {"enable_checkpointing": "no"}}, "trainer['enable_checkpointing'] needs True or False, got 'no'"),
+        ({"trainer": {"max_time": 60}}, "trainer['max_time'] needs text or timedelta or a dict, got 60"),
+        ({"trainer": {"accumulate_grad_batches": 0}}, "trainer['accumulate_grad_batches'] needs a number above 0, got 0"),
+        ({"trainer": {"logger": "csv"}}, "trainer['logger'] needs functions that make one, such as lambda: CSVLogger('logs')"),
+        ({"trainer": {"callbacks": [None]}}, "trainer['callbacks'] needs functions that make one"),
         ({"trainer": {"limit_train_batches": 0.0}}, "trainer['limit_train_batches']=0.0 trains nothing"),
         (
             {"trainer": {"strategy": "ddp_spawn"}},
@@ -649,6 +659,15 @@ def test_a_study_can_be_moved(search, tmp_path):
         ({"trainer": {"barebones": True}}, "callbacks and loggers that a search needs"),
         ({"trainer": {"accelerator": "gpuu"}}, "trainer: You selected an invalid accelerator name"),
         ({"trainer": {"callbacks": ["EarlyStopping"]}}, "needs functions that make one"),
+        (
+            {"space": {"trainer.max_epochs": Int(0, 2)}},
+            "space['trainer.max_epochs'] has 0: trainer['max_epochs']=0 trains nothing",
+        ),
+        ({"space": {"trainer.max_epochs": Linear(1, 2)}}, "has 1.0: trainer['max_epochs'] needs a whole number, got 1.0"),
+        (
+            {"space": {"trainer.precision": Choice(32, 17)}},
+            "space['trainer.precision'] has 17: trainer: Precision 17 is",
+        ),
         ({"space": {"trainer.devices": Choice(1, 2)}}, "space['trainer.devices'] cannot be searched"),
         ({"space": {"trainer.default_root_dir": Choice("a", "b")}}, "every trial has its own folder"),
         ({"mode": "maximum"}, "mode needs 'min' or 'max', got 'maximum' (did you mean 'max'?)"),
@@ -673,6 +692,11 @@ def test_a_study_can_be_moved(search, tmp_path):
         ({"retries": np.int64(-1)}, "retries needs a whole number of at least 0"),
         ({"babysit": "yes"}, "babysit needs"),
         ({"space": {}}, "space is empty"),
+        ({"progress": "no"}, "progress needs True or False, got 'no'"),
+        ({"verbose": 1}, "verbose needs True or False, got 1"),
+        ({"root_dir": None}, "root_dir needs the name of a folder, got None"),
+        ({"root_dir": " "}, "root_dir needs the name of a folder, got ' '"),
+        ({"root_dir": "s3://bucket/runs"}, "root_dir needs a folder that this machine sees, got the URL 's3://bucket/runs'"),
     ],
 )
 def test_bad_arguments_are_told_before_anything_is_written(search, tmp_path, change, told):
@@ -684,8 +708,27 @@ def test_bad_arguments_are_told_before_anything_is_written(search, tmp_path, cha
 
 def test_numpys_whole_numbers_are_whole_numbers(search):
     one = np.int64(1)
-    study = search(trials=one, seed=one, retries=one, workers=one, jobs_per_device=one).run()
+    trainer = {"max_epochs": one, "accelerator": "cpu", "devices": one}
+    study = search(trials=one, seed=one, retries=one, workers=one, jobs_per_device=one, trainer=trainer).run()
     assert [trial.state for trial in study.trials] == ["complete"]
+
+
+@pytest.mark.parametrize("most", [-1, 1.5, "3"])
+def test_a_leaderboard_of_no_number_of_trials_is_refused(search, most):
+    with pytest.raises(ConfigError, match=r"leaderboard.* needs a whole number of at least 0"):
+        search(trials=1).run().leaderboard(most)
+
+
+@pytest.mark.parametrize("root", [None, 3, ""])
+def test_a_study_of_no_folder_is_told(root):
+    with pytest.raises(ConfigError, match=r"Study.* needs the name of a folder"):
+        Study(root)
+
+
+@pytest.mark.parametrize(("key", "made"), [("callbacks", "a Callback"), ("logger", "a Logger")])
+def test_a_function_that_makes_another_thing_than_was_asked_says_so(search, key, made):
+    study = search(trials=1, trainer={"max_epochs": 1, "accelerator": "cpu", key: lambda: "stop"}).run()
+    assert study.trials[0].reason == f"TypeError: trainer['{key}'] has a function that returned 'stop', not {made}"
 
 
 def test_a_folder_that_cannot_be_made_is_told(search, tmp_path):

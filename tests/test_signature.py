@@ -75,6 +75,11 @@ def test_a_call_that_would_fail_is_told(function, names, told):
     assert told in str(error.value)
 
 
+def test_a_name_that_another_callable_takes_is_pointed_to():
+    with pytest.raises(ConfigError, match=r"no argument 'batch_size' \(did you mean 'data.batch_size'\?\)"):
+        check_call(plain, {"batch_size": "batch_size"}, elsewhere=["trainer.max_epochs", "data.batch_size"])
+
+
 def test_a_call_that_would_work_passes():
     check_call(plain, {"lr": "lr"})
     check_call(open_ended, {"lr": "lr", "anything": "anything"})

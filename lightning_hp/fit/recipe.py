@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
+import numpy as np
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch._dynamo import OptimizedModule
@@ -20,7 +21,7 @@ from lightning_hp.errors import ConfigError, did_you_mean
 from lightning_hp.fit.in_common import tell_parts_in_common
 from lightning_hp.fit.sharing import own_copy, own_factory
 from lightning_hp.fit.trainer import check_trainer, unwise
-from lightning_hp.signature import check_call
+from lightning_hp.signature import arguments, check_call
 from lightning_hp.space import Hparams, Space, split
 from lightning_hp.trial import Mode
 
@@ -68,10 +69,13 @@ class Recipe:
             )
         if not callable(self.model):
             raise ConfigError(f"model needs a LightningModule class or a function that makes one, got {self.model!r}")
-        for name, made in (("model", self.model), ("data", self.data)):
+        for name, made, wanted in (("model", self.model, LightningModule), ("data", self.data, LightningDataModule)):
             kind = made if isinstance(made, type) else type(made)
             if foreign := _foreign(kind):
                 raise ConfigError(f"{name} got {name_of(kind)}, which is none of lightning.pytorch{foreign}")
+            # One with a __new__ of its own may give anything.
+            if made is kind and not issubclass(kind, wanted) and kind.__new__ is object.__new__:
+                raise ConfigError(f"{name} got the class {name_of(kind)}, which is no {wanted.__name__}")
         if not isinstance(self.mode, str) or self.mode not in ("min", "max"):
             raise ConfigError(f"mode needs 'min' or 'max', got {self.mode!r}{did_you_mean(str(self.mode), ('min', 'max'))}")
         if isinstance(self.monitor, (list, tuple, set)):
@@ -91,11 +95,25 @@ class Recipe:
             self._check_names(names)
         if self.data is None:
             _check_own_loaders(self.model)
+        if isinstance(self.trainer, Mapping) and not takes_all(self.trainer):
+            plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in self.trainer.items()}
+            object.__setattr__(self, "trainer", plain)
         check_trainer(self.trainer, names["trainer"])
+        if not takes_all(self.trainer):
+            self._check_searched(names["trainer"])
+
+    def _check_searched(self, names: dict[str, str]) -> None:
+        """Checks the ends, or all the choices, of what trials choose of the Trainer's arguments."""
+        for argument, name in names.items():
+            for value in self.space.layout[name].scale.grid(2):
+                try:
+                    check_trainer({**self.trainer, argument: value}, ())
+                except ConfigError as error:
+                    raise ConfigError(f"space[{name!r}] has {value!r}: {error}") from None
 
     def _check_names(self, names: dict[str, dict[str, str]]) -> None:
         sometimes = self.space.sometimes
-        check_call(self.model, names["model"], sometimes)
+        check_call(self.model, names["model"], sometimes, self._elsewhere())
         if callable(self.data):
             check_call(self.data, names["data"], sometimes)
         elif names["data"]:
@@ -103,6 +121,11 @@ class Recipe:
             name = next(iter(names["data"].values()))
             raise ConfigError(f"space[{name!r}] needs data= to be a class or a function that takes it, got {given}")
         check_call(Trainer, names["trainer"])
+
+    def _elsewhere(self) -> list[str]:
+        """Names in a space that would go to the data or the Trainer."""
+        others = {"data": self.data, "trainer": Trainer}
+        return [f"{target}.{each}" for target, made in others.items() if callable(made) for each in sorted(arguments(made)[0])]
 
     @property
     def unwise(self) -> list[str]:

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from lightning.fabric.utilities import registry
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -22,6 +23,7 @@ from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 
+from lightning_hp.bounds import is_number, text_hint
 from lightning_hp.description import name_of
 from lightning_hp.errors import ConfigError, did_you_mean
 from lightning_hp.fit.checkpoints import TrialCheckpointIO
@@ -42,10 +44,19 @@ _FIXED = {
     "devices": "all trials run on equally many devices",
     "num_nodes": "a trial runs on one machine",
 }
-_COUNTS = ("max_epochs", "min_epochs", "max_steps", "min_steps")
 # In the names of strategies whose fit starts all of its processes itself.
 _IN_OTHER_PROCESSES = ("spawn", "fork", "notebook")
 _NOT_ZERO = ("max_epochs", "max_steps", "limit_train_batches")
+# Lightning divides by these.
+_ABOVE_ZERO = ("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval")
+# Made for each trial, but for what stands for none, or for Lightning's own: an example, and that.
+_MADE_BY_FUNCTIONS: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "callbacks": ("lambda: EarlyStopping('val_loss')", (None,)),
+    "logger": ("lambda: CSVLogger('logs')", (None, True, False)),
+}
+# Whose kind is checked here, or by Lightning with the names that there are.
+_OF_ANY_KIND = (*_MADE_BY_FUNCTIONS, "devices", "num_nodes", "accelerator", "strategy")
+_WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "text", dict: "a dict"}
 # What a search sets where the user does not: one device a trial, and one picture of progress for all of them.
 DEFAULTS = {"accelerator": "auto", "devices": 1, "enable_progress_bar": False, "enable_model_summary": False}
 
@@ -161,6 +172,12 @@ def trainer_kwargs(trainer: Mapping[str, Any], trial: Trial | None = None) -> di
     made["callbacks"] = _listed(made.get("callbacks"))
     made["plugins"] = _listed(made.get("plugins"))
     made["logger"] = False if logger is False else _listed(None if logger is True else logger)
+    # One that is None says the same as none at all.
+    made.pop("default_root_dir", None)
+    for key, kind in (("callbacks", Callback), ("logger", Logger)):
+        for each in made[key] or ():
+            if not isinstance(each, kind):
+                raise TypeError(f"trainer[{key!r}] has a function that returned {each!r}, not a {kind.__name__}")
     return made
 
 
@@ -203,13 +220,15 @@ def check_trainer(trainer: Mapping[str, Any], searched: Iterable[str]) -> None:
     for key, value in trainer.items():
         if key not in known:
             raise ConfigError(f"trainer[{key!r}] is not an argument of Trainer{did_you_mean(str(key), known)}")
-        for each in value if isinstance(value, (list, tuple)) else [value]:
-            _check_not_shared(key, each)
-        # Lightning takes text here, and fails in the fit.
-        if key in _COUNTS and isinstance(value, str):
-            raise ConfigError(f"trainer[{key!r}] needs a whole number, got {value!r}, which is text: write it without quotes")
+        several = isinstance(value, (list, tuple))
+        for each in value if several else [value]:
+            _check_not_shared(key, each, alone=not several)
+        if not _makes(value) and key not in _OF_ANY_KIND:
+            _check_kind(key, value)
         if key in _NOT_ZERO and value is not None and value == 0:
             raise ConfigError(f"trainer[{key!r}]={value!r} trains nothing: give at least 1, or leave it out")
+        if key in _ABOVE_ZERO and is_number(value) and value <= 0:
+            raise ConfigError(f"trainer[{key!r}] needs a number above 0, got {value!r}")
         if key in ("default_root_dir", "barebones") and value:
             raise ConfigError(f"trainer[{key!r}] cannot be set in a search: {_FIXED[key]}")
     strategy = trainer.get("strategy")
@@ -245,7 +264,34 @@ def _countable(devices: Any) -> bool:
     return devices == "auto" or (str(devices).isdigit() and int(devices) > 0)
 
 
-def _check_not_shared(key: str, value: Any) -> None:
+def _check_kind(key: str, value: Any) -> None:
+    """Raises ConfigError for a value of a kind that Trainer does not name: it may fail in the fit, or take 'no' for True."""
+    kinds = _kinds()[key]
+    if isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool)):
+        return
+    # A float may be whole, and None needs no telling.
+    told = [kind for kind in kinds if kind is not type(None) and not (kind is int and float in kinds)]
+    wanted = " or ".join(_WORDS.get(kind, kind.__name__) for kind in told)
+    raise ConfigError(f"trainer[{key!r}] needs {wanted}, got {value!r}{text_hint(value)}")
+
+
+@cache
+def _kinds() -> dict[str, tuple[type, ...]]:
+    """The kinds of values that each argument of Trainer may have, by its annotation."""
+    return {key: tuple(dict.fromkeys(_named(hint))) for key, hint in get_type_hints(Trainer.__init__).items()}
+
+
+def _named(hint: Any) -> Iterator[type]:
+    if get_origin(hint) is Literal:
+        yield from map(type, get_args(hint))
+    elif isinstance(get_origin(hint) or hint, type) and get_origin(hint) is not UnionType:
+        yield get_origin(hint) or hint
+    else:
+        for each in get_args(hint):
+            yield from _named(each)
+
+
+def _check_not_shared(key: str, value: Any, alone: bool) -> None:
     # A gradient scaler in a precision plugin is one of a trial, too.
     if isinstance(value, (Callback, Logger, Strategy, Profiler)) or getattr(value, "scaler", None) is not None:
         name = type(value).__qualname__
@@ -253,10 +299,9 @@ def _check_not_shared(key: str, value: Any) -> None:
             f"trainer[{key!r}] holds one {name} that all trials would share: give a function that makes them, "
             f"lambda: {name}(...)"
         )
-    if key == "callbacks" and not callable(value) and value is not None:
-        raise ConfigError(
-            f"trainer['callbacks'] needs functions that make one, such as lambda: EarlyStopping('val_loss'), got {value!r}"
-        )
+    example, plain = _MADE_BY_FUNCTIONS.get(key, ("", ()))
+    if example and not callable(value) and not (alone and any(value is each for each in plain)):
+        raise ConfigError(f"trainer[{key!r}] needs functions that make one, such as {example}, got {value!r}")
     if callable(value):
         required = _required(value) - {"trial"}
         if required:

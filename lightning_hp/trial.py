@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule
 
 State = Literal["waiting", "running", "complete", "pruned", "failed", "diverged"]
+STATES: tuple[State, ...] = get_args(State)
 FINISHED: tuple[State, ...] = ("complete", "pruned", "failed", "diverged")
 Mode = Literal["min", "max"]
 Unit = Literal["epochs", "steps"]

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning_hp.bounds import is_number
-from lightning_hp.errors import ConfigError, did_you_mean
+from lightning_hp.errors import ConfigError, did_you_mean, one_of
 from lightning_hp.space import route
-from lightning_hp.trial import Mode
+from lightning_hp.trial import STATES, Mode
 
 Row = Mapping[str, Any]
 
@@ -53,7 +53,7 @@ def parse_condition(text: str, columns: Sequence[str]) -> Condition:
         columns: of the rows.
 
     Raises:
-        ConfigError: it has another form, the name is of no column, or what is to be less or more is no number.
+        ConfigError: it has another form, there is no such column or state, or what is to be less or more is no number.
 
     >>> parse_condition("lr < 1e-2", ["number", "hparams.model.lr"])
     Condition(column='hparams.model.lr', operator='<', wanted='1e-2')
@@ -64,7 +64,8 @@ def parse_condition(text: str, columns: Sequence[str]) -> Condition:
     name, sign, wanted = found.groups()
     if sign not in _EQUAL and number(wanted) is None:
         raise ConfigError(f"--filter {text!r} needs a number after {sign}, got {wanted!r}")
-    return Condition(column_of(name, columns, "--filter"), sign, wanted)
+    column = column_of(name, columns, "--filter")
+    return Condition(column, sign, one_of(f"--filter {text!r}: state", wanted.lower(), STATES) if column == "state" else wanted)
 
 
 def column_of(name: str, columns: Sequence[str], flag: str) -> str:

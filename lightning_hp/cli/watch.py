@@ -28,6 +28,8 @@ MOST_SHOWN = 10
 
 def main(root: str) -> int:
     folder, console = Path(root).expanduser().absolute(), table_console()
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is no folder: watch needs that of a study, which may be empty")
     try:
         _wait(folder, console)
         _follow(folder, console)

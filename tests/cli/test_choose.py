@@ -112,6 +112,10 @@ def test_trials_are_filtered_by_all_conditions(numbers, conditions, left):
         (("--sort", "hidden"), "--sort hidden: say which of model.hidden, data.hidden"),
         (("--filter", "lr"), "--filter needs a name, one of = != < <= > >=, and a value, such as 'lr<0.01', got 'lr'"),
         (("--filter", "lr<small"), "--filter 'lr<small' needs a number after <, got 'small'"),
+        (
+            ("--filter", "state=complet"),
+            "state='complet' is not one of waiting, running, complete, pruned, failed, diverged",
+        ),
         (("--csv", "--json"), "show takes --json or --csv, not both"),
         (("--srot", "lr"), "unknown argument --srot (did you mean '--sort'?)"),
     ],

@@ -137,6 +137,12 @@ def test_ctrl_c_before_any_search_has_begun_is_no_error(run, search):
     assert watched(run) == [f"no search has begun in {search.root} yet: waiting"]
 
 
+def test_a_file_is_not_waited_for(run, tmp_path):
+    (file := tmp_path / "file").write_text("")
+    done = run(None, "watch", str(file))
+    assert (done.code, done.err) == (2, f"lightning-hp: {file} is no folder: watch needs that of a study, which may be empty\n")
+
+
 def test_in_a_terminal_there_are_bars_for_the_search_and_the_running_trials(search):
     console = Console(file=io.StringIO(), force_terminal=True, width=100, height=40, _environ={})
     search.begin()

@@ -56,6 +56,11 @@ def got(scale: Any) -> str:
 
 
 def is_number(value: Any) -> bool:
+    """Whether a value is one of Python's numbers; True is none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def is_any_number(value: Any) -> bool:
     """Whether a value is one of Python's or numpy's numbers; True is none."""
     return _of_numbers(type(value))
 
@@ -135,7 +140,7 @@ def _numbers(value: Any) -> NDArray[np.float64]:
         # numpy would take text for the number that it spells, True for 1 and None for NaN.
         each = np.ravel(np.asarray(value, dtype=object)).tolist()
         if not all(map(_of_numbers, set(map(type, each)))):
-            wrong = next(one for one in each if not is_number(one))
+            wrong = next(one for one in each if not is_any_number(one))
             raise ValueError(f"{wrong!r} is not a number{text_hint(wrong)}")
     return v.astype(np.float64, copy=False)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from lightning_hp.bounds import is_number, whole_number, whole_number_or_none
+from lightning_hp.bounds import is_any_number, whole_number, whole_number_or_none
 from lightning_hp.errors import ConfigError
 
 
@@ -31,7 +31,7 @@ class Limits:
     def __post_init__(self) -> None:
         object.__setattr__(self, "workers", whole_number_or_none("workers", self.workers, 1))
         object.__setattr__(self, "jobs_per_device", whole_number("jobs_per_device", self.jobs_per_device, 1))
-        if self.memory_limit is not None and not (is_number(self.memory_limit) and 0 < self.memory_limit < math.inf):
+        if self.memory_limit is not None and not (is_any_number(self.memory_limit) and 0 < self.memory_limit < math.inf):
             raise ConfigError(f"memory_limit needs a number of GiB above 0, got {self.memory_limit!r}")
 
     @property

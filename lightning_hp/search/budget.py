@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from lightning_hp.bounds import is_number
+from lightning_hp.bounds import is_any_number
 from lightning_hp.errors import ConfigError
 
 _TEXT = re.compile(r"(\d+):(\d+):(\d+):(\d+)")
@@ -52,6 +52,6 @@ def _seconds(max_time: Any) -> float | None:
             return timedelta(**max_time).total_seconds()
         except (TypeError, ValueError):
             return None
-    if is_number(max_time):
+    if is_any_number(max_time):
         return float(max_time)
     return None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from lightning_hp.bounds import is_number
+from lightning_hp.bounds import is_any_number
 from lightning_hp.errors import ConfigError
 from lightning_hp.trial import Metrics
 
@@ -80,7 +80,7 @@ def compare(before: Metrics, after: Metrics, tolerance: float = TOLERANCE) -> Co
 
 def check_tolerance(tolerance: float) -> None:
     """Raises ConfigError unless values can lie so far apart."""
-    if not is_number(tolerance) or not tolerance >= 0:
+    if not is_any_number(tolerance) or not tolerance >= 0:
         raise ConfigError(f"tolerance needs a number of at least 0, got {tolerance!r}")
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from examples.digits import LitDigits
-from lightning_hp import ConfigError, MonitorError, SearchStoppedError, Trial
+from lightning_hp import ConfigError, MonitorError, RayCluster, SearchStoppedError, Trial
 from lightning_hp.executors.choose import executor_for
 from lightning_hp.executors.inline import Inline
 from lightning_hp.executors.launch import CAN_FORK
@@ -116,6 +117,11 @@ def test_what_an_executor_cannot_do_is_told(arguments, told):
 def test_what_is_no_limit_is_told(arguments, told):
     with pytest.raises(ConfigError, match=told):
         Limits(**arguments)
+
+
+def test_numpys_numbers_are_limits():
+    assert Limits(memory_limit=np.float32(0.5)).memory == Limits(memory_limit=0.5).memory
+    assert RayCluster(num_cpus=np.int64(2), num_gpus=np.float32(0.5)) == RayCluster(num_cpus=2, num_gpus=0.5)
 
 
 def test_auto_takes_processes_where_there_is_room_or_need_for_them():

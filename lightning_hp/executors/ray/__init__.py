@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lightning_hp.bounds import is_number
+from lightning_hp.bounds import is_any_number
 from lightning_hp.description import named
 from lightning_hp.errors import ConfigError
 from lightning_hp.executors.ray.labels import check_selector
@@ -111,7 +111,7 @@ def _check_resource(name: Any) -> None:
 
 
 def _check_amount(name: str, amount: Any) -> None:
-    if not is_number(amount) or not 0 <= amount < float("inf"):
+    if not is_any_number(amount) or not 0 <= amount < float("inf"):
         raise ConfigError(f"RayCluster: {name} needs a number of at least 0, got {amount!r}")
     if 0 < amount < _LEAST:
         raise ConfigError(f"RayCluster: {name} needs {_LEAST} or more where it is not 0, as Ray has it, got {amount!r}")

@@ -69,7 +69,8 @@ def load(
         ConfigError: a file, one of its section or key names, or a setting is wrong. The message starts with the file.
     """
     files = {path: read_config(Path(path)) for path in paths}
-    cli = unrun(make)
+    # What a file says for other subcommands is checked, too.
+    cli = unrun(make, {"fit"}.union(*files.values()))
     search: dict[str, Any] = {}
     for path, config in files.items():
         with naming([path]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -23,16 +23,17 @@ _NOT_CALLED = ("instantiate_classes", "instantiate_trainer", "_instantiate_train
 _NO_SECTIONS = frozenset({"help", "config", "search", "print_config", "print_shtab"})
 
 
-def unrun(make: Callable[[], Any]) -> LightningCLI:
+def unrun(make: Callable[[], Any], subcommands: Container[str] = ("fit",)) -> LightningCLI:
     """What a function makes a LightningCLI of, as it stands before it parses its arguments.
 
     Args:
         make: calls LightningCLI, or a subclass of it. It does not come back from that call.
+        subcommands: whose sections its parser is to take. Other names among them do no harm.
 
     Raises:
         ConfigError: it makes no LightningCLI, or one that does things which do not happen in a search.
     """
-    with _stopped_before_parsing():
+    with _bare_but(subcommands), _stopped_before_parsing():
         try:
             make()
         except _Made as made:
@@ -133,6 +134,22 @@ def _stopped_before_parsing() -> Iterator[None]:
         yield
     finally:
         kind.parse_arguments = parse
+
+
+@contextmanager
+def _bare_but(subcommands: Container[str]) -> Iterator[None]:
+    """Leaves the parsers of other subcommands without arguments: to find all of Trainer's for each of them takes a while."""
+    kind: Any = LightningCLI
+    prepare = kind._prepare_subcommand_parser
+
+    def prepared(cli: Any, trainer_class: type, subcommand: str, **settings: Any) -> Any:
+        return prepare(cli, trainer_class, subcommand, **settings) if subcommand in subcommands else cli.init_parser(**settings)
+
+    kind._prepare_subcommand_parser = prepared
+    try:
+        yield
+    finally:
+        kind._prepare_subcommand_parser = prepare
 
 
 def _check(cli: LightningCLI) -> None:

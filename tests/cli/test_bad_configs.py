@@ -393,3 +393,9 @@ def test_a_module_that_cannot_be_imported_is_named_with_the_line(run, config, tm
     (line,) = result.err.splitlines()
     for words in ["class_path 'bad_module.Mine' cannot be imported", *told]:
         assert words in line
+
+
+def test_what_a_config_says_for_other_subcommands_is_checked(run, config):
+    search = config.pop("search")
+    result = run({"fit": config, "test": {"trainer": {"max_epochs": "ten"}}, "search": search}, "lint", "config.yaml")
+    assert (result.code, result.err) == (2, "lightning-hp: config.yaml: trainer.max_epochs: Expected int, got ten\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import gc
@@ -19,7 +20,7 @@ import pytest
 import torch
 
 from examples.digits import DigitsData, LitDigits
-from lightning_hp import Choice, Log, LogInt, ReverseLog, SearchLoop
+from lightning_hp import Choice, Log, LogInt, ReverseLog, SearchLoop, loop
 from lightning_hp.study import store
 
 torch.set_num_threads(1)
@@ -36,6 +37,8 @@ sklearn_files.load_gzip_compressed_csv_data = lambda *args, **kwargs: copy.deepc
 # Torch and Lightning stay to the end: Python's own last collections would spend two seconds on their million objects.
 gc.collect()
 gc.freeze()
+# To count them, each search would take some 50 ms.
+loop.little_garbage = contextlib.nullcontext
 
 
 @pytest.fixture(autouse=True)

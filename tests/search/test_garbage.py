@@ -11,9 +11,12 @@ from lightning_hp.search.garbage import little_garbage
 
 @pytest.fixture(autouse=True)
 def nothing_set_aside():
+    set_aside = gc.get_freeze_count() > 0
     gc.unfreeze()
     yield
     gc.unfreeze()
+    if set_aside:
+        gc.freeze()
 
 
 def test_what_is_there_already_is_set_aside_and_given_back():

@@ -153,11 +153,12 @@ def assert_same_curves(fused: Path, alone: Path, number: int) -> None:
         assert [value for _, value in ours[tag]] == pytest.approx([value for _, value in points], rel=1e-3, abs=1e-4), tag
 
 
-def assert_the_same_alone(model, root: Path, **settings) -> None:
-    """Trials that train as one end, and log, as each does by itself."""
+def assert_the_same_alone(model, root: Path, **settings) -> dict[int, Outcome]:
+    """Trials that train as one end, and log, as each does by itself; gives their outcomes."""
     fused = trained(model, root / "fused", True, **settings)
     alone = trained(model, root / "alone", False, **settings)
     for number in alone:
         assert alone[number].state == "complete", alone[number].traceback
         assert_alike(fused[number], alone[number])
         assert_same_curves(root / "fused", root / "alone", number)
+    return fused

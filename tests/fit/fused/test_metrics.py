@@ -81,9 +81,8 @@ def test_metric_objects_begin_anew_in_each_epoch_without_validations(tmp_path):
 def test_metric_objects_begin_anew_where_another_trial_has_left(model, tmp_path):
     early = [lambda: EarlyStopping("train_acc", patience=2, mode="max", min_delta=0.03)]
     settings = {"trainer": {"max_epochs": 12, "callbacks": early}, "trials": 4}
-    outcomes = trained(model, tmp_path / "apart", True, **settings)
+    outcomes = assert_the_same_alone(model, tmp_path, **settings)
     assert len({outcome.epochs for outcome in outcomes.values()}) > 1
-    assert_the_same_alone(model, tmp_path, **settings)
 
 
 def test_models_own_metrics_are_asked_once_to_compare(tmp_path):
@@ -108,7 +107,7 @@ def test_what_can_no_longer_be_computed_at_once_is_asked_of_the_models(tmp_path,
         return at_once(self, path)
 
     monkeypatch.setattr(MetricStates, "_computed", twice)
-    assert_the_same_alone(Metered, tmp_path, trainer={"max_epochs": 5})
+    assert_the_same_alone(Metered, tmp_path, trainer={"max_epochs": 4})
     assert calls.count("train_acc") == 3
 
 

@@ -179,13 +179,14 @@ class SearchLoop:
             queue=queue_of(self.space, seed, enqueue),
             warm_start=earlier_roots(warm_start),
         )
+        progress, verbose = switch("progress", progress), switch("verbose", verbose)
+        self.progress, self.verbose = progress, verbose
         limits = Limits(workers, jobs_per_device, budget.seconds(trial_timeout, "trial_timeout"), memory_limit)
         self.executor = executor_for(executor, self.recipe.accelerator, self.recipe.devices, limits, verbose, self.terms.total)
         self._apart = why_apart(sampler, self.recipe.devices)
         self.fuse = checked_fuse(fuse, self._apart)
         self.retries = whole_number("retries", retries, 0)
         self.keep_runs = whole_number_or_none("keep_runs", keep_runs, 1)
-        self.progress, self.verbose = switch("progress", progress), switch("verbose", verbose)
         how = {"executor": executor, "fuse": self.fuse, "retries": self.retries, **asdict(limits), "verbose": verbose}
         self._execution: Mapping[str, Any] = described(how)
         # Told when a new study begins.

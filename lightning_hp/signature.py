@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -47,7 +47,7 @@ def arguments(function: Callable[..., Any]) -> tuple[set[str], set[str], bool]:
 
 
 def check_call(
-    function: Callable[..., Any], names: Mapping[str, str], sometimes: Collection[str] = (), elsewhere: Collection[str] = ()
+    function: Callable[..., Any], names: Mapping[str, str], sometimes: Collection[str] = (), elsewhere: Iterable[str] = ()
 ) -> None:
     """Checks that a callable accepts some arguments and requires no others.
 
@@ -55,7 +55,7 @@ def check_call(
         function: the factory.
         names: argument name to the name in the space, for the message.
         sometimes: those names in the space that are not in every trial, so that their arguments may not be required.
-        elsewhere: names in a space that would go to another callable, for a hint.
+        elsewhere: names in a space that would go to another callable, for the hint of an error.
 
     Raises:
         ConfigError: naming the unknown or missing argument and what the callable takes.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -122,10 +122,11 @@ class Recipe:
             raise ConfigError(f"space[{name!r}] needs data= to be a class or a function that takes it, got {given}")
         check_call(Trainer, names["trainer"])
 
-    def _elsewhere(self) -> list[str]:
-        """Names in a space that would go to the data or the Trainer."""
-        others = {"data": self.data, "trainer": Trainer}
-        return [f"{target}.{each}" for target, made in others.items() if callable(made) for each in sorted(arguments(made)[0])]
+    def _elsewhere(self) -> Iterator[str]:
+        """Names in a space that would go to the data or the Trainer, found where they are asked for."""
+        for target, made in (("data", self.data), ("trainer", Trainer)):
+            if callable(made):
+                yield from (f"{target}.{each}" for each in sorted(arguments(made)[0]))
 
     @property
     def unwise(self) -> list[str]:

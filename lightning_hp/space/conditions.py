@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lightning_hp.bounds import is_list
+from lightning_hp.bounds import is_any_number, is_list, is_number
 from lightning_hp.description import label
 from lightning_hp.errors import ConfigError, did_you_mean
 
@@ -42,8 +42,7 @@ class Condition:
         """Whether a value that lies on a scale meets it."""
         if self.values:
             return any(scale.same(value, each) for each in self.values)
-        number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-        return number and self.low <= value <= self.high
+        return is_any_number(value) and bool(self.low <= value <= self.high)
 
     def describe(self) -> Any:
         """The condition as it is written in a YAML config."""
@@ -134,7 +133,7 @@ def _bounds(name: str, given: Mapping[Any, Any]) -> Condition:
         if key not in _BOUNDS:
             hint = did_you_mean(str(key), _BOUNDS)
             raise ConfigError(f"when[{name!r}] needs values, or {' and '.join(_BOUNDS)}, got {key!r}{hint}")
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if not is_number(value) or not math.isfinite(value):
             raise ConfigError(f"when[{name!r}]: {key} needs a number, got {value!r}")
     if not given:
         raise ConfigError(f"when[{name!r}] needs values, or {' and '.join(_BOUNDS)}, got nothing")

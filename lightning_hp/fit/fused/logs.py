@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import Any
 
 import torch
@@ -109,7 +108,8 @@ class Entry:
     def settle(self, row: int, model: LightningModule) -> None:
         """Takes what a row's metric object has come to."""
         assert self.metric is not None
-        self.settled[row] = attrgetter(self.metric)(model).compute()
+        metric: Any = model.get_submodule(self.metric)
+        self.settled[row] = metric.compute()
 
     def _metadata(self, fx: str) -> _Metadata:
         options = {key: value for key, value in self.options.items() if key in _OF_EPOCH and value is not None}
@@ -217,9 +217,8 @@ class EpochLogs:
 
     def unsettled(self, dataloader_idx: int) -> list[Entry]:
         """The metric objects that the loaders before that one have logged, and that have not settled yet."""
-        indices = range(dataloader_idx)
-        found = [entry for entry in self._entries.values() if entry.metric is not None and entry.on_epoch and not entry.settled]
-        return [entry for entry in found if entry.dataloader_idx in indices]
+        earlier = [entry for entry in self._entries.values() if entry.dataloader_idx in range(dataloader_idx)]
+        return [entry for entry in earlier if entry.metric is not None and entry.on_epoch and not entry.settled]
 
     def keep(self, rows: list[int]) -> None:
         """Leaves only these rows."""

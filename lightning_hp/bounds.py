@@ -103,11 +103,16 @@ def folder(name: str, value: Any) -> Path:
     >>> folder("root_dir", "runs/digits").name
     'digits'
     """
+    return place(name, value, "a folder")
+
+
+def place(name: str, value: Any, what: str) -> Path:
+    """An argument as a path on this machine. Raises ConfigError, with what is wanted there, unless it can be one."""
     path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
     if not isinstance(path, str) or not path.strip() or "\0" in path:
-        raise ConfigError(f"{name} needs the name of a folder, got {value!r}")
+        raise ConfigError(f"{name} needs the name of {what}, got {value!r}")
     if "://" in path:
-        raise ConfigError(f"{name} needs a folder that this machine sees, got the URL {value!r}")
+        raise ConfigError(f"{name} needs {what} that this machine sees, got the URL {value!r}")
     return Path(path).expanduser()
 
 

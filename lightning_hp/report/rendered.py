@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from lightning_hp.errors import ConfigError
+from lightning_hp.bounds import place
+from lightning_hp.errors import ConfigError, cannot_write
 from lightning_hp.report.pictures import PICTURES
 from lightning_hp.report.pictures.rounds import draw_rounds
 from lightning_hp.report.searched import Searched
@@ -49,17 +50,23 @@ def write_rounds(path: str | Path, searched: Searched) -> None:
     """Writes the picture of the rounds, on white; see `draw_rounds`.
 
     Args:
-        path: where to, by its ending .png, .svg or .pdf.
+        path: where to, by its ending .png, .svg or .pdf. Its folder is made when missing.
         searched: the study.
 
     Raises:
-        ConfigError: matplotlib is not installed, or cannot write such a file.
+        ConfigError: it is no path, matplotlib is not installed, or cannot write such a file.
+        StorageError: the file cannot be written there.
     """
+    path = place("draw_rounds(path=)", path, "a file")
     with look():
+        figure = draw_rounds(searched, "wide")
         try:
-            draw_rounds(searched, "wide").savefig(path, dpi=_DPI, facecolor="white")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(path, dpi=_DPI, facecolor="white")
         except ValueError as error:
             raise ConfigError(f"{path}: {error}") from None
+        except OSError as error:
+            raise cannot_write(path, error) from error
 
 
 def drawn(name: str, searched: Searched, width: Width) -> Any:

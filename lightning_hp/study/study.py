@@ -139,8 +139,12 @@ class Study:
     def draw_rounds(self, path: str | Path) -> None:
         """Draws where the trials of each round lay, and where the search zoomed in, as a PNG, SVG or PDF.
 
+        Args:
+            path: the file, whose folder is made when missing.
+
         Raises:
-            ConfigError: matplotlib is not installed, or cannot write such a file.
+            ConfigError: it is no path, matplotlib is not installed, or cannot write such a file.
+            StorageError: the file cannot be written there.
         """
         write_rounds(path, self._for_report())
 

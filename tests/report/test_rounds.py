@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lightning_hp import CoarseToFine, ConfigError, Linear, Space, Study, Trial
+from lightning_hp import CoarseToFine, ConfigError, Linear, Space, StorageError, Study, Trial
 from tests.report.made import SPACE, region, study, trials
 
 
@@ -37,3 +37,21 @@ def test_few_trials_make_a_picture_too(tmp_path, made):
 def test_a_file_that_matplotlib_does_not_write_is_told(tmp_path):
     with pytest.raises(ConfigError, match=r"rounds\.txt: Format 'txt' is not supported"):
         study(tmp_path / "s", []).draw_rounds(tmp_path / "rounds.txt")
+
+
+def test_the_folder_of_the_picture_is_made(tmp_path):
+    picture = tmp_path / "of" / "my" / "search" / "rounds.png"
+    study(tmp_path / "s", []).draw_rounds(picture)
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_picture_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "pictures").write_text("in the way")
+    with pytest.raises(StorageError, match=r"pictures/rounds\.png: "):
+        study(tmp_path / "s", []).draw_rounds(tmp_path / "pictures" / "rounds.png")
+
+
+@pytest.mark.parametrize("path", [None, 3, ""])
+def test_a_picture_needs_the_name_of_a_file(tmp_path, path):
+    with pytest.raises(ConfigError, match=f"draw_rounds.path=. needs the name of a file, got {path!r}"):
+        study(tmp_path / "s", []).draw_rounds(path)

@@ -43,7 +43,7 @@ def optuna_study(
         study_name: what it is called there; None for the folder's name.
 
     Raises:
-        ConfigError: Optuna is not installed, or the storage has another study of that name.
+        ConfigError: Optuna is not installed, cannot open the storage, or has another study of that name there.
     """
     check_installed()
     space = Space(asked["space"])
@@ -61,7 +61,7 @@ def _opened(root: Path, asked: Mapping[str, Any], storage: str | BaseStorage | N
     import optuna
 
     source = {"root": str(root.resolve()), "monitor": asked["monitor"], "mode": asked["mode"]}
-    names = optuna.study.get_all_study_names(storage) if storage is not None else []
+    names = _names(storage) if storage is not None else []
     study = optuna.create_study(
         storage=storage,
         study_name=name,
@@ -75,6 +75,21 @@ def _opened(root: Path, asked: Mapping[str, Any], storage: str | BaseStorage | N
     elif any(study.user_attrs.get(key) != value for key, value in source.items()):
         raise ConfigError(f"the storage has another study named {name!r}: give another study_name")
     return study
+
+
+def _names(storage: Any) -> list[str]:
+    """The studies that a storage has, which is opened for that. Raises ConfigError if Optuna cannot."""
+    import optuna
+
+    wanted = "a URL such as 'sqlite:///optuna.db', or one of Optuna's own"
+    if not isinstance(storage, (str, optuna.storages.BaseStorage)):
+        raise ConfigError(f"to_optuna(storage=) needs {wanted}, got {storage!r}")
+    try:
+        return optuna.study.get_all_study_names(storage)
+    except Exception as error:
+        # Of SQLAlchemy's messages the rest is a link.
+        told = str(error).strip().partition("\n")[0]
+        raise ConfigError(f"to_optuna(storage={storage!r}) is none that Optuna can open ({told}): it needs {wanted}") from error
 
 
 def _frozen(

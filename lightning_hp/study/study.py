@@ -227,7 +227,7 @@ class Study:
             study_name: what it is called there; the name of the study's folder if left out.
 
         Raises:
-            ConfigError: Optuna is not installed, or the storage has another study of that name.
+            ConfigError: Optuna is not installed, cannot open the storage, or has another study of that name there.
         """
         from lightning_hp.study.optuna import optuna_study
 

@@ -171,6 +171,23 @@ def test_another_study_of_its_name_in_the_storage_is_left_alone(recorded, tmp_pa
     assert len(optuna.load_study(study_name="digits", storage=storage).trials) == 5
 
 
+@pytest.mark.parametrize(
+    ("storage", "told"),
+    [
+        ("nonsense", "to_optuna(storage='nonsense') is none that Optuna can open (Could not parse"),
+        ("sqlite:////nowhere/optuna.db", "unable to open database file): it needs a URL such as 'sqlite:///optuna.db'"),
+        ("redis://localhost", "RedisStorage"),
+        (3, "to_optuna(storage=) needs a URL such as 'sqlite:///optuna.db', or one of Optuna's own, got 3"),
+    ],
+)
+def test_a_storage_that_optuna_cannot_open_is_told_in_one_line(recorded, optuna, storage, told):
+    study = recorded(*OUTCOMES)
+    with pytest.raises(ConfigError) as error:
+        study.to_optuna(storage)
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
 def test_a_study_without_a_finished_trial_is_empty(recorded, optuna):
     assert recorded().to_optuna().trials == []
 

@@ -266,7 +266,11 @@ def test_a_pruned_trial_can_be_trained_to_its_end(prune, pruned, whole, tmp_path
     before = rows(study)
     prune().run()
     assert rows(study) == before
-    for wrong, told in ((number, f"but trial {number} is complete"), (99, "but there is no trial 99")):
+    for wrong, told in (
+        (number, f"but trial {number} is complete"),
+        (99, "but there is no trial 99"),
+        (True, "there is no trial True"),
+    ):
         with pytest.raises(ConfigError, match=told):
             prune().finish(wrong)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from lightning_hp.babysit import Babysitter
+from lightning_hp.bounds import is_any_number
 from lightning_hp.description import described
 from lightning_hp.errors import ConfigError, one_of
 from lightning_hp.fit import Recipe
@@ -29,7 +30,8 @@ def pruned_trial(trials: Iterable[Trial], judged: Iterable[Judged], number: int)
 
 
 def _trial_for(call: str, wanted: str, trials: Iterable[Trial], number: int, fits: Callable[[Trial], bool]) -> Trial:
-    trial = next((each for each in trials if each.number == number), None)
+    # To Python, True is trial 1.
+    trial = next((each for each in trials if each.number == number), None) if is_any_number(number) else None
     if trial is None or not fits(trial):
         found = f"trial {number} is {trial.state}" if trial is not None else f"there is no trial {number!r}"
         raise ConfigError(f"{call}({number!r}) needs the number of a {wanted} trial, but {found}")

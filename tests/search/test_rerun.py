@@ -178,6 +178,8 @@ def test_what_cannot_be_run_again_is_told(search):
     loop.run()
     with pytest.raises(ConfigError, match=r"rerun\(3\) needs the number of a finished trial, but there is no trial 3"):
         loop.rerun(3)
+    with pytest.raises(ConfigError, match=r"rerun\(False\) needs the number of a finished trial, but there is no trial False"):
+        loop.rerun(False)
     with pytest.raises(ConfigError, match="tolerance needs a number of at least 0, got nan"):
         loop.rerun(0, float("nan"))
     with pytest.raises(ConfigError, match="seed was 0, is 1"):

@@ -659,6 +659,10 @@ def test_a_study_can_be_moved(search, tmp_path):
         ({"trainer": {"barebones": True}}, "callbacks and loggers that a search needs"),
         ({"trainer": {"accelerator": "gpuu"}}, "trainer: You selected an invalid accelerator name"),
         ({"trainer": {"callbacks": ["EarlyStopping"]}}, "needs functions that make one"),
+        ({"trainer": {"callbacks": [DigitsData]}}, "trainer['callbacks'] holds the class DigitsData, which is no Callback"),
+        ({"trainer": {"logger": DigitsData}}, "trainer['logger'] holds the class DigitsData, which is no Logger"),
+        ({"trainer": {"plugins": ["fast"]}}, "trainer['plugins'] needs Precision or ClusterEnvironment or CheckpointIO or"),
+        ({"trainer": {"plugins": [lambda: None, 3]}}, "CheckpointIO or LayerSync, got 3"),
         (
             {"space": {"trainer.max_epochs": Int(0, 2)}},
             "space['trainer.max_epochs'] has 0: trainer['max_epochs']=0 trains nothing",

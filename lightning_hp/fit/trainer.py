@@ -49,10 +49,10 @@ _IN_OTHER_PROCESSES = ("spawn", "fork", "notebook")
 _NOT_ZERO = ("max_epochs", "max_steps", "limit_train_batches")
 # Lightning divides by these.
 _ABOVE_ZERO = ("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval")
-# Made for each trial, but for what stands for none, or for Lightning's own: an example, and that.
-_MADE_BY_FUNCTIONS: dict[str, tuple[str, tuple[Any, ...]]] = {
-    "callbacks": ("lambda: EarlyStopping('val_loss')", (None,)),
-    "logger": ("lambda: CSVLogger('logs')", (None, True, False)),
+# Made for each trial, but for what stands for none, or for Lightning's own: of which kind, an example, and that.
+_MADE_BY_FUNCTIONS: dict[str, tuple[type, str, tuple[Any, ...]]] = {
+    "callbacks": (Callback, "lambda: EarlyStopping('val_loss')", (None,)),
+    "logger": (Logger, "lambda: CSVLogger('logs')", (None, True, False)),
 }
 # Whose kind is checked here, or by Lightning with the names that there are.
 _OF_ANY_KIND = (*_MADE_BY_FUNCTIONS, "devices", "num_nodes", "accelerator", "strategy")
@@ -174,7 +174,7 @@ def trainer_kwargs(trainer: Mapping[str, Any], trial: Trial | None = None) -> di
     made["logger"] = False if logger is False else _listed(None if logger is True else logger)
     # One that is None says the same as none at all.
     made.pop("default_root_dir", None)
-    for key, kind in (("callbacks", Callback), ("logger", Logger)):
+    for key, (kind, *_) in _MADE_BY_FUNCTIONS.items():
         for each in made[key] or ():
             if not isinstance(each, kind):
                 raise TypeError(f"trainer[{key!r}] has a function that returned {each!r}, not a {kind.__name__}")
@@ -223,7 +223,7 @@ def check_trainer(trainer: Mapping[str, Any], searched: Iterable[str]) -> None:
         several = isinstance(value, (list, tuple))
         for each in value if several else [value]:
             _check_not_shared(key, each, alone=not several)
-        if not _makes(value) and key not in _OF_ANY_KIND:
+        if key not in _OF_ANY_KIND:
             _check_kind(key, value)
         if key in _NOT_ZERO and value is not None and value == 0:
             raise ConfigError(f"trainer[{key!r}]={value!r} trains nothing: give at least 1, or leave it out")
@@ -266,13 +266,20 @@ def _countable(devices: Any) -> bool:
 
 def _check_kind(key: str, value: Any) -> None:
     """Raises ConfigError for a value of a kind that Trainer does not name: it may fail in the fit, or take 'no' for True."""
-    kinds = _kinds()[key]
-    if isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool)):
+    kinds, values = _kinds()[key], [value]
+    if list in kinds and isinstance(value, (list, tuple)):
+        kinds, values = tuple(kind for kind in kinds if kind not in (list, type(None))), [*value]
+    wrong = [each for each in values if not callable(each) and not _is_one_of(kinds, each)]
+    if not wrong:
         return
     # A float may be whole, and None needs no telling.
     told = [kind for kind in kinds if kind is not type(None) and not (kind is int and float in kinds)]
     wanted = " or ".join(_WORDS.get(kind, kind.__name__) for kind in told)
-    raise ConfigError(f"trainer[{key!r}] needs {wanted}, got {value!r}{text_hint(value)}")
+    raise ConfigError(f"trainer[{key!r}] needs {wanted}, got {wrong[0]!r}{text_hint(wrong[0])}")
+
+
+def _is_one_of(kinds: tuple[type, ...], value: Any) -> bool:
+    return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
 
 
 @cache
@@ -299,9 +306,12 @@ def _check_not_shared(key: str, value: Any, alone: bool) -> None:
             f"trainer[{key!r}] holds one {name} that all trials would share: give a function that makes them, "
             f"lambda: {name}(...)"
         )
-    example, plain = _MADE_BY_FUNCTIONS.get(key, ("", ()))
+    kind, example, plain = _MADE_BY_FUNCTIONS.get(key, (object, "", ()))
     if example and not callable(value) and not (alone and any(value is each for each in plain)):
         raise ConfigError(f"trainer[{key!r}] needs functions that make one, such as {example}, got {value!r}")
+    # One with a __new__ of its own may give anything.
+    if isinstance(value, type) and not issubclass(value, kind) and value.__new__ is object.__new__:
+        raise ConfigError(f"trainer[{key!r}] holds the class {name_of(value)}, which is no {kind.__name__}")
     if callable(value):
         required = _required(value) - {"trial"}
         if required:

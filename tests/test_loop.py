@@ -689,6 +689,7 @@ def test_a_study_can_be_moved(search, tmp_path):
             {"fuse": "always", "executor": "processes", "trainer": {"accelerator": "cpu", "devices": 2}},
             "fuse='always', but a trial trains on 2 devices",
         ),
+        ({"fuse": False}, "fuse=False is not one of auto, never, always (did you mean 'never'?)"),
         ({"fuse": "always", "strategy": Middle()}, "fuse='always', but Middle may want to see what has finished"),
         ({"seed": -1}, "seed needs"),
         ({"trials": 2.0}, "trials needs a whole number of at least 1, got 2.0"),

@@ -26,6 +26,7 @@ from lightning_hp.executors.ray import RayCluster
 from lightning_hp.loop import SearchLoop
 from lightning_hp.pruners import PRUNERS, Pruner, check_not_optunas
 from lightning_hp.samplers import DEFAULT, NAMES, STRATEGIES, Grid
+from lightning_hp.search.checks import checked_fuse
 from lightning_hp.signature import arguments
 from lightning_hp.space import Space
 from lightning_hp.study.config import FILE as WRITTEN
@@ -199,8 +200,7 @@ def _build(config: Mapping[str, Any], make: Callable[[], Any], default: str) -> 
     for hparams in extremes:
         assembly.parsed(hparams)
     if reason := _apart(located, assembly.linked):
-        if search.get("fuse") == "always":
-            raise ConfigError(f"fuse='always', but {reason}. Take fuse='auto'")
+        checked_fuse(search.get("fuse", "auto"), reason)
         search["fuse"] = "never"
     loop = SearchLoop(
         Made(assembly, "model"),

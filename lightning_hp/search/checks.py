@@ -56,16 +56,20 @@ def why_apart(sampler: Sampler, devices: int) -> str | None:
     return None
 
 
-def checked_fuse(fuse: str, apart: str | None) -> str:
-    """Whether trials train as one. Raises ConfigError where they have to and may not.
+def checked_fuse(fuse: str | bool, apart: str | None) -> str:
+    """Whether trials train as one. Raises ConfigError where that is none of `FUSE`, or they have to and may not.
 
     Args:
         fuse: one of `FUSE`.
         apart: why they may not.
     """
-    if one_of("fuse", fuse, FUSE) == "always" and apart is not None:
+    if fuse is False:
+        # As YAML reads no and off.
+        raise ConfigError(f"fuse=False is not one of {', '.join(FUSE)} (did you mean 'never'?)")
+    asked = one_of("fuse", fuse, FUSE)
+    if asked == "always" and apart is not None:
         raise ConfigError(f"fuse='always', but {apart}. Take fuse='auto'")
-    return fuse
+    return asked
 
 
 def check_pruning(pruner: Pruner | None, recipe: Recipe) -> None:

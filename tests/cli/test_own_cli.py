@@ -166,6 +166,9 @@ def test_a_key_of_the_clis_own_that_others_depend_on_is_searched_trial_by_trial(
     refused = searched(lambda: search(Common, Net, Blobs), config(space), "--fuse", "always", "--root", "other")
     assert refused.code == 2
     assert "fuse='always', but other arguments may depend on search.space.batch_size" in refused.err
+    refused = searched(lambda: search(Common, Net, Blobs), config(space), "--fuse", "alway", "--root", "other")
+    assert refused.code == 2
+    assert "fuse='alway' is not one of auto, never, always (did you mean 'always'?)" in refused.err
 
 
 def test_forced_callbacks_are_there_and_their_arguments_can_be_searched(searched, fit_best):

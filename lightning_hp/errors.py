@@ -2,7 +2,7 @@
 
 LightningHPError
 ├── ConfigError         what was asked for cannot work: nothing was trained (exit code 2)
-│   └── MonitorError    the monitored metric is never logged: found after the first epoch
+│   └── MonitorError    the monitored metric is never logged, or watched twice: found in the first trial
 ├── SearchStoppedError  the search gave up: its first trials all failed in the same way
 └── StorageError        the study's folder takes no data now: full, read-only, damaged, or in use by another search
 """
@@ -30,7 +30,7 @@ class ConfigError(LightningHPError, ValueError):
 
 
 class MonitorError(ConfigError):
-    """The module never logs the metric named by ``monitor``. The message lists what it logged."""
+    """The module never logs the metric named by ``monitor``: the message lists what it logged. Or two Babysitters watch it."""
 
 
 class SearchStoppedError(LightningHPError, RuntimeError):

@@ -200,7 +200,8 @@ class SearchLoop:
             The study, which can rebuild its models: ``study.best.load()``.
 
         Raises:
-            ConfigError: the folder holds a study of another search, or the monitored metric is never logged.
+            ConfigError: the folder holds a study of another search, or the monitored metric is never logged, or watched by two
+                Babysitters.
             SearchStoppedError: the first five trials failed in the same way.
             StorageError: the folder cannot be written, is full, damaged, or in use by another search.
             KeyboardInterrupt: Ctrl-C or SIGTERM. The study is whole, and the same search goes on from there.

@@ -565,6 +565,16 @@ def test_a_monitor_that_is_never_logged_stops_the_search_and_lists_what_was(sear
     assert (trial.state, trial.epochs) == ("failed", 1)
 
 
+def test_a_metric_that_two_babysitters_watch_stops_the_search_before_it_trains(search):
+    trainer = {"max_epochs": 1, "accelerator": "cpu", "callbacks": lambda: Babysitter("val_acc", "max")}
+    with pytest.raises(MonitorError, match="'val_acc' is watched by two Babysitters with mode='max': leave out babysit"):
+        search(babysit=True, trainer=trainer).run()
+    (trial,) = Study(search().root).trials
+    assert (trial.state, trial.epochs) == ("failed", 0)
+    (trial,) = search(babysit=Babysitter("val_loss"), trials=1, trainer=trainer, root_dir=search().root / "two").run().trials
+    assert trial.state == "complete"
+
+
 # Files of a study.
 
 

@@ -24,7 +24,7 @@ from lightning_hp.errors import ConfigError
 from lightning_hp.executors.choose import executor_for
 from lightning_hp.fit.quiet import quiet
 from lightning_hp.fit.reporter import Reporter
-from lightning_hp.fit.trainer import trainer_kwargs
+from lightning_hp.fit.trainer import check_babysitters, trainer_kwargs
 from lightning_hp.tracking.fit_progress import FitProgress
 
 # Lightning's own bound.
@@ -82,6 +82,7 @@ def _prepare(
 def _trainer(shown: dict[str, Any], section: TrainerArguments, callbacks: list[Any], logger: TensorBoardLogger) -> Trainer:
     kwargs = shown | trainer_kwargs(section)
     kwargs["callbacks"] += callbacks
+    check_babysitters(kwargs["callbacks"])
     kwargs["logger"] = [logger, *(kwargs["logger"] or [])]
     try:
         return Trainer(default_root_dir=logger.root_dir, **kwargs)

@@ -23,9 +23,10 @@ from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 
+from lightning_hp.babysit import Babysitter
 from lightning_hp.bounds import is_number, text_hint
 from lightning_hp.description import name_of
-from lightning_hp.errors import ConfigError, did_you_mean
+from lightning_hp.errors import ConfigError, MonitorError, did_you_mean
 from lightning_hp.fit.checkpoints import TrialCheckpointIO
 from lightning_hp.fit.finders import Found
 from lightning_hp.fit.frozen import Frozen
@@ -117,6 +118,7 @@ def make_trainer(
     kwargs["logger"] = [] if kwargs["logger"] is False else [logger, *kwargs["logger"]]
     if kwargs["logger"] and not any(isinstance(callback, LearningRateMonitor) for callback in users):
         callbacks = [*callbacks, LearningRateMonitor(log_momentum=True)]
+    check_babysitters([*callbacks, *users])
     plugins = kwargs.pop("plugins")
     objects = Objects()
     if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
@@ -130,6 +132,20 @@ def make_trainer(
     trainer.objects = objects
     objects.trainer = trainer
     return trainer
+
+
+def check_babysitters(callbacks: Iterable[Callback]) -> None:
+    """Raises MonitorError where two Babysitters watch the same: a checkpoint would keep the state of one."""
+    watched: set[str] = set()
+    for each in callbacks:
+        if not isinstance(each, Babysitter):
+            continue
+        if each.state_key in watched:
+            raise MonitorError(
+                f"monitor={each.monitor!r} is watched by two Babysitters with mode={each.plateau.mode!r}: leave out babysit, "
+                "or all but one among trainer['callbacks']"
+            )
+        watched.add(each.state_key)
 
 
 def name_profile(trainer: Trainer) -> None:

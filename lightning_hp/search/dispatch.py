@@ -83,7 +83,7 @@ class Dispatch:
         """Takes in an event of a job.
 
         Raises:
-            MonitorError: the monitored metric is never logged.
+            MonitorError: the monitored metric is never logged, or watched by two Babysitters.
             SearchStoppedError: the first five trials failed in the same way.
         """
         if isinstance(event, Finished):

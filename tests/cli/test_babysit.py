@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_hp.babysit.log import interventions
@@ -71,6 +72,18 @@ def test_a_monitor_that_is_never_logged_is_one_line(run, config):
     assert (result.code, result.out) == (2, "")
     line = result.err.splitlines()[-1]
     assert "monitor='val_accuracy' is not logged by the module (did you mean 'val_acc'?)" in line
+
+
+@pytest.mark.parametrize("command", ["babysit", "search"])
+def test_a_second_babysitter_of_the_metric_is_one_line(run, config, command):
+    watching = {"class_path": "lightning_hp.Babysitter", "init_args": {"monitor": "val_acc", "mode": "max"}}
+    config["trainer"]["callbacks"] = [watching]
+    config["search"]["babysit"] = True
+    result = run(config, command, "config.yaml")
+    assert (result.code, result.out) == (2, "")
+    line = result.err.splitlines()[-1]
+    assert "monitor='val_acc' is watched by two Babysitters with mode='max'" in line
+    assert "all but one among trainer.callbacks" in line
 
 
 def test_a_fit_that_diverges_is_told(run, config):

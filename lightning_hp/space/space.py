@@ -6,7 +6,7 @@ the data factory, ``trainer.`` to the Trainer, the rest (with or without ``model
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import count, repeat
 from typing import Any, TypeAlias
 
@@ -159,8 +159,10 @@ class Space(Mapping[str, "Scale | Conditional"]):
 
         Raises:
             ValueError: a name is missing, unknown, or of what does not exist beside the others, or a value is not one of its
-                scale's.
+                scale's; or they are no list of hyperparameters.
         """
+        if not _are_points(hparams):
+            raise ValueError(f"to_unit needs a list of hyperparameters, such as [{{'lr': 0.1}}], got {hparams!r}")
         for point in hparams:
             if self.conditional or point.keys() != self.keys():
                 self._check_names(point)
@@ -281,6 +283,12 @@ def route(name: str) -> tuple[str, str]:
     """
     target, dot, rest = name.partition(".")
     return (target, rest) if dot and target in TARGETS else ("model", name)
+
+
+def _are_points(hparams: Any) -> bool:
+    """Whether these are several hyperparameters, each by its name."""
+    several = isinstance(hparams, Collection) and not isinstance(hparams, Mapping)
+    return several and all(isinstance(point, Mapping) for point in hparams)
 
 
 def split(hparams: Hparams) -> dict[str, Hparams]:

@@ -97,6 +97,12 @@ def test_hyperparameters_that_are_not_the_spaces_are_refused(change, told):
         space.to_unit([*space.sample(2), {**space.sample(1)[0], **change}])
 
 
+@pytest.mark.parametrize("hparams", [{"lr": 0.1}, [0.1], ["lr"], "lr", 3, None])
+def test_what_is_no_list_of_hyperparameters_has_no_points(hparams):
+    with pytest.raises(ValueError, match=r"to_unit needs a list of hyperparameters, such as .{'lr': 0.1}., got "):
+        Space({"lr": Log(1e-4, 1.0)}).to_unit(hparams)
+
+
 @pytest.mark.parametrize(
     ("scales", "told"),
     [

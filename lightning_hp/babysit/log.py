@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from lightning_hp.babysit.actions import Action, Adjust, Knobs, Move, Rollback, Skip, Snapshot, Stop
+from lightning_hp.bounds import place
 from lightning_hp.errors import ConfigError
 
 FILE = "babysit.jsonl"
@@ -127,9 +128,10 @@ def found(path: str | Path) -> Path:
     """The babysit.jsonl at a path, which may be its folder.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or it is no path.
     """
-    file = Path(path) / FILE if Path(path).is_dir() else Path(path)
+    given = place("path", path, "a file or folder")
+    file = given / FILE if given.is_dir() else given
     if not file.is_file():
         raise ConfigError(f"there is no log of a babysitter at {file}: a babysat fit writes {FILE} to its logger's folder")
     return file

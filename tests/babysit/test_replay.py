@@ -138,6 +138,12 @@ def test_no_file_is_an_error_at_once(tmp_path):
         Babysitter.replay(tmp_path / "other.jsonl")
 
 
+@pytest.mark.parametrize("path", [None, 3, ""])
+def test_so_is_what_is_no_path(path):
+    with pytest.raises(ConfigError, match=f"path needs the name of a file or folder, got {path!r}"):
+        Babysitter.replay(path)
+
+
 @pytest.mark.parametrize(("text", "message"), [("", "no records to replay"), ("{}\n", "line 1, is no record")])
 def test_so_is_a_file_that_is_empty_or_broken(tmp_path, text, message):
     (tmp_path / FILE).write_text(text)

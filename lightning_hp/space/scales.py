@@ -305,8 +305,8 @@ class Choice(Scale):
 
     def to_unit(self, value: Any) -> Any:
         if isinstance(value, np.ndarray):
-            return np.reshape([self.to_unit(each) for each in value.flat], value.shape)
-        return (self._index(value) + 0.5) / len(self.values)
+            return np.reshape([self._unit(each) for each in value.flat], value.shape)
+        return self._unit(value)
 
     def grid(self, points: int) -> list[Any]:
         """All the values, whatever ``points`` says: choices have no order to thin out."""
@@ -322,6 +322,9 @@ class Choice(Scale):
     def same(self, value: Any, other: Any) -> bool:
         # `True == 1`, but Choice(True, 1) means two different things.
         return value is other or (type(value) is type(other) and bool(value == other))
+
+    def _unit(self, value: Any) -> float:
+        return (self._index(value) + 0.5) / len(self.values)
 
     def _index(self, value: Any) -> int:
         plain = value.item() if isinstance(value, np.generic) else value

@@ -141,6 +141,14 @@ def test_enqueued_hyperparameters_are_tried_first_and_filled_up(search):
         ),
         ([{"lr": True}], "enqueue[0]: hparams['lr']: True is not a number"),
         ([{"lr": [0.1]}], "enqueue[0]: hparams['lr']: [0.1] is not a number"),
+        (
+            [{"activation": np.array(["relu"])}],
+            "enqueue[0]: hparams['activation']: array(['relu'], dtype='<U4') is not one of the values ['relu', 'tanh']",
+        ),
+        (
+            [{"activation": np.array(["relu", "tanh"])}],
+            "enqueue[0]: hparams['activation']: array(['relu', 'tanh'], dtype='<U4') is not one of the values ['relu', 'tanh']",
+        ),
         ([{"model.lr": 0.1}], "enqueue[0]['model.lr'] is not in the space (did you mean 'lr'?)"),
         ([{}, {"lr": 5.0}], "enqueue[1]: hparams['lr']: 5.0 is outside [0.01, 1.0]"),
         ({"lr": 0.1}, "enqueue needs a list of hyperparameters, such as [{'lr': 0.1}], got {'lr': 0.1}"),

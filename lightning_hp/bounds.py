@@ -83,13 +83,17 @@ def whole_number(name: str, value: Any, least: int) -> int:
     >>> whole_number("trials", np.int64(8), 1)
     8
     """
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, (bool, np.bool_)) or number < least:
+    if not is_whole(value, least):
         raise ConfigError(f"{name} needs a whole number of at least {least}, got {value!r}")
-    return number
+    return operator.index(value)
+
+
+def is_whole(value: Any, least: int) -> bool:
+    """Whether a value is a whole number, numpy's too, of at least ``least``; True is none."""
+    try:
+        return operator.index(value) >= least and not isinstance(value, (bool, np.bool_))
+    except TypeError:
+        return False
 
 
 def whole_number_or_none(name: str, value: Any, least: int) -> int | None:

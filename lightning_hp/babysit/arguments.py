@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from lightning_hp.babysit.policies import POLICIES
@@ -16,6 +16,7 @@ from lightning_hp.babysit.settings import (
     require,
     whole,
 )
+from lightning_hp.bounds import is_list
 
 
 def check(arguments: Mapping[str, Any]) -> None:
@@ -36,10 +37,10 @@ def _is_policy(value: object) -> bool:
     return value in POLICIES if isinstance(value, str) else _has(value, "signals", "begin", "decide")
 
 
-def _are_signals(values: object) -> bool:
+def _are_signals(values: Any) -> bool:
     if values is None:
         return True
-    return isinstance(values, Sequence) and all(_has(each, "begin", "observe", "intervened") for each in values)
+    return is_list(values) and all(_has(each, "begin", "observe", "intervened") for each in values)
 
 
 def _has(value: object, *methods: str) -> bool:

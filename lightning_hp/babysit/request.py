@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 from lightning_hp.babysit.actions import Action, Adjust, Knobs, Move, Rollback, Stop
+from lightning_hp.bounds import is_number
 from lightning_hp.errors import ConfigError, did_you_mean, one_of
 
 Kind: TypeAlias = Literal["nudge", "rollback", "pause", "resume", "stop"]
@@ -208,7 +209,7 @@ def _range_of(name: Any, low: Any, high: Any) -> Range:
 
 
 def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if not is_number(value):
         raise ConfigError(f"{name}={value!r} is no number")
     try:
         return float(value)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from numbers import Integral, Real
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
+from lightning_hp.bounds import is_any_number, is_whole
 from lightning_hp.errors import ConfigError
 
 
@@ -14,26 +15,20 @@ class Rule(NamedTuple):
     """What a setting has to be: in words, and whether a value is that."""
 
     wanted: str
-    holds: Callable[[object], bool]
+    holds: Callable[[Any], bool]
 
 
 def whole(least: int = 0) -> Rule:
     """A whole number of at least so much; True is none."""
-
-    def holds(value: object) -> bool:
-        return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
-
-    return Rule(f"a whole number of at least {least}", holds)
+    return Rule(f"a whole number of at least {least}", partial(is_whole, least=least))
 
 
 def _number(wanted: str, low: float, high: float, *, above: bool = False, below: bool = False) -> Rule:
     """A number between the two, or strictly ``above`` or ``below`` them; True is none."""
 
-    def holds(value: object) -> bool:
-        if not isinstance(value, Real) or isinstance(value, bool):
-            return False
-        real = float(value)
-        return low <= real <= high and not (above and real == low) and not (below and real == high)
+    def holds(value: Any) -> bool:
+        inside = is_any_number(value) and low <= value <= high
+        return inside and not (above and value == low) and not (below and value == high)
 
     return Rule(wanted, holds)
 

@@ -16,7 +16,7 @@ from lightning_hp.cli.assembly import Assembly
 from lightning_hp.cli.classes import check_names, import_class, import_path
 from lightning_hp.cli.names import Keys, given_at
 from lightning_hp.cli.parts import Made, TrainerArguments
-from lightning_hp.cli.reading import corners, given_by
+from lightning_hp.cli.reading import corners, given_by, sections_for_fit
 from lightning_hp.cli.sections import check_sections
 from lightning_hp.cli.settings import SETTINGS, read_config
 from lightning_hp.cli.unrun import fit_parser, sections_of, unrun
@@ -135,12 +135,11 @@ def _check_file(config: Mapping[str, Any], known: Mapping[str, Any]) -> None:
         if key not in SETTINGS:
             hint = did_you_mean(str(key), SETTINGS)
             raise ConfigError(f"search.{key} is not a setting{hint}; there are {', '.join(SETTINGS)}")
-    by_command = [command for command in LightningCLI.subcommands() if command in config]
     sections = [*known, "search"]
     for section in config:
-        if section not in sections and section not in by_command:
+        if section not in sections and section not in LightningCLI.subcommands():
             raise ConfigError(f"section {section!r} is not one of {', '.join(sections)}{did_you_mean(str(section), sections)}")
-    check_sections(config.get("fit") or config if by_command else config)
+    check_sections(sections_for_fit(config))
 
 
 def _merged(search: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,14 +44,14 @@ def given_by(cli: LightningCLI, files: Mapping[str, Config], flags: Sequence[str
     try:
         values = corners(Space(space))[0]
         sections = sections_of(fit_parser(cli))
-        said = {key: value for config in files.values() for key, value in _of_fit(config).items()}
+        said = {key: value for config in files.values() for key, value in sections_for_fit(config).items()}
         names = {name: name if in_section(name, said, sections) else f"model.{name}" for name in values}
         given = _parsed(cli, files, [*flags, *(f"--{names[name]}={_typed(value)}" for name, value in values.items())])
     except ConfigError as error:
         raise _located(cli, files, flags, error) from None
     for name in values:
         keys = locate(name, given, {}, sections)
-        if not any(given_at(_of_fit(config), keys) for config in files.values()):
+        if not any(given_at(sections_for_fit(config), keys) for config in files.values()):
             drop(given, keys)
     return given
 
@@ -66,9 +66,23 @@ def corners(space: Space) -> list[Hparams]:
     return [{name: values[name][index % len(values[name])] for name in space} for index in range(most)]
 
 
+def sections_for_fit(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a file has for ``fit``: its sections, unless it says these for each subcommand.
+
+    Raises:
+        ConfigError: what it says for ``fit`` is no mapping.
+    """
+    if not any(command in config for command in LightningCLI.subcommands()):
+        return config
+    sections = config.get("fit", {})
+    if not isinstance(sections, Mapping):
+        raise ConfigError(f"fit needs a mapping of sections, such as model and trainer, got {sections!r}")
+    return sections
+
+
 def _parsed(cli: LightningCLI, files: Mapping[str, Config], flags: Sequence[str]) -> Config:
     # Files that say what each subcommand gets stand before it.
-    by_command = [path for path, config in files.items() if _of_fit(config) is not config]
+    by_command = [path for path, config in files.items() if sections_for_fit(config) is not config]
     before = [argument for path in by_command for argument in ("--config", path)]
     after = [argument for path in files if path not in by_command for argument in ("--config", path)]
     command = [] if cli.subcommand is None else [cli.subcommand]
@@ -77,16 +91,10 @@ def _parsed(cli: LightningCLI, files: Mapping[str, Config], flags: Sequence[str]
     return plain(fit_parser(cli), of_fit(cli, parsed), without_defaults=not says_all(cli))
 
 
-def _of_fit(config: Config) -> Config:
-    """The sections in a file, which may say them for each subcommand."""
-    by_command = any(command in config for command in LightningCLI.subcommands())
-    return config.get("fit") or {} if by_command else config
-
-
 def _classless(cli: LightningCLI, files: Mapping[str, Config], flags: Sequence[str], message: str) -> str | None:
     """What to do where a section has arguments of a class that is named nowhere: in a script of the user's, as it seems."""
     for key, open_to_any in (("model", cli.subclass_mode_model), ("data", cli.subclass_mode_data)):
-        sections = [_of_fit(config).get(key) for config in files.values()]
+        sections = [sections_for_fit(config).get(key) for config in files.values()]
         given = [argument for section in sections if isinstance(section, Mapping) for argument in section]
         named = any(isinstance(section, str) for section in sections) or "class_path" in given
         flagged = any(re.match(rf"--{key}(\.class_path)?(=|$)", flag) for flag in flags)

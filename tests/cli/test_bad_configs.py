@@ -13,6 +13,8 @@ STOPPING = "lightning.pytorch.callbacks.EarlyStopping"
 # What is changed (path and value), and words that the one line must hold.
 BAD = {
     "an unknown section": (("serach",), {}, ["section 'serach'", "did you mean 'search'?"]),
+    "a subcommand without sections": (("fit",), None, ["config.yaml: fit needs a mapping of sections", "got None"]),
+    "a subcommand that is a number": (("fit",), 3, ["config.yaml: fit needs a mapping of sections", "got 3"]),
     "no model": (("model",), GONE, ["model needs a class_path"]),
     "a model that cannot be imported": (
         ("model", "class_path"),

@@ -91,7 +91,7 @@ def _trainer(shown: dict[str, Any], section: TrainerArguments, callbacks: list[A
 
 
 def _made(root: str) -> Path:
-    folder = Path(root).absolute()
+    folder = Path(root).expanduser().absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

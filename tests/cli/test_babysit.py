@@ -67,6 +67,13 @@ def test_each_fit_gets_its_own_version(run, config):
     assert sorted(path.name for path in Path("study").iterdir()) == ["version_0", "version_1"]
 
 
+def test_its_folder_may_be_in_the_home(run, config, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    result = run(config, "babysit", "config.yaml", "--root=~/fits")
+    assert result.code == 0
+    assert (tmp_path / "home" / "fits" / "version_0").is_dir()
+
+
 def test_a_monitor_that_is_never_logged_is_one_line(run, config):
     result = run(config, "babysit", "config.yaml", "--monitor", "val_accuracy")
     assert (result.code, result.out) == (2, "")

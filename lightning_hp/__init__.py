@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_hp.errors import ConfigError, LightningHPError, MonitorError, SearchStoppedError, StorageError
 from lightning_hp.executors.ray import RayCluster
-from lightning_hp.pruners import Asha, Halving
+from lightning_hp.pruners import Asha, Halving, Progressive
 from lightning_hp.samplers import CoarseToFine, Grid, OptunaSampler, Quasi, Random
 from lightning_hp.space import Space
 from lightning_hp.space.scales import Choice, Int, Linear, Log, LogInt, ReverseLog
@@ -34,6 +34,7 @@ __all__ = [
     "LogInt",
     "MonitorError",
     "OptunaSampler",
+    "Progressive",
     "Quasi",
     "Random",
     "RayCluster",

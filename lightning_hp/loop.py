@@ -24,7 +24,7 @@ from lightning_hp.executors.limits import Limits
 from lightning_hp.executors.ray import RayCluster
 from lightning_hp.fit import Recipe, Training, load_model
 from lightning_hp.fit.quiet import quiet
-from lightning_hp.pruners import Pruner, pruner_for
+from lightning_hp.pruners import AnyPruner, pruner_for
 from lightning_hp.samplers import DEFAULT, Sampler, sampler_for
 from lightning_hp.search import budget
 from lightning_hp.search.ask import check_constraint
@@ -144,7 +144,7 @@ class SearchLoop:
         strategy: str | Sampler | BaseSampler = DEFAULT,
         enqueue: Sequence[Mapping[str, Any]] = (),
         warm_start: str | Path | Sequence[str | Path] = (),
-        pruner: str | Pruner | None = None,
+        pruner: str | AnyPruner | None = None,
         trainer: Mapping[str, Any] | None = None,
         babysit: bool | Babysitter = False,
         executor: str | RayCluster = "auto",

@@ -24,7 +24,7 @@ from lightning_hp.errors import ConfigError, did_you_mean, one_of
 from lightning_hp.executors.choose import EXECUTORS
 from lightning_hp.executors.ray import RayCluster
 from lightning_hp.loop import SearchLoop
-from lightning_hp.pruners import PRUNERS, Pruner, check_not_optunas
+from lightning_hp.pruners import PRUNERS, AnyPruner, check_not_optunas
 from lightning_hp.samplers import DEFAULT, NAMES, STRATEGIES, Grid
 from lightning_hp.search.checks import checked_fuse
 from lightning_hp.signature import arguments
@@ -281,10 +281,10 @@ def _constraint(path: Any) -> Any:
     return found
 
 
-def _pruner(settings: Any) -> Pruner | str | None:
+def _pruner(settings: Any) -> AnyPruner | str | None:
     """The pruner of a config: a name, or a mapping of that and its arguments."""
     if isinstance(settings, Mapping):
-        pruner: Pruner = _named("search.pruner", settings, PRUNERS)
+        pruner: AnyPruner = _named("search.pruner", settings, PRUNERS)
         return pruner
     check_not_optunas("search.pruner", settings)
     return None if settings is None else one_of("search.pruner", settings, PRUNERS)

@@ -7,15 +7,29 @@ It is a pure function of the values that the trials had at the rung.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from lightning_hp.errors import ConfigError, one_of
 from lightning_hp.pruners.asha import Asha
+from lightning_hp.pruners.climbs import Climb
 from lightning_hp.pruners.halving import Halving
+from lightning_hp.pruners.progressive import Progressive
 from lightning_hp.pruners.standing import Standing
 from lightning_hp.trial import Mode, Unit
 
-__all__ = ["PRUNERS", "Asha", "Halving", "Pruner", "Standing", "check_not_optunas", "pruner_for"]
+__all__ = [
+    "PRUNERS",
+    "AnyPruner",
+    "Asha",
+    "Climb",
+    "Halving",
+    "Oversees",
+    "Progressive",
+    "Pruner",
+    "Standing",
+    "check_not_optunas",
+    "pruner_for",
+]
 
 
 class Pruner(Protocol):
@@ -58,12 +72,45 @@ class Pruner(Protocol):
         """
 
 
-PRUNERS: dict[str, type[Halving | Asha]] = {"halving": Halving, "asha": Asha}
+@runtime_checkable
+class Oversees(Protocol):
+    """A pruner that looks at all trials and all rungs at once, whenever all trials of a round wait or have ended.
+
+    Attributes:
+        unit: as of `Pruner`.
+    """
+
+    @property
+    def unit(self) -> Unit: ...
+
+    def rung(self, index: int, most: int | None) -> int | None:
+        """As of `Pruner`."""
+
+    def decide(self, climbs: Mapping[int, Climb], mode: Mode, total: int | None, closed: bool) -> dict[int, bool]:
+        """Decides about trials that wait.
+
+        Args:
+            climbs: how far each trial has come, by number.
+            mode: whether small values are good, or large ones.
+            total: how many trials there will be; None if only time will tell.
+            closed: whether no more begin.
+
+        Returns:
+            Whether they go on, for those that it decides about now. It is asked again when those that go on have stopped, and
+            where none does, after the next round; if no more begin, all that still wait are pruned.
+        """
+
+    def worth(self, climbs: Mapping[int, Climb], mode: Mode, total: int | None) -> dict[int, float]:
+        """By number, what a sampler is to take the trials' values for, so that they can be compared."""
+
+
+AnyPruner: TypeAlias = Pruner | Oversees
+PRUNERS: dict[str, type[Halving | Asha | Progressive]] = {"halving": Halving, "asha": Asha, "progressive": Progressive}
 
 _OPTUNAS = ("hyperband", "median", "nop", "patient", "percentile", "successivehalving", "threshold", "wilcoxon")
 
 
-def pruner_for(pruner: str | Pruner | None) -> Pruner | None:
+def pruner_for(pruner: str | AnyPruner | None) -> AnyPruner | None:
     """The pruner of a name, or the pruner itself; None for none.
 
     Raises:
@@ -79,7 +126,8 @@ def pruner_for(pruner: str | Pruner | None) -> Pruner | None:
         return PRUNERS[one_of("pruner", pruner, PRUNERS)]()
     if isinstance(pruner, type):
         raise ConfigError(f"pruner needs a pruner, got the class {pruner.__name__}: write {pruner.__name__}()")
-    if not all(callable(getattr(pruner, name, None)) for name in ("rung", "bracket", "judge")):
+    needs = ("rung", "bracket", "judge")
+    if not isinstance(pruner, Oversees) and not all(callable(getattr(pruner, name, None)) for name in needs):
         raise ConfigError(f"pruner needs one of {', '.join(PRUNERS)}, or a pruner with judge(), got {pruner!r}")
     one_of("pruner.unit", getattr(pruner, "unit", None), ("epochs", "steps"))
     return pruner

@@ -80,12 +80,13 @@ def check(pruner: Any) -> None:
             raise ConfigError(
                 f"{name} takes first= or rungs=, got first={pruner.first} and rungs={pruner.rungs}: leave one out"
             )
-        object.__setattr__(pruner, "rungs", _rising(f"{name}(rungs=)", pruner.rungs))
+        object.__setattr__(pruner, "rungs", rising(f"{name}(rungs=)", pruner.rungs))
     make_whole(pruner, factor=2)
     one_of(f"{name}(unit=)", pruner.unit, ("epochs", "steps"))
 
 
-def _rising(what: str, rungs: Any) -> tuple[int, ...]:
+def rising(what: str, rungs: Any) -> tuple[int, ...]:
+    """Rungs as whole numbers. Raises ConfigError unless they are some, and rise."""
     if is_list(rungs) and rungs:
         kept = tuple(whole_number(what, each, 1) for each in rungs)
         if all(low < high for low, high in pairwise(kept)):

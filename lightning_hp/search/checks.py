@@ -9,7 +9,7 @@ from lightning_hp.bounds import is_any_number
 from lightning_hp.description import described
 from lightning_hp.errors import ConfigError, one_of
 from lightning_hp.fit import Recipe
-from lightning_hp.pruners import Pruner
+from lightning_hp.pruners import AnyPruner
 from lightning_hp.samplers import InRounds, Sampler
 from lightning_hp.trial import Judged, Trial
 
@@ -72,7 +72,7 @@ def checked_fuse(fuse: str | bool, apart: str | None) -> str:
     return asked
 
 
-def check_pruning(pruner: Pruner | None, recipe: Recipe) -> None:
+def check_pruning(pruner: AnyPruner | None, recipe: Recipe) -> None:
     """Raises ConfigError where a pruner could not compare trials before they end, or have them go on."""
     if pruner is None:
         return

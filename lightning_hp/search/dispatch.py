@@ -12,6 +12,7 @@ from pathlib import Path
 from lightning_hp.errors import SearchStoppedError
 from lightning_hp.search.ask import Ask
 from lightning_hp.search.ladder import Ladder
+from lightning_hp.search.overview import Overview
 from lightning_hp.search.plan import Plan
 from lightning_hp.seeds import trial_seed
 from lightning_hp.space import Hparams
@@ -47,7 +48,7 @@ class Dispatch:
     sinks: Sequence[Emit] = ()
     plan: Plan = field(default_factory=lambda: Plan(most=1))
     begun: Mapping[int, Hparams] = field(default_factory=dict)
-    ladder: Ladder | None = None
+    ladder: Ladder | Overview | None = None
     _running: dict[int, Trial] = field(default_factory=dict)
     _losses: dict[int, int] = field(default_factory=dict)
     _failures: list[Trial] = field(default_factory=list)
@@ -114,6 +115,8 @@ class Dispatch:
             self.plan.add(trial)
         for left, (trial, event) in zip(reversed(range(len(settled.pruned))), settled.pruned, strict=True):
             self._finish(trial, replace(event, more=left > 0))
+        for trial in settled.standing:
+            self.ask.finish(trial)
 
     def _fill(self) -> None:
         # Where no trial is left, nobody asks how many there is room for: a cluster would be connected to for it.

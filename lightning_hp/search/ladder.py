@@ -7,20 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from lightning_hp.pruners import Pruner, Standing
+from lightning_hp.search.settled import Settled
 from lightning_hp.space import Hparams
 from lightning_hp.trial import Finished, Judged, Mode, Paused, Rung, Trial
 
 # The first trial of a bracket, and the index of one of its rungs.
 _Level: TypeAlias = tuple[int, int]
-
-
-@dataclass
-class Settled:
-    """What has been decided, who goes on by it, and who is over. To be written down in this order."""
-
-    judged: list[Judged] = field(default_factory=list)
-    going_on: list[Trial] = field(default_factory=list)
-    pruned: list[tuple[Trial, Finished]] = field(default_factory=list)
 
 
 @dataclass

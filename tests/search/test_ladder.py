@@ -5,10 +5,11 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_hp import Asha, Halving, Linear, Random, Space
+from lightning_hp import Asha, Halving, Linear, Progressive, Random, Space
 from lightning_hp.search.ask import Ask
 from lightning_hp.search.dispatch import Dispatch
 from lightning_hp.search.ladder import Ladder
+from lightning_hp.search.overview import Overview
 from lightning_hp.search.plan import Plan
 from lightning_hp.trial import Finished, Judged, Outcome, Paused
 
@@ -64,7 +65,11 @@ class Search:
             return range(round_.start, min(round_.stop, total))
 
         finished = list(self.finished.values())
-        ladder = Ladder(self.pruner, "max", lambda hparams: 10, round_of, self.judged, finished)
+        most = lambda hparams: 10  # noqa: E731
+        if isinstance(self.pruner, Progressive):
+            ladder = Overview(self.pruner, "max", most, round_of, total, self.judged, finished)
+        else:
+            ladder = Ladder(self.pruner, "max", most, round_of, self.judged, finished)
         plan = Plan(lambda: workers, self.together, ladder.until)
         begun = {number: hparams for number, hparams in self.hparams.items() if number not in self.finished}
         dispatch = Dispatch(ask, total, None, 0, lambda hparams: 10, finished, [self.record], plan, begun, ladder)
@@ -108,12 +113,15 @@ def run(*args, **options):
 
 ALL = Halving(first=2, factor=3, size="all")
 NAMED = Halving(rungs=(2, 3, 7), factor=2, size="all")
-PRUNERS = st.sampled_from([Halving(), Halving(factor=2), Halving(size=4), Halving(first=2, factor=4), NAMED, ALL])
+EAGER = Progressive(rungs=(1, 2, 4, 7), factor=2)
+PRUNERS = st.sampled_from(
+    [Halving(), Halving(factor=2), Halving(size=4), Halving(first=2, factor=4), NAMED, ALL, Progressive(), EAGER]
+)
 
 
 @given(CURVES, PRUNERS, st.sampled_from([Random(), Rounds()]), st.integers(1, 5), st.integers(1, 6), st.data())
 @settings(max_examples=60, deadline=None)
-def test_halving_ends_the_same_whatever_the_order_of_the_trials(curves, pruner, sampler, workers, together, data):
+def test_pruned_searches_end_the_same_whatever_the_order_of_the_trials(curves, pruner, sampler, workers, together, data):
     expected = run(curves, pruner, sampler).table()
     assert expected.keys() == set(range(len(curves)))
     other = Search(curves, pruner, sampler, together)
@@ -129,7 +137,7 @@ def test_halving_ends_the_same_whatever_the_order_of_the_trials(curves, pruner, 
     st.integers(1, 3),
 )
 @settings(max_examples=60, deadline=None)
-def test_halving_ends_the_same_after_any_interruptions(curves, sampler, pruner, interruptions, workers):
+def test_pruned_searches_end_the_same_after_any_interruptions(curves, sampler, pruner, interruptions, workers):
     whole = run(curves, pruner, sampler)
     search = Search(curves, pruner, sampler)
     for events in interruptions:
@@ -155,6 +163,22 @@ def test_rounds_learn_from_those_who_wait_for_the_end_whatever_the_order_and_aft
     search.run(workers, lambda jobs: data.draw(st.integers(0, len(jobs) - 1)))
     assert (search.table(), search.hparams) == (whole.table(), whole.hparams)
     assert search.trained == whole.trained
+
+
+@given(CURVES, st.sampled_from([Progressive(), EAGER]), st.lists(st.integers(0, 12), max_size=4), st.integers(1, 4), st.data())
+@settings(max_examples=100, deadline=None)
+def test_rounds_of_progressive_halving_learn_the_same_whatever_the_order_and_after_any_interruptions(
+    curves, pruner, interruptions, workers, data
+):
+    whole = run(curves, pruner, Learning())
+    search = Search(curves, pruner, Learning())
+    for events in interruptions:
+        search.run(workers, events=events)
+    search.run(workers, lambda jobs: data.draw(st.integers(0, len(jobs) - 1)))
+    assert (search.table(), search.hparams) == (whole.table(), whole.hparams)
+    assert search.trained == whole.trained
+    if not any(None in curve for curve in curves):
+        assert any(state == "complete" for state, *_ in whole.table().values())
 
 
 @given(CURVES, st.lists(st.integers(0, 12), max_size=4), st.integers(1, 4), st.data())

@@ -1,0 +1,24 @@
+"""What a pruner has decided, as a search takes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from lightning_hp.trial import Finished, Judged, Trial
+
+
+@dataclass
+class Settled:
+    """What has been decided, who goes on by it, and who is over. To be written down in this order.
+
+    Attributes:
+        judged: what has been decided.
+        going_on: who goes on.
+        pruned: who is over.
+        standing: how trials that wait stand, where later rounds are to be proposed by that and not wait for them.
+    """
+
+    judged: list[Judged] = field(default_factory=list)
+    going_on: list[Trial] = field(default_factory=list)
+    pruned: list[tuple[Trial, Finished]] = field(default_factory=list)
+    standing: list[Trial] = field(default_factory=list)

@@ -85,9 +85,9 @@ class SearchLoop:
             drawn at random.
         warm_start: folders of earlier studies of the same objective, whose trials the strategy sees as well, as far as they
             lie in this space.
-        pruner: ``"halving"``, ``"asha"``, or a pruner such as ``Halving(first=2)``: trials pause at rungs, and only the best go
-            on from there. The others end as ``pruned``, keep their metrics, and can be trained on by `finish`. None prunes no
-            trial.
+        pruner: ``"halving"``, ``"asha"``, ``"progressive"``, or a pruner such as ``Halving(first=2)``: trials pause at rungs,
+            and only the best go on from there. The others end as ``pruned``, keep their metrics, and can be trained on by
+            `finish`. None prunes no trial.
         trainer: keyword arguments of ``lightning.pytorch.Trainer``. Callbacks and loggers as functions that make one,
             since each trial needs its own: ``{"callbacks": [lambda: EarlyStopping("val_loss")]}``. One that requires ``trial``
             gets it: ``{"logger": lambda trial: MLFlowLogger(run_name=f"{trial.number:06d}")}``. A trial runs on one device

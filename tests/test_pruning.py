@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
 from examples.digits import LitDigits
-from lightning_hp import CoarseToFine, ConfigError, Halving, Log, SearchLoop, Study
+from lightning_hp import CoarseToFine, ConfigError, Halving, Log, Progressive, SearchLoop, Study
 from lightning_hp.executors.launch import CAN_FORK
 from lightning_hp.study import recorder as recorder_module
 from lightning_hp.study.records import repair
@@ -370,6 +370,60 @@ def test_another_pruner_is_another_search_and_none_is_as_before(prune):
     assert prune(trials=2, pruner=Halving(first=2)).run().asked["pruner"] == {"name": "halving", "first": 2}
 
 
+FEW = {"strategy": CoarseToFine(4, 3), "trials": 10, "pruner": Progressive(factor=3)}
+
+
+@pytest.mark.parametrize("lane", [{}, {"fuse": "always"}, TWO_WORKERS])
+def test_progressive_halving_stops_trials_at_four_rungs_and_trains_the_best_to_their_end(prune, lane):
+    study = prune(model=Plain, **FEW, **lane).run()
+    gate = study.rungs[0]
+    assert (gate.rung, gate.values.keys()) == (1, set(range(10)))
+    # Three of the first four, and of later ones those that are as good.
+    assert gate.going_on & {0, 1, 2, 3} == set(sorted(range(4), key=gate.values.get)[:3])
+    assert {trial.number for trial in study.trials if trial.epochs > 1} == gate.going_on
+    assert {trial.epochs for trial in study.trials if trial.state == "complete"} == {5}
+    for trial in study.trials:
+        assert trial.rungs == tuple(
+            (rung, min(trial.metrics["val_loss"][:rung])) for rung in (1, 2, 3, 4) if rung <= trial.epochs
+        )
+        assert trial.state == "complete" or trial.reason == f"not among the best at epoch {trial.epochs}"
+    # Each round has seen all trials before it, with what they are worth at one rung.
+    assert [round_.seen for round_ in study.rounds] == ["", "0-3", "0-6"]
+    assert [round_.notes.get("trials_used") for round_ in study.rounds] == [None, 4, 7]
+
+
+def test_progressive_halving_learns_the_same_in_every_lane(prune):
+    inline, fused = prune(model=Plain, **FEW).run(), prune(model=Plain, root="fused", fuse="always", **FEW).run()
+    assert ends(fused) == ends(inline)
+    for ours, theirs in zip(fused.trials, inline.trials, strict=True):
+        assert ours.hparams["lr"] == pytest.approx(theirs.hparams["lr"], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_progressive_halving_that_is_interrupted_ends_the_same(prune, monkeypatch):
+    monkeypatch.setattr(recorder_module, "UPDATE_INTERVAL", 1e9)
+    study = prune(**FEW).run()
+    epochs = sum(trial.epochs for trial in study.trials)
+    # In each round, between its rungs, and when the best goes on to its end.
+    for at in (3, 5, 8, 11, 14, epochs - 1, epochs):
+        Module.begun, Module.interrupt = 0, at
+        with pytest.raises(KeyboardInterrupt):
+            prune(root=f"interrupted {at}", **FEW).run()
+        Module.interrupt = None
+        assert rows(prune(root=f"interrupted {at}", **FEW).run()) == rows(study)
+        assert Study(prune(root=f"interrupted {at}", **FEW).root).rounds == study.rounds
+
+
+def test_what_progressive_halving_has_pruned_can_be_trained_on_and_the_search_can_grow(prune):
+    before = ends(prune(**FEW).run())
+    number = next(number for number, (state, *_) in before.items() if state == "pruned")
+    assert prune(**FEW).finish(number).epochs == 5
+    after = ends(prune(**{**FEW, "trials": 13}).run())
+    assert after == {**before, **{each: after[each] for each in (number, 10, 11, 12)}}
+    assert after[number] == ("complete", 5, None)
+    assert {after[each][0] for each in (10, 11, 12)} <= {"complete", "pruned"}
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -377,7 +431,8 @@ def test_another_pruner_is_another_search_and_none_is_as_before(prune):
         ({"trainer": {"max_epochs": 1}}, "with trainer max_epochs=1 none goes on from there"),
         ({"pruner": Halving(first=5)}, r"\{'name': 'halving', 'first': 5\} compares no trial before its end: .* max_epochs=5"),
         ({"pruner": Halving(rungs=(2, 5))}, "pruner has a rung at 5, but trials end at trainer max_epochs=5: leave it out"),
-        ({"pruner": "half"}, "pruner='half' is not one of halving, asha"),
+        ({"pruner": "progressive", "trainer": {"max_epochs": 4}}, "pruner progressive compares no trial .* max_epochs=4"),
+        ({"pruner": "half"}, "pruner='half' is not one of halving, asha, progressive"),
     ],
 )
 def test_what_could_prune_no_trial_is_told_before_any_trains(prune, tmp_path, change, told):

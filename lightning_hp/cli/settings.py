@@ -18,7 +18,8 @@ SETTINGS = {
     "strategy": "coarse-to-fine, or {name: coarse-to-fine, first: 24, size: 12}, quasi, random, grid, optuna or "
     "optuna.samplers.NAME (default coarse-to-fine)",
     "points": "with grid: values per hyperparameter, a number or {name: number} (default 3)",
-    "pruner": "ends trials early that others beat: halving, asha, or {name: halving, first: 2, factor: 3} (default none)",
+    "pruner": "ends trials early that others beat: halving, asha, progressive, or {name: halving, first: 2, factor: 3} "
+    "(default none)",
     "space": "scales by name: {model.lr: {scale: log, low: 1e-4, high: 1.0}}; beside these, when: {model.optimizer: sgd} for "
     "what exists with a value of another only, and per: model.layers for a list",
     "constraint": "the path of a function that says of hyperparameters whether they may be tried: my_module.small_enough",

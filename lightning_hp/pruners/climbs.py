@@ -64,9 +64,7 @@ class Climbs:
 
     def gone(self, rung: int) -> list[int]:
         """Who has gone on from a rung, and has a value."""
-        return [
-            number for number, climb in self.climbs.items() if climb.passed > rung and self.cost(number, rung) < math.inf
-        ]
+        return [number for number, climb in self.climbs.items() if climb.passed > rung and self.cost(number, rung) < math.inf]
 
     def ranked(self, numbers: Iterable[int], rung: int) -> list[int]:
         """Best first by what they had come to at a rung; equals by number."""

@@ -17,7 +17,7 @@ from lightning_hp.pruners.standing import rising
 from lightning_hp.trial import Mode, Unit
 
 # The rungs, as parts of a whole trial, and where it has no end.
-_PARTS, _OPEN = (2 / 27, 4 / 27, 6 / 27, 10 / 27), (2, 4, 6, 10)
+_PARTS, _OPEN = (3 / 27, 4 / 27, 6 / 27, 10 / 27), (3, 4, 6, 10)
 _GATE, _SHORT, _LONG, _FAR = range(4)
 # These shares of all trials pass the gate; more where it is known soon what they come to.
 _PASS, _PASS_SETTLED = 0.6, 0.8
@@ -39,20 +39,21 @@ class Progressive:
     have stopped:
 
     1. At the first rung those that are worse than most that have come there are pruned.
-    2. The others wait at the second; or at the third, while the best ones that went on from there have hardly gained
-       by it: then this rung shows what trials come to. Where they gain much, no early rung does, and the second shows as much
-       for less.
-    3. One in ``factor`` of all trials goes on to the fourth, the best first.
+    2. The others wait at the second; or at the third, while the best ones that went on from there have hardly gained by it:
+       then this rung shows what trials come to. Where they gain much, no early rung does, and the second shows as much for
+       less.
+    3. One in ``factor`` of all trials goes on to the fourth, the best first; half as many while the best have settled.
 
     Rounds are proposed by how the trials stand where they wait. The last twelfth of the trials is proposed by the fourth rung,
     and goes on to there unless worse than those before. When no more begin, a fifth of those at the fourth rung trains to the
-    end; until then none is complete. Who goes on depends on the trials alone, never on the number of workers.
+    end, or the best alone where they have settled; until then none is complete. Who goes on depends on the trials alone, never
+    on the number of workers.
 
     That the rung at which trials are compared is learnt from how the best go on is the idea of Bohdal et al., "PASHA: Efficient
     HPO and NAS with Progressive Resource Allocation", ICLR 2023.
 
     Args:
-        rungs: four numbers of epochs or steps that rise; by default 2, 4, 6 and 10 of 27 epochs, and others alike.
+        rungs: four numbers of epochs or steps that rise; by default 3, 4, 6 and 10 of 27 epochs, and others alike.
         factor: one in so many trials goes on to the last rung before the end.
         unit: ``"epochs"`` or ``"steps"``, as for `Halving`.
 
@@ -73,7 +74,7 @@ class Progressive:
         if self.rungs is not None:
             rungs = rising("Progressive(rungs=)", self.rungs)
             if len(rungs) != len(_PARTS):
-                raise ConfigError(f"Progressive(rungs=) needs four rungs, such as (2, 4, 6, 10), got {self.rungs!r}")
+                raise ConfigError(f"Progressive(rungs=) needs four rungs, such as (3, 4, 6, 10), got {self.rungs!r}")
             object.__setattr__(self, "rungs", rungs)
 
     def describe(self) -> str | dict[str, Any]:
@@ -91,14 +92,16 @@ class Progressive:
             return self._through_gate(seen, gate)
         settled = self._has_settled(seen)
         on = set(seen.waiting(_SHORT)) if settled else self._late(seen, total)
-        far = max(len(climbs) // self.factor, int(closed))
+        # Once they have settled, there is little to learn from more of them.
+        far = max(len(climbs) // (2 * self.factor if settled else self.factor), int(closed))
         on = on or self._best(seen, far, _LONG if settled else _SHORT)
         if on or not closed:
             return dict.fromkeys(on, True)
         if any(climbs[number].ended for number in seen.gone(_FAR)):
             return {}
         # Again where those that went on have come to nothing.
-        return dict.fromkeys(seen.ranked(seen.waiting(_FAR), _FAR)[: max(1, len(seen.at(_FAR)) // _ENDS)], True)
+        ends = 1 if settled else max(1, len(seen.at(_FAR)) // _ENDS)
+        return dict.fromkeys(seen.ranked(seen.waiting(_FAR), _FAR)[:ends], True)
 
     def worth(self, climbs: Mapping[int, Climb], mode: Mode, total: int | None) -> dict[int, float]:
         seen = Climbs(climbs, mode)

@@ -39,8 +39,9 @@ class Overview:
     # Those that wait or have ended, as they are.
     _stopped: dict[int, Trial] = field(default_factory=dict)
     _over: set[int] = field(default_factory=set)
-    # The trials before this one have been decided about, and of those before that one it has been told how they stand.
+    # The trials before this one have been decided about: what was decided by all of them is not decided by fewer.
     _known: int = 0
+    # Of the trials before this one it has been told how they stand.
     _told: int = 0
 
     def __post_init__(self) -> None:
@@ -103,8 +104,7 @@ class Overview:
         return settled
 
     def _whole(self, begun: int, closed: bool) -> int:
-        """Where the last round that has begun in whole ends. In one that an interrupted search has begun, no more is decided
-        before it is whole."""
+        """Where the last round ends of which all trials have begun; one that an interrupted search has left may lack some."""
         if closed or begun == 0:
             return begun
         last = self.round_of(begun - 1)

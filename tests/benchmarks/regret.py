@@ -71,6 +71,7 @@ def replay(name: str, strategy: str, seed: int, trials: int) -> Record:
         "grid": Grid(max(2, round(trials ** (1 / len(task.space))))),
         "coarse-to-fine": CoarseToFine(),
         "coarse-to-fine-by-3": CoarseToFine(8, 3),
+        "coarse-to-fine-12-by-3": CoarseToFine(12, 3),
     }[named]
     spent: dict[int, int] = {}
 

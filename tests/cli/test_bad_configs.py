@@ -122,8 +122,12 @@ BAD = {
     "trials in words": (("search", "trials"), "many", ["trials", "'many'"]),
     "a time that is none": (("search", "max_time"), "1 hour", ["max_time", "'1 hour'"]),
     "an unknown pruner": (("search", "pruner"), "halfing", ["search.pruner='halfing'", "did you mean 'halving'?"]),
-    "a pruner that is a number": (("search", "pruner"), 3, ["search.pruner=3 is not one of halving, asha"]),
-    "a pruner without a name": (("search", "pruner"), {"first": 2}, ["search.pruner.name is missing: one of halving, asha"]),
+    "a pruner that is a number": (("search", "pruner"), 3, ["search.pruner=3 is not one of halving, asha, progressive"]),
+    "a pruner without a name": (
+        ("search", "pruner"),
+        {"first": 2},
+        ["search.pruner.name is missing: one of halving, asha, progressive"],
+    ),
     "a misspelt argument of a pruner": (
         ("search", "pruner"),
         {"name": "asha", "frist": 2},
@@ -316,7 +320,10 @@ def test_a_file_that_is_no_config_is_refused_in_one_line(run, tmp_path, content,
         (["search", "config.yaml", "--data.batch", "3"], ["data.init_args.batch is not an argument of", "'batch_size'"]),
         (["search", "config.yaml", "--mode", "minimize"], ["mode", "(did you mean 'min'?)"]),
         (["search", "config.yaml", "--strategy", "tpe"], ["config.yaml: strategy='tpe'", "'optuna.samplers.TPESampler'"]),
-        (["search", "config.yaml", "--pruner", "median"], ["config.yaml: search.pruner needs one of halving, asha"]),
+        (
+            ["search", "config.yaml", "--pruner", "median"],
+            ["config.yaml: search.pruner needs one of halving, asha, progressive"],
+        ),
         (["search", "config.yaml", "--executor", "{name: ray"], ["--executor", "'{name: ray' is not valid YAML"]),
         (["search", "config.yaml", "--executor", "{name: ray, gpus: 1}"], ["config.yaml: search.executor.gpus is not an"]),
         (

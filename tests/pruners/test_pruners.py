@@ -135,9 +135,15 @@ def test_a_bracket_is_a_round_or_a_part_of_it():
         (lambda: Halving(size=0), r"Halving\(size=\)"),
         (lambda: Halving(size="al"), r"Halving\(size=\)='al' is not one of all \(did you mean 'all'\?\)"),
         (lambda: Asha(unit="epoch"), r"Asha\(unit=\)='epoch' is not one of epochs, steps \(did you mean 'epochs'\?\)"),
-        (lambda: pruner_for("halfing"), r"pruner='halfing' is not one of halving, asha \(did you mean 'halving'\?\)"),
+        (
+            lambda: pruner_for("halfing"),
+            r"pruner='halfing' is not one of halving, asha, progressive \(did you mean 'halving'\?\)",
+        ),
         (lambda: pruner_for(Halving), r"got the class Halving: write Halving\(\)"),
-        (lambda: pruner_for("median"), r"one of halving, asha, .* got 'median': Optuna's are not taken; 'asha' decides"),
+        (
+            lambda: pruner_for("median"),
+            r"one of halving, asha, progressive, .* got 'median': Optuna's are not taken; 'asha' decides",
+        ),
         (lambda: pruner_for("HyperbandPruner"), "Optuna's are not taken"),
         (lambda: pruner_for(MedianPruner), "Optuna's are not taken"),
         (lambda: pruner_for(MedianPruner()), "Optuna's are not taken"),

@@ -27,6 +27,7 @@ class Halving:
     With ``size="all"`` it is the whole search in any case: each trial trains to the first rung and waits there, rounds are
     proposed by how those before them stand, and when no more trials begin the best of all go on. Until then none is complete.
     With few epochs to spend that finds better trials: ``Halving(rungs=(6, 12), factor=6, size="all")`` for trials of 27 epochs.
+    Where early epochs tell little, `Progressive` finds better ones still.
 
     Jamieson and Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization", 2016.
 

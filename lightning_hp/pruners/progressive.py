@@ -17,7 +17,7 @@ from lightning_hp.pruners.standing import rising
 from lightning_hp.trial import Mode, Unit
 
 # The rungs, as parts of a whole trial, and where it has no end.
-_PARTS, _OPEN = (3 / 27, 4 / 27, 6 / 27, 10 / 27), (3, 4, 6, 10)
+_PARTS, _OPEN = (2 / 27, 4 / 27, 6 / 27, 10 / 27), (2, 4, 6, 10)
 _GATE, _SHORT, _LONG, _FAR = range(4)
 # These shares of all trials pass the gate; more where it is known soon what they come to.
 _PASS, _PASS_SETTLED = 0.6, 0.8
@@ -53,7 +53,7 @@ class Progressive:
     HPO and NAS with Progressive Resource Allocation", ICLR 2023.
 
     Args:
-        rungs: four numbers of epochs or steps that rise; by default 3, 4, 6 and 10 of 27 epochs, and others alike.
+        rungs: four numbers of epochs or steps that rise; by default 2, 4, 6 and 10 of 27 epochs, and others alike.
         factor: one in so many trials goes on to the last rung before the end.
         unit: ``"epochs"`` or ``"steps"``, as for `Halving`.
 
@@ -74,7 +74,7 @@ class Progressive:
         if self.rungs is not None:
             rungs = rising("Progressive(rungs=)", self.rungs)
             if len(rungs) != len(_PARTS):
-                raise ConfigError(f"Progressive(rungs=) needs four rungs, such as (3, 4, 6, 10), got {self.rungs!r}")
+                raise ConfigError(f"Progressive(rungs=) needs four rungs, such as (2, 4, 6, 10), got {self.rungs!r}")
             object.__setattr__(self, "rungs", rungs)
 
     def describe(self) -> str | dict[str, Any]:

@@ -154,12 +154,17 @@ def _suggested(trial: Any, name: str, scale: Any) -> float:
 # the end.
 PRUNERS = {"halving-all": Halving(rungs=(6, 12), factor=6, size="all")}
 OURS = ("random", "quasi", "grid", "coarse-to-fine")
-ALL = ("coarse-to-fine+halving-all", "coarse-to-fine-by-3+halving-all")
+ALL = (
+    "coarse-to-fine+halving-all",
+    "coarse-to-fine-by-3+halving-all",
+    "coarse-to-fine+progressive",
+    "coarse-to-fine-12-by-3+progressive",
+)
 PRUNED = (*(f"{each}+{pruner}" for pruner in ("halving", "asha") for each in OURS), *ALL)
 # Those that are pruned take fewer epochs each: in place of 64, this many.
 MORE_IF_PRUNED = 80
-# Halving over the whole search has its results at the end, which is to come after a quarter of the epochs.
-AT_ONCE = 59
+# These have their results at the end, which is to come after a quarter of the epochs.
+AT_ONCE = {"halving-all": 59, "progressive": 72}
 PEERS = ("tpe", "gp", "cma", "hyperband")
 
 
@@ -207,7 +212,7 @@ def main() -> None:
 
 def _trials(strategy: str, trials: int) -> int:
     pruner = strategy.partition("+")[2]
-    return trials * (AT_ONCE if pruner in PRUNERS else MORE_IF_PRUNED if pruner else 64) // 64
+    return trials * AT_ONCE.get(pruner, MORE_IF_PRUNED if pruner else 64) // 64
 
 
 def _told(records: Sequence[Record], optimum: float, trials: int, epochs: int) -> str:
@@ -222,9 +227,10 @@ def _told(records: Sequence[Record], optimum: float, trials: int, epochs: int) -
         median, low, high = interval(np.minimum(np.array(found) - optimum, 1e9))
         told.append(f"{budget:6.0f}: {median:.3g} ({low:.3g} to {high:.3g})")
     last = np.array([record.best[-1] for record in records]) - optimum
-    spent = np.median([record.epochs[-1] for record in records])
+    spent = np.array([record.epochs[-1] for record in records])
     median, low, high = interval(last)
-    return "  ".join([*told, f"end ({spent:.0f}): {median:.3g} ({low:.3g} to {high:.3g})"])
+    ends = f"end ({spent.mean():.0f}, {spent.min()} to {spent.max()})"
+    return "  ".join([*told, f"{ends}: {median:.3g} ({low:.3g} to {high:.3g})"])
 
 
 def _keep(path: Path, records: dict[Any, Record]) -> None:

@@ -142,10 +142,10 @@ def test_its_rungs_lie_alike_in_trials_of_any_length():
     def rungs(pruner, most):
         return [pruner.rung(index, most) for index in range(5)]
 
-    assert rungs(Progressive(), 27) == [3, 4, 6, 10, None]
-    assert rungs(Progressive(), 100) == [11, 15, 22, 37, None]
+    assert rungs(Progressive(), 27) == [2, 4, 6, 10, None]
+    assert rungs(Progressive(), 100) == [7, 15, 22, 37, None]
     assert rungs(Progressive(), 5) == [1, 2, 3, 4, None]
-    assert rungs(Progressive(), None) == [3, 4, 6, 10, None]
+    assert rungs(Progressive(), None) == [2, 4, 6, 10, None]
     assert rungs(Progressive((1, 2, 4, 8)), 9) == [1, 2, 4, 8, None]
     # Too short to be compared at all of them.
     assert rungs(Progressive(), 4) == rungs(Progressive((1, 2, 4, 8)), 8) == [None] * 5
@@ -161,7 +161,7 @@ def test_it_is_known_by_name_and_described_as_a_config_has_it():
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"rungs": (1, 2, 3)}, r"needs four rungs, such as \(3, 4, 6, 10\), got \(1, 2, 3\)"),
+        ({"rungs": (1, 2, 3)}, r"needs four rungs, such as \(2, 4, 6, 10\), got \(1, 2, 3\)"),
         ({"rungs": (1, 2, 2, 3)}, "needs whole numbers that rise"),
         ({"rungs": 4}, "needs whole numbers that rise"),
         ({"factor": 1}, "factor"),

@@ -111,6 +111,8 @@ class Dispatch:
         settled = self.ladder.settle(self._next, closed)
         for judged in settled.judged:
             self._tell(judged)
+        for trial in settled.awaited:
+            self.ask.begin(trial)
         for trial in settled.going_on:
             self.plan.add(trial)
         for left, (trial, event) in zip(reversed(range(len(settled.pruned))), settled.pruned, strict=True):

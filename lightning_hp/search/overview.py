@@ -98,6 +98,7 @@ class Overview:
             # Nothing would ever happen to those that are left over.
             decided = {number: False for number, climb in climbs.items() if climb.waits}
         self._part(settled, decided)
+        settled.awaited = settled.going_on
         if not settled.going_on:
             settled.standing = self._standing(stop)
             self._told = stop

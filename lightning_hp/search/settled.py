@@ -14,11 +14,13 @@ class Settled:
     Attributes:
         judged: what has been decided.
         going_on: who goes on.
+        awaited: of those that go on, whom later rounds wait for.
         pruned: who is over.
         standing: how trials that wait stand, where later rounds are to be proposed by that and not wait for them.
     """
 
     judged: list[Judged] = field(default_factory=list)
     going_on: list[Trial] = field(default_factory=list)
+    awaited: list[Trial] = field(default_factory=list)
     pruned: list[tuple[Trial, Finished]] = field(default_factory=list)
     standing: list[Trial] = field(default_factory=list)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lightning_hp import Asha, Halving, Linear, Progressive, Random, Space
 from lightning_hp.search.ask import Ask
-from lightning_hp.search.dispatch import Dispatch
+from lightning_hp.search.dispatch import SAME_FAILURES, Dispatch
 from lightning_hp.search.ladder import Ladder
 from lightning_hp.search.overview import Overview
 from lightning_hp.search.plan import Plan
@@ -20,7 +20,8 @@ CURVES = st.lists(
     st.one_of(CURVE, CURVE, CURVE.map(lambda curve: curve[:3]), CURVE.map(lambda curve: [*curve[:2], None])),
     min_size=1,
     max_size=14,
-)
+    # So many that fail alike before any other has ended stop a search.
+).filter(lambda curves: sum(None in curve for curve in curves) < SAME_FAILURES)
 
 
 class Rounds:
@@ -179,6 +180,15 @@ def test_rounds_of_progressive_halving_learn_the_same_whatever_the_order_and_aft
     assert search.trained == whole.trained
     if not any(None in curve for curve in curves):
         assert any(state == "complete" for state, *_ in whole.table().values())
+
+
+def test_a_round_that_has_ended_in_whole_is_not_followed_while_earlier_trials_go_on():
+    level, ending = [0.0] * 10, [1.0, 0.0, 0.0]
+    curves = [level, *([[0.5, *level[1:]]] * 2), [0.5, 0.0, None], *([level] * 2), *([ending] * 2), *([level] * 5)]
+    one, two = (Search(curves, Progressive(), Learning()) for _ in range(2))
+    one.run()
+    two.run(2, lambda jobs: len(jobs) - 1)
+    assert (two.table(), two.hparams) == (one.table(), one.hparams)
 
 
 @given(CURVES, st.lists(st.integers(0, 12), max_size=4), st.integers(1, 4), st.data())

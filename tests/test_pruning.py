@@ -93,6 +93,16 @@ def ends(study):
     return {trial.number: (trial.state, trial.epochs, trial.reason) for trial in study.trials}
 
 
+def assert_ends_the_same_if_interrupted(prune, study, at, settings):
+    """A search like the study's, stopped when so many epochs have begun and gone on with."""
+    Module.begun, Module.interrupt = 0, at
+    with pytest.raises(KeyboardInterrupt):
+        prune(root=f"interrupted {at}", **settings).run()
+    Module.interrupt = None
+    assert rows(prune(root=f"interrupted {at}", **settings).run()) == rows(study)
+    assert Study(prune(root=f"interrupted {at}", **settings).root).rounds == study.rounds
+
+
 def test_who_goes_on_ends_as_without_a_pruner_and_the_others_have_what_they_had_by_then(pruned, whole):
     assert sorted(trial.epochs for trial in pruned.trials) == [1] * 6 + [3] * 2 + [5]
     for ours, theirs in zip(pruned.trials, whole.trials, strict=True):
@@ -246,12 +256,7 @@ def test_an_interrupted_search_with_the_whole_of_it_as_a_bracket_ends_the_same(p
     study = prune(**settings).run()
     # In the first round, in the second, and when the best go on to the end.
     for at in (3, 6, 13):
-        Module.begun, Module.interrupt = 0, at
-        with pytest.raises(KeyboardInterrupt):
-            prune(root=f"interrupted {at}", **settings).run()
-        Module.interrupt = None
-        assert rows(prune(root=f"interrupted {at}", **settings).run()) == rows(study)
-        assert Study(prune(root=f"interrupted {at}", **settings).root).rounds == study.rounds
+        assert_ends_the_same_if_interrupted(prune, study, at, settings)
 
 
 def test_a_pruned_trial_can_be_trained_to_its_end(prune, pruned, whole, tmp_path):
@@ -406,12 +411,7 @@ def test_progressive_halving_that_is_interrupted_ends_the_same(prune, monkeypatc
     epochs = sum(trial.epochs for trial in study.trials)
     # In each round, between its rungs, and when the best goes on to its end.
     for at in (3, 5, 8, 11, 14, epochs - 1, epochs):
-        Module.begun, Module.interrupt = 0, at
-        with pytest.raises(KeyboardInterrupt):
-            prune(root=f"interrupted {at}", **FEW).run()
-        Module.interrupt = None
-        assert rows(prune(root=f"interrupted {at}", **FEW).run()) == rows(study)
-        assert Study(prune(root=f"interrupted {at}", **FEW).root).rounds == study.rounds
+        assert_ends_the_same_if_interrupted(prune, study, at, FEW)
 
 
 def test_what_progressive_halving_has_pruned_can_be_trained_on_and_the_search_can_grow(prune):

@@ -76,12 +76,14 @@ class Climbs:
         One that has not come there, but to rung ``least``, is taken to gain as much as those that have, in the median.
         """
         at = self.at(rung)
+        costs = {last: [self.cost(number, last) for number in at] for last in range(least, rung + 1)}
+        gains = {last: float(np.median(np.subtract(costs[last], costs[rung]))) if at else 0.0 for last in costs}
         worth = {}
         for number, climb in self.climbs.items():
             cost, last = self.cost(number, rung), len(climb.values) - 1
             if not math.isfinite(cost):
                 continue
-            if least <= last < rung and not climb.ended and at:
-                cost -= float(np.median([self.cost(each, last) - self.cost(each, rung) for each in at]))
+            if last in gains and not climb.ended:
+                cost -= gains[last]
             worth[number] = cost if self.mode == "min" else -cost
         return worth

@@ -111,7 +111,7 @@ class Progressive:
         return seen.worth(_FAR if lately else _SHORT, least=_SHORT)
 
     def _through_gate(self, seen: Climbs, gate: Sequence[int]) -> dict[int, bool]:
-        costs = np.sort([cost for number in seen.at(_GATE) if math.isfinite(cost := seen.cost(number, _GATE))])
+        costs = np.sort([seen.cost(number, _GATE) for number in seen.at(_GATE)])
         share = _PASS_SETTLED if self._has_settled(seen) else _PASS
         bar = costs[math.ceil(share * len(costs)) - 1] if len(costs) else -math.inf
         return {number: bool(seen.cost(number, _GATE) <= bar) for number in gate}
@@ -131,13 +131,16 @@ class Progressive:
         if total is None or not gone:
             return set()
         bar = max(seen.cost(number, _SHORT) for number in gone)
-        wait = [*seen.waiting(_SHORT), *seen.waiting(_LONG)]
-        return {number for number in wait if number >= _first_late(total) and seen.cost(number, _SHORT) <= bar}
+        return {number for number in _between(seen) if number >= _first_late(total) and seen.cost(number, _SHORT) <= bar}
 
     def _best(self, seen: Climbs, far: int, rung: int) -> set[int]:
         """The best that wait, as many as there are too few at the fourth rung or on their way."""
-        wait = [*seen.waiting(_SHORT), *seen.waiting(_LONG)]
-        return set(seen.ranked(wait, rung)[: max(0, far - len(seen.gone(_LONG)))])
+        return set(seen.ranked(_between(seen), rung)[: max(0, far - len(seen.gone(_LONG)))])
+
+
+def _between(seen: Climbs) -> list[int]:
+    """Who has passed the gate, and waits before the fourth rung."""
+    return [*seen.waiting(_SHORT), *seen.waiting(_LONG)]
 
 
 def _first_late(total: int) -> int:

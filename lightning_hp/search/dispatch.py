@@ -11,8 +11,7 @@ from pathlib import Path
 
 from lightning_hp.errors import SearchStoppedError
 from lightning_hp.search.ask import Ask
-from lightning_hp.search.ladder import Ladder
-from lightning_hp.search.overview import Overview
+from lightning_hp.search.books import Books
 from lightning_hp.search.plan import Plan
 from lightning_hp.seeds import trial_seed
 from lightning_hp.space import Hparams
@@ -48,7 +47,7 @@ class Dispatch:
     sinks: Sequence[Emit] = ()
     plan: Plan = field(default_factory=lambda: Plan(most=1))
     begun: Mapping[int, Hparams] = field(default_factory=dict)
-    ladder: Ladder | Overview | None = None
+    ladder: Books | None = None
     _running: dict[int, Trial] = field(default_factory=dict)
     _losses: dict[int, int] = field(default_factory=dict)
     _failures: list[Trial] = field(default_factory=list)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from lightning_hp.pruners import Pruner, Standing
 from lightning_hp.search.settled import Settled
 from lightning_hp.space import Hparams
-from lightning_hp.trial import Finished, Judged, Mode, Paused, Rung, Trial
+from lightning_hp.trial import Judged, Mode, Paused, Rung, Trial
 
 # The first trial of a bracket, and the index of one of its rungs.
 _Level: TypeAlias = tuple[int, int]
@@ -120,11 +120,7 @@ class Ladder:
         standings, here = self._standings[level], self._paused[level]
         for number in [number for number in here if standings[number].goes_on is not None]:
             trial, event = here.pop(number)
-            if standings[number].goes_on:
-                settled.going_on.append(trial)
-            else:
-                outcome = replace(event.outcome, reason=f"not among the best at {rung}")
-                settled.pruned.append((trial, Finished(number, outcome, event.time)))
+            settled.part(trial, event, rung, bool(standings[number].goes_on))
         if not here:
             del self._paused[level]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from lightning_hp.pruners import Climb, Oversees
 from lightning_hp.search.settled import Settled
 from lightning_hp.space import Hparams
-from lightning_hp.trial import Finished, Judged, Mode, Paused, Rung, Trial
+from lightning_hp.trial import Judged, Mode, Paused, Rung, Trial
 
 
 @dataclass
@@ -128,10 +128,7 @@ class Overview:
                 trial, event = self._paused.pop(number)
                 if number in going_on:
                     del self._stopped[number]
-                    settled.going_on.append(trial)
-                else:
-                    outcome = replace(event.outcome, reason=f"not among the best at {rung}")
-                    settled.pruned.append((trial, Finished(number, outcome, event.time)))
+                settled.part(trial, event, rung, number in going_on)
 
     def _standing(self, stop: int) -> list[Trial]:
         """The trials as if all had come to one rung, and no farther."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from lightning_hp.trial import Finished, Judged, Trial
+from lightning_hp.trial import Finished, Judged, Paused, Rung, Trial
 
 
 @dataclass
@@ -24,3 +24,11 @@ class Settled:
     awaited: list[Trial] = field(default_factory=list)
     pruned: list[tuple[Trial, Finished]] = field(default_factory=list)
     standing: list[Trial] = field(default_factory=list)
+
+    def part(self, trial: Trial, event: Paused, rung: Rung, goes_on: bool) -> None:
+        """Has a trial that waits at a rung go on, or end as it stands."""
+        if goes_on:
+            self.going_on.append(trial)
+        else:
+            outcome = replace(event.outcome, reason=f"not among the best at {rung}")
+            self.pruned.append((trial, Finished(trial.number, outcome, event.time)))

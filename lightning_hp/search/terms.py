@@ -12,13 +12,12 @@ from lightning_hp.advice.objective import doubt
 from lightning_hp.description import described
 from lightning_hp.errors import ConfigError
 from lightning_hp.fit import Recipe
-from lightning_hp.pruners import AnyPruner, Oversees
+from lightning_hp.pruners import AnyPruner
 from lightning_hp.samplers import Grid, Sampler, described_strategy
 from lightning_hp.search.ask import Ask
+from lightning_hp.search.books import Books, books_for
 from lightning_hp.search.checks import check_pruning
 from lightning_hp.search.earlier import earlier_trials
-from lightning_hp.search.ladder import Ladder
-from lightning_hp.search.overview import Overview
 from lightning_hp.space import Hparams, Space
 from lightning_hp.trial import Judged, Trial
 
@@ -100,9 +99,7 @@ class Terms:
         """What decides the hyperparameters, before it has seen a trial of the search."""
         return Ask(self.space, self.sampler, self.recipe.seed, self.recipe.mode, self.queue, self.earlier)
 
-    def ladder(
-        self, round_of: Callable[[int], range], judged: Iterable[Judged], finished: Iterable[Trial]
-    ) -> Ladder | Overview | None:
+    def ladder(self, round_of: Callable[[int], range], judged: Iterable[Judged], finished: Iterable[Trial]) -> Books | None:
         """The books for the pruner, if there is one: see `Ladder` for the arguments."""
         if self.pruner is None:
             return None
@@ -114,6 +111,4 @@ class Terms:
             return range(round_.start, min(round_.stop, cut))
 
         most = self.recipe.max_epochs if self.pruner.unit == "epochs" else self.recipe.max_steps
-        if isinstance(self.pruner, Oversees):
-            return Overview(self.pruner, self.recipe.mode, most, round_to_total, self.total, judged, finished)
-        return Ladder(self.pruner, self.recipe.mode, most, round_to_total, judged, finished)
+        return books_for(self.pruner, self.recipe.mode, most, round_to_total, self.total, judged, finished)

@@ -29,13 +29,12 @@ from numpy.typing import NDArray
 from replayed import Replayed, replayed
 from tasks import TASKS
 
-from lightning_hp import CoarseToFine, Grid, Halving, Progressive, Quasi, Random
+from lightning_hp import CoarseToFine, Grid, Halving, Quasi, Random
 from lightning_hp.executors.inline import Inline
 from lightning_hp.pruners import pruner_for
 from lightning_hp.search.ask import Ask
+from lightning_hp.search.books import books_for
 from lightning_hp.search.dispatch import Dispatch
-from lightning_hp.search.ladder import Ladder
-from lightning_hp.search.overview import Overview
 from lightning_hp.search.plan import Plan
 from lightning_hp.seeds import trial_seed
 from lightning_hp.trial import Emit, Finished, Job, Outcome, Paused, State
@@ -92,11 +91,8 @@ def replay(name: str, strategy: str, seed: int, trials: int) -> Record:
 
     ask = Ask(task.space, sampler, seed)
     most = lambda hparams: task.epochs  # noqa: E731
-    chosen, ladder = pruner_for(PRUNERS.get(pruner, pruner or None)), None
-    if isinstance(chosen, Progressive):
-        ladder = Overview(chosen, "min", most, ask.round_of, trials)
-    elif chosen is not None:
-        ladder = Ladder(chosen, "min", most, ask.round_of)
+    chosen = pruner_for(PRUNERS.get(pruner, pruner or None))
+    ladder = books_for(chosen, "min", most, ask.round_of, trials) if chosen is not None else None
     plan = Plan(most=1, until=ladder.until) if ladder is not None else Plan(most=1)
     dispatch = Dispatch(ask, trials, None, 0, most, [], [], plan, ladder=ladder)
     Inline().run(dispatch.next_job, work, dispatch.take)

@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 
 from lightning_hp import Asha, Halving, Linear, Progressive, Random, Space
 from lightning_hp.search.ask import Ask
+from lightning_hp.search.books import books_for
 from lightning_hp.search.dispatch import SAME_FAILURES, Dispatch
-from lightning_hp.search.ladder import Ladder
-from lightning_hp.search.overview import Overview
 from lightning_hp.search.plan import Plan
 from lightning_hp.trial import Finished, Judged, Outcome, Paused
 
@@ -66,11 +65,7 @@ class Search:
             return range(round_.start, min(round_.stop, total))
 
         finished = list(self.finished.values())
-        most = lambda hparams: 10  # noqa: E731
-        if isinstance(self.pruner, Progressive):
-            ladder = Overview(self.pruner, "max", most, round_of, total, self.judged, finished)
-        else:
-            ladder = Ladder(self.pruner, "max", most, round_of, self.judged, finished)
+        ladder = books_for(self.pruner, "max", lambda hparams: 10, round_of, total, self.judged, finished)
         plan = Plan(lambda: workers, self.together, ladder.until)
         begun = {number: hparams for number, hparams in self.hparams.items() if number not in self.finished}
         dispatch = Dispatch(ask, total, None, 0, lambda hparams: 10, finished, [self.record], plan, begun, ladder)
